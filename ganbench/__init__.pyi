@@ -1,0 +1,55 @@
+"""The public API, all that a plugin may use. Names are imported when they are first used."""
+
+from .backbone import Autoencoder as Autoencoder, Backbone as Backbone, Discriminator as Discriminator, Parts as Parts
+from .data import (
+    Dataset as Dataset,
+    ImageSet as ImageSet,
+    Modes as Modes,
+    Splits as Splits,
+    to_float as to_float,
+    to_uint8 as to_uint8,
+)
+from .errors import UserError as UserError
+from .files import cache_folder as cache_folder, sha256_of as sha256_of, write_atomically as write_atomically
+from .hookspecs import hookimpl as hookimpl
+from .images import image_header as image_header, read_image as read_image, write_images as write_images
+from .losses import (
+    discriminator_loss as discriminator_loss,
+    gradient_norms as gradient_norms,
+    gradient_penalty as gradient_penalty,
+    input_gradients as input_gradients,
+    nonsaturating_loss as nonsaturating_loss,
+    saturating_loss as saturating_loss,
+)
+from .metrics import (
+    Embedding as Embedding,
+    Extractor as Extractor,
+    Features as Features,
+    Metric as Metric,
+    Scene as Scene,
+    frechet_distance as frechet_distance,
+)
+from .seeds import derive as derive, seeded as seeded
+from .sources import (
+    Download as Download,
+    fetch as fetch,
+    prepared as prepared,
+    tree_digest as tree_digest,
+)
+from .types import (
+    Batch as Batch,
+    Clock as Clock,
+    Count as Count,
+    DataSpec as DataSpec,
+    Fraction as Fraction,
+    NonNegative as NonNegative,
+    Norm as Norm,
+    Positive as Positive,
+    Task as Task,
+    Update as Update,
+    Value as Value,
+    digest as digest,
+)
+from .variant import Variant as Variant
+
+__version__: str

@@ -1,0 +1,88 @@
+"""Budgets and meters: what a run may spend and what it has spent, in every currency. Imports no torch."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Literal
+
+from ganbench.errors import UserError
+
+Unit = Literal["images", "updates", "flops", "seconds"]
+UNITS: tuple[Unit, ...] = ("images", "updates", "flops", "seconds")
+EXAMPLES = "200k-images, 2000-updates, 3e15-flops or 90-seconds"
+_SUFFIX = {"": 0, "k": 3, "m": 6, "g": 9, "t": 12}
+
+
+@dataclass
+class Meters:
+    """What a run has spent so far.
+
+    `images`: real images delivered. `updates`: by player. `flops`: of training. `seconds`: device time of training
+    alone, over all resumes. `peak_bytes`: device memory, on a CPU the process's.
+    """
+
+    steps: int = 0
+    images: int = 0
+    updates: dict[str, int] = field(default_factory=dict)
+    flops: float = 0.0
+    seconds: float = 0.0
+    peak_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Budget:
+    """A limit in one currency; `updates` are those of the player G.
+
+    A run ends with the first whole step at or past it.
+    """
+
+    amount: float
+    unit: Unit
+
+    def __post_init__(self) -> None:
+        # 2000 and 2000.0 are equal but hash differently as JSON, and the budget is part of a run's identity.
+        object.__setattr__(self, "amount", float(self.amount))
+
+    @classmethod
+    def parse(cls, text: str) -> Budget:
+        """Read `200k-images`, `2000-updates`, `3e15-flops` or `90-seconds`."""
+        match = re.fullmatch(r"\s*([+-]?[\d._]+(?:e[+-]?\d+)?)\s*((?:[kmgt](?![a-z]))?)[-\s]*([a-z]*)\s*", text.lower())
+        if not match:
+            raise UserError(f"budget {text!r} is not an amount and a unit: write {EXAMPLES}")
+        number, suffix, unit = match.groups()
+        unit = unit if unit.endswith("s") or not unit else unit + "s"
+        if unit not in UNITS:
+            found = f"has the unit {match[3]!r}" if unit else "has no unit"
+            raise UserError(f"budget {text!r} {found}: write {EXAMPLES}")
+        try:
+            # In decimals, because 1.001 * 1000 is not 1001 in floats.
+            amount = float(Decimal(number).scaleb(_SUFFIX[suffix]))
+        except ArithmeticError:
+            raise UserError(f"budget {text!r}: {number!r} is not a number: write {EXAMPLES}") from None
+        if not 0 < amount < math.inf:
+            wrong = "too large" if amount > 0 else "not more than zero"
+            raise UserError(f"budget {text!r} is {wrong}: write {EXAMPLES}")
+        if unit in ("images", "updates") and amount != int(amount):
+            raise UserError(f"budget {text!r} is not a whole number of {unit}: write {EXAMPLES}")
+        return cls(amount, unit)
+
+    def __str__(self) -> str:
+        """Write the budget so that equal budgets are written alike: `200k-images`."""
+        amount, suffix = self.amount, ""
+        if self.unit in ("images", "updates"):
+            if amount % 1e6 == 0:
+                amount, suffix = amount / 1e6, "M"
+            elif amount % 1e3 == 0:
+                amount, suffix = amount / 1e3, "k"
+        exact = (text for digits in range(12, 18) if float(text := f"{amount:.{digits}g}") == amount)
+        number = next(exact).replace("e+", "e")
+        return f"{number}{suffix}-{self.unit}"
+
+    def spent(self, meters: Meters) -> float:
+        """Return how much of this currency the meters show."""
+        if self.unit == "updates":
+            return meters.updates.get("G", 0)
+        return float(getattr(meters, self.unit))

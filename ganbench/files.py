@@ -1,0 +1,50 @@
+"""Files: atomic writes, checksums, and the folders where ganbench keeps what it can make again."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO
+
+from ganbench.errors import DiskError
+
+
+def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
+    """Call `write` on a temporary file beside `path` and rename it into place; whoever reads sees old or new, whole.
+
+    Raises `DiskError` where the disk refuses (full, read-only, a file where a folder should be).
+    """
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(
+            dir=path.parent, prefix=f".{path.name}.", suffix=".part", delete=False
+        ) as file:
+            temporary = Path(file.name)
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    except OSError as error:
+        raise DiskError(f"cannot write {path}: {error.strerror or error}") from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file's content, read in pieces."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def cache_folder() -> Path:
+    """Return where prepared data, features and trained classifiers are kept: `GANBENCH_CACHE` or the user's cache."""
+    import platformdirs
+
+    named = os.environ.get("GANBENCH_CACHE")
+    return Path(named).expanduser() if named else Path(platformdirs.user_cache_dir("ganbench"))

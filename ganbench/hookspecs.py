@@ -1,0 +1,47 @@
+"""The hooks that a plugin implements, each a function that takes nothing and returns a list."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import pluggy
+
+if TYPE_CHECKING:
+    from ganbench.backbone import Backbone
+    from ganbench.data import Dataset
+    from ganbench.metrics import Extractor, Metric
+    from ganbench.variant import Variant
+
+hookspec = pluggy.HookspecMarker("ganbench")
+hookimpl = pluggy.HookimplMarker("ganbench")
+
+
+@hookspec
+def ganbench_variants() -> Iterable[type[Variant]]:
+    """Return GAN variants."""
+    return []
+
+
+@hookspec
+def ganbench_datasets() -> Iterable[Dataset]:
+    """Return data sets. Loading happens later, in `Dataset.load`."""
+    return []
+
+
+@hookspec
+def ganbench_backbones() -> Iterable[Backbone]:
+    """Return architecture families."""
+    return []
+
+
+@hookspec
+def ganbench_metrics() -> Iterable[Metric]:
+    """Return metrics."""
+    return []
+
+
+@hookspec
+def ganbench_extractors() -> Iterable[Extractor]:
+    """Return feature extractors that metrics name."""
+    return []

@@ -1,0 +1,50 @@
+"""Loss terms that several variants share. `D` is always a raw output; every loss is minimised."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn.functional import softplus
+
+Critic = Callable[[Tensor], Tensor]
+
+
+def discriminator_loss(real: Tensor, fake: Tensor) -> Tensor:
+    """-E log σ(D(x)) - E log(1 - σ(D(G(z)))), the discriminator's loss of Goodfellow et al. 2014, eq. 1, on logits."""
+    return softplus(-real).mean() + softplus(fake).mean()
+
+
+def nonsaturating_loss(fake: Tensor) -> Tensor:
+    """-E log σ(D(G(z))), the generator's non-saturating loss of Goodfellow et al. 2014, §3, on logits."""
+    return softplus(-fake).mean()
+
+
+def saturating_loss(fake: Tensor) -> Tensor:
+    """E log(1 - σ(D(G(z)))), the generator's side of the minimax game of Goodfellow et al. 2014, eq. 1, on logits."""
+    return -softplus(fake).mean()
+
+
+def input_gradients(critic: Critic, x: Tensor) -> Tensor:
+    """Return ∇ₓ of the critic's summed output for each sample, `[B, *shape]`, differentiable, in float32.
+
+    Summing is exact only where samples do not mix: no batch norm in the critic.
+    """
+    with torch.autocast(x.device.type, enabled=False):
+        x = x.detach().float().requires_grad_(True)
+        (gradients,) = torch.autograd.grad(critic(x).sum(), x, create_graph=True)
+    return gradients
+
+
+def gradient_norms(critic: Critic, x: Tensor) -> Tensor:
+    """Return ‖∇ₓ critic(x)‖₂ over all dimensions of each sample, `[B]`; its own gradient is finite at zero."""
+    squares = input_gradients(critic, x).flatten(1).square().sum(1)
+    return (squares + 1e-12).sqrt()
+
+
+def gradient_penalty(critic: Critic, real: Tensor, fake: Tensor) -> Tensor:
+    """E (‖∇D(x̂)‖₂ - 1)² at x̂ = εx + (1-ε)G(z), one ε ~ U[0, 1] a sample (Gulrajani et al. 2017, eq. 3)."""
+    real, fake = real.float(), fake.detach().float()
+    mix = torch.rand(len(real), *[1] * (real.ndim - 1), device=real.device)
+    return (gradient_norms(critic, mix * real + (1 - mix) * fake) - 1).square().mean()

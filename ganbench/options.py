@@ -1,0 +1,92 @@
+"""Options: `--set NAME.field=value` over the frozen dataclass that a plugin declares as `config`."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import json
+import sys
+from collections.abc import Mapping
+from difflib import get_close_matches
+from typing import Any
+
+from ganbench.errors import UserError
+
+
+def config_class(owner: type) -> type | None:
+    """Return the dataclass that a variant, data set or backbone declares in `config: Config`, or None.
+
+    No other annotation is looked at: a plugin may name types there that exist for a type checker only.
+    """
+    for cls in owner.__mro__:
+        declared = inspect.get_annotations(cls).get("config")
+        if declared is None:
+            continue
+        if isinstance(declared, str):
+            try:
+                declared = eval(declared, vars(sys.modules[cls.__module__]), dict(vars(cls)))
+            except Exception as error:
+                raise UserError(f"{cls.__name__} declares `config: {declared}`, which cannot be read: {error}") from None
+        return declared if isinstance(declared, type) and dataclasses.is_dataclass(declared) else None
+    return None
+
+
+def fields_of(owner: type) -> tuple[str, ...]:
+    """Return the names of the options of a plugin."""
+    declared = config_class(owner)
+    return tuple(field.name for field in dataclasses.fields(declared)) if declared else ()
+
+
+def resolve(owner: type, name: str, settings: Mapping[str, str]) -> Any:
+    """Return the plugin's config with `settings` applied, or None if it has none.
+
+    Raises `UserError` that names the option, what was found and what would be right.
+    """
+    declared, known = config_class(owner), fields_of(owner)
+    for key in settings:
+        if key not in known:
+            hint = suggestion(key, known) or (f" (it has {', '.join(known)})" if known else " (it has none)")
+            raise UserError(f"{name} has no option {key!r}{hint}")
+    if declared is None:
+        return None
+    from pydantic import TypeAdapter, ValidationError
+
+    adapter = TypeAdapter[Any](declared)
+    values = {key: _parse(text) for key, text in settings.items()}
+    try:
+        try:
+            return adapter.validate_python(values)
+        except ValidationError as error:  # a text that looks like a number or a list
+            texts = {fault["loc"][0] for fault in error.errors() if fault["type"] == "string_type"}
+            return adapter.validate_python({k: settings[k] if k in texts else value for k, value in values.items()})
+    except ValidationError as error:
+        raise UserError(_explain(error.errors()[0], name, settings)) from None
+
+
+def _explain(fault: Mapping[str, Any], name: str, settings: Mapping[str, str]) -> str:
+    message = fault["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
+    message = message[:1].lower() + message[1:]
+    if not fault["loc"]:  # a rule over several options
+        return f"{name}: {message}"
+    given = settings.get(str(fault["loc"][0]))
+    return f"{name}.{'.'.join(map(str, fault['loc']))}: {message}, but {given!r} was given"
+
+
+def _parse(text: str) -> Any:
+    for candidate in (text, f"[{text}]") if "," in text else (text,):
+        try:
+            return json.loads(candidate)
+        except json.JSONDecodeError:
+            continue
+    return {"True": True, "False": False}.get(text, text)
+
+
+def as_plain(config: Any) -> dict[str, Any]:
+    """Return a config as a dictionary of plain values."""
+    return json.loads(json.dumps(dataclasses.asdict(config))) if config is not None else {}
+
+
+def suggestion(wrong: str, known: Mapping[str, Any] | tuple[str, ...] | list[str]) -> str:
+    """Return `: did you mean 'x'?` where something close is known, else nothing."""
+    close = get_close_matches(wrong, list(known), n=1)
+    return f": did you mean {close[0]!r}?" if close else ""

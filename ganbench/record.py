@@ -1,0 +1,74 @@
+"""What is kept of a run: its specification and its record. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from typing import Any, Literal
+
+from ganbench.budget import Budget, Meters
+from ganbench.types import Value, digest
+
+SCHEMA = 1
+Status = Literal["done", "diverged", "error", "killed"]
+FINAL: frozenset[str] = frozenset({"done", "diverged"})
+"""Statuses that the same command does not try again."""
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """What defines the numbers of a run; two equal specs give the same run.
+
+    `options`: what the user set that concerns this run. `config`: all resolved options of variant, backbone and data
+    set, by kind. `data`: fingerprint of the data's content. `code`: SHA-256 of the plugin modules of the variant and
+    the backbone.
+    """
+
+    variant: str
+    dataset: str
+    backbone: str
+    budget: Budget
+    seed: int
+    size: int
+    batch: int
+    precision: str = "fp32"
+    options: Mapping[str, Any] = field(default_factory=dict)
+    config: Mapping[str, Any] = field(default_factory=dict)
+    data: str = ""
+    code: Mapping[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def id(self) -> str:
+        """Sixteen hexadecimal digits of the hash of everything above."""
+        return digest(asdict(self))[:16]
+
+
+@dataclass(frozen=True)
+class Mark:
+    """One evaluation point of the curve: the share of the budget spent, the meters, and the values by metric."""
+
+    share: float
+    meters: Meters
+    values: Mapping[str, Value]
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """The outcome of a run. Traces of every update lie in the sibling file `….traces.npz`.
+
+    `values`: by metric name, one value a protocol. `unscored`: by metric name, why it has no value. `variant`: facts
+    that a report shows (paper, own architecture, player's names). `provenance`: origin of every plugin used, versions,
+    machine, threads, device.
+    """
+
+    spec: RunSpec
+    status: Status
+    error: str = ""
+    meters: Meters = field(default_factory=Meters)
+    values: Mapping[str, list[Value]] = field(default_factory=dict)
+    unscored: Mapping[str, str] = field(default_factory=dict)
+    curve: list[Mark] = field(default_factory=list)
+    variant: Mapping[str, Any] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    schema: int = SCHEMA

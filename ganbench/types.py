@@ -1,0 +1,94 @@
+"""The values that cross the border between harness and plugins. Imports no torch at run time."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
+
+from annotated_types import Ge, Gt, Lt
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Task = Literal["generate", "label", "translate"]
+"""What a sample is drawn from: noise, a class label, or a source image."""
+
+Norm = Literal["batch", "layer", "instance", "spectral", "none"]
+"""Normalisation of a discriminator; chosen by the variant, because its loss allows or forbids it."""
+
+Positive = Annotated[float, Gt(0), Lt(float("inf"))]
+NonNegative = Annotated[float, Ge(0), Lt(float("inf"))]
+Fraction = Annotated[float, Ge(0), Lt(1)]
+Count = Annotated[int, Ge(1)]
+
+
+@dataclass(frozen=True)
+class DataSpec:
+    """What a network must know of a data set.
+
+    `shape` is `(C, H, W)` for images, float32 in [-1, 1] once served, and `(2,)` for points, float32 and unbounded.
+    `classes` is 0 where there are no labels.
+    """
+
+    shape: tuple[int, ...]
+    task: Task = "generate"
+    classes: int = 0
+
+    @property
+    def is_image(self) -> bool:
+        """Whether a sample is an image rather than a point."""
+        return len(self.shape) == 3
+
+
+class Batch(NamedTuple):
+    """One step's real data. `cond`: int64 labels, or source images where the task is `translate`."""
+
+    real: Tensor
+    cond: Tensor | None = None
+
+
+class Clock(NamedTuple):
+    """The time of a step: its number from 0, and the share of the budget spent (0-d, on the device, 0 to 1)."""
+
+    step: int
+    progress: Tensor
+
+
+@dataclass(frozen=True)
+class Update:
+    """One update that a variant asks the harness to make: minimise `loss` over the parameters of `player`.
+
+    `log` holds 0-d tensors worth a trace (penalties, convergence measures); the harness reads them at ticks only.
+    """
+
+    player: str
+    loss: Tensor
+    log: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Value:
+    """A number and the protocol it was measured under.
+
+    `reference` is what real training images score in the generator's place under the same protocol.
+    """
+
+    value: float
+    protocol: Mapping[str, Any] = field(default_factory=dict)
+    reference: float | None = None
+    higher_is_better: bool | None = None
+
+    @cached_property
+    def protocol_hash(self) -> str:
+        """Eight hexadecimal digits that name the protocol."""
+        return digest(self.protocol)[:8]
+
+
+def digest(content: Any) -> str:
+    """Return the SHA-256 of a JSON-like value in canonical form (sorted keys; tuples are lists)."""
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()

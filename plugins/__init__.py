@@ -1,0 +1,1 @@
+"""The plugins that come with ganbench, found through their entry points like anybody else's."""

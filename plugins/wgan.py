@@ -1,0 +1,62 @@
+"""WGAN: Wasserstein GAN with weight clipping (Arjovsky et al., 2017)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.optim import Optimizer, RMSprop
+
+from ganbench import Batch, Clock, Count, Parts, Positive, Update, Variant, hookimpl
+
+
+@dataclass(frozen=True)
+class Config:
+    """Options; the defaults are those of the paper's Algorithm 1."""
+
+    lr: Positive = 5e-5
+    clip: Positive = 0.01
+    critic_steps: Count = 5
+
+
+class WGAN(Variant):
+    """The critic's weights are clipped after each of its updates, as in Algorithm 1 (the authors' code clips before).
+
+    As there, every G update is preceded by `critic_steps` critic updates, without the code's longer warm-up.
+    """
+
+    name = "wgan"
+    summary = "Wasserstein distance, the critic's weights clipped to a box"
+    paper = "Arjovsky et al. 2017, arXiv:1701.07875"
+    family = "wasserstein"
+    config: Config
+
+    def build(self, parts: Parts) -> None:
+        self.G, self.D = parts.generator(), parts.discriminator(norm="batch")
+        self.period = self.config.critic_steps
+
+    def optimizers(self) -> dict[str, Optimizer]:
+        critic = RMSprop(self.D.parameters(), self.config.lr)
+        critic.register_step_post_hook(self.clip_critic)
+        return {"G": RMSprop(self.G.parameters(), self.config.lr), "D": critic}
+
+    @torch.no_grad()
+    def clip_critic(self, *_: Any) -> None:
+        """Clip the critic's parameters, those of its normalisation included; its buffers are no weights."""
+        for parameter in self.D.parameters():
+            parameter.clamp_(-self.config.clip, self.config.clip)
+
+    def step(self, batch: Batch, clock: Clock) -> Iterator[Update]:
+        n = len(batch.real)
+        fake = self.sample(n).detach()
+        gap = self.D(batch.real).mean() - self.D(fake).mean()
+        yield Update("D", -gap, {"wasserstein": gap.detach()})
+        if (clock.step + 1) % self.config.critic_steps == 0:
+            yield Update("G", -self.D(self.sample(n)).mean())
+
+
+@hookimpl
+def ganbench_variants() -> list[type[Variant]]:
+    return [WGAN]

@@ -1,0 +1,25 @@
+"""What all tests share: a cache of their own, and the real data where they are at hand."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Keep what tests prepare away from the user's own cache."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GANBENCH_CACHE", str(folder))
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def data_root() -> Path:
+    """Real data sets: `GANBENCH_DATA`, or `shared/data` beside the checkout."""
+    folder = Path(os.environ.get("GANBENCH_DATA") or Path(__file__).parents[2] / "shared" / "data")
+    if not folder.is_dir():
+        pytest.skip("no real data here: set GANBENCH_DATA")
+    return folder

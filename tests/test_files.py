@@ -1,0 +1,107 @@
+"""Files: whole or not at all, whatever happens to the writer."""
+
+import errno
+import hashlib
+import os
+import stat
+import threading
+from pathlib import Path
+
+import pytest
+
+from ganbench.errors import DiskError, UserError
+from ganbench.files import cache_folder, sha256_of, write_atomically
+
+
+def put(path, content=b"new"):
+    write_atomically(path, lambda file: file.write(content))
+
+
+def test_a_file_is_written_with_its_folders(tmp_path):
+    path = tmp_path / "a" / "b" / "record.json"
+    put(path)
+    assert path.read_bytes() == b"new"
+    assert [found.name for found in path.parent.iterdir()] == ["record.json"]
+
+
+def test_others_may_read_what_is_written(tmp_path):
+    put(tmp_path / "record.json")
+    assert stat.S_IMODE((tmp_path / "record.json").stat().st_mode) == 0o644
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError, KeyboardInterrupt, OSError(errno.EIO, "bad disk")])
+def test_a_writer_that_fails_leaves_the_old_file_and_nothing_else(error, tmp_path):
+    path = tmp_path / "record.json"
+    put(path, b"old")
+
+    def fail(file):
+        file.write(b"half")
+        file.flush()
+        assert len(list(tmp_path.glob(".*.part"))) == 1  # the half file lies beside the whole one
+        raise error
+
+    with pytest.raises(DiskError if isinstance(error, OSError) else error):
+        write_atomically(path, fail)
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_a_full_disk_is_told_in_one_sentence(tmp_path):
+    path = tmp_path / "record.json"
+
+    def write(file):
+        with open("/dev/full", "wb", buffering=0) as full:
+            full.write(b"x")
+
+    with pytest.raises(DiskError) as caught:
+        write_atomically(path, write)
+    assert str(caught.value) == f"cannot write {path}: No space left on device"
+    assert isinstance(caught.value, UserError)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_that_is_full_only_when_the_file_is_closed_is_noticed(tmp_path, monkeypatch):
+    def refuse(descriptor):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    with pytest.raises(DiskError, match="No space left on device"):
+        put(tmp_path / "record.json")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_where_a_folder_should_be_is_told(tmp_path):
+    (tmp_path / "results").write_text("not a folder")
+    with pytest.raises(DiskError, match=r"cannot write .*results/a\.json: "):
+        put(tmp_path / "results" / "a.json")
+
+
+def test_a_folder_where_the_file_should_be_is_told(tmp_path):
+    (tmp_path / "a.json").mkdir()
+    with pytest.raises(DiskError, match="cannot write"):
+        put(tmp_path / "a.json")
+    assert [found.name for found in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_a_reader_sees_old_or_new_but_never_half(tmp_path):
+    path, contents = tmp_path / "weights.bin", [bytes([value]) * 200_000 for value in (1, 2)]
+    put(path, contents[0])
+    writer = threading.Thread(target=lambda: [put(path, contents[number % 2]) for number in range(40)])
+    writer.start()
+    while writer.is_alive():
+        assert path.read_bytes() in contents
+    writer.join()
+
+
+def test_checksums_are_those_of_the_content(tmp_path):
+    content = os.urandom(300_000)
+    (tmp_path / "a").write_bytes(content)
+    assert sha256_of(tmp_path / "a") == hashlib.sha256(content).hexdigest()
+
+
+def test_the_cache_lies_where_the_environment_says(monkeypatch):
+    monkeypatch.setenv("GANBENCH_CACHE", "~/elsewhere")
+    assert cache_folder() == Path.home() / "elsewhere"
+    monkeypatch.delenv("GANBENCH_CACHE")
+    assert cache_folder().name == "ganbench" and cache_folder().is_absolute()

@@ -1,0 +1,98 @@
+"""The stream of batches, and the border between bytes and floats."""
+
+import pytest
+import torch
+
+from ganbench.data import ImageSet, Splits, Stream, to_float, to_uint8
+from ganbench.errors import UserError
+from ganbench.types import DataSpec
+
+CPU = torch.device("cpu")
+
+
+def numbered(n: int) -> ImageSet:
+    """Image k has the value k everywhere, and the label k."""
+    images = torch.arange(n, dtype=torch.uint8)[:, None, None, None].expand(n, 1, 2, 2).contiguous()
+    return ImageSet(images, torch.arange(n))
+
+
+def served(stream: Stream, steps: range) -> list[int]:
+    return [int(k) for step in steps for k in stream[step].cond]
+
+
+def test_an_epoch_serves_every_image_once_even_where_batches_cross_epochs():
+    order = served(Stream(numbered(10), 4, 0, CPU), range(10))  # 40 images are four epochs
+    for epoch in range(4):
+        assert sorted(order[10 * epoch : 10 * epoch + 10]) == list(range(10))
+    assert order[:10] != order[10:20]
+
+
+def test_a_batch_may_hold_more_than_it_starts_with_of_an_epoch():
+    order = served(Stream(numbered(3), 3, 1, CPU), range(4))
+    assert [sorted(order[k : k + 3]) for k in (0, 3, 6, 9)] == [[0, 1, 2]] * 4
+
+
+def test_batch_t_depends_on_seed_and_t_alone():
+    forward, backward = Stream(numbered(10), 4, 5, CPU), Stream(numbered(10), 4, 5, CPU)
+    ahead = [forward[t].real for t in range(6)]
+    torch.manual_seed(1)
+    behind = [backward[t].real for t in reversed(range(6))]
+    assert all(torch.equal(a, b) for a, b in zip(ahead, reversed(behind), strict=True))
+    assert served(forward, range(3)) != served(Stream(numbered(10), 4, 6, CPU), range(3))
+
+
+def test_the_order_of_images_does_not_depend_on_the_batch_size():
+    assert served(Stream(numbered(10), 2, 5, CPU), range(10)) == served(Stream(numbered(10), 5, 5, CPU), range(4))
+
+
+def test_labels_go_with_their_images():
+    for step in range(5):
+        real, labels = Stream(numbered(10), 4, 3, CPU)[step]
+        assert torch.equal(to_uint8(real)[:, 0, 0, 0].long(), labels)
+
+
+def test_writing_into_a_batch_reaches_nobody():
+    points = ImageSet(torch.randn(8, 2))
+    for data in (numbered(8), points):
+        before, stream = data.images.clone(), Stream(data, 8, 0, CPU)
+        first = stream[0].real.clone()
+        stream[0].real.zero_()
+        assert torch.equal(data.images, before)
+        assert torch.equal(stream[0].real, first)
+
+
+def test_drawing_batches_leaves_the_random_state_alone():
+    state = torch.get_rng_state()
+    Stream(numbered(8), 4, 0, CPU)[3]
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_too_few_images_are_named():
+    with pytest.raises(UserError, match="needs 64 real images, but the training split has 10"):
+        Stream(numbered(10), 64, 0, CPU)
+
+
+def test_bytes_survive_the_way_to_floats_and_back():
+    levels = torch.arange(256, dtype=torch.uint8).reshape(1, 1, 16, 16)
+    floats = to_float(levels)
+    assert floats.dtype == torch.float32
+    assert (floats.min(), floats.max()) == (-1, 1)
+    assert torch.equal(to_uint8(floats), levels)
+
+
+def test_quantisation_rounds_to_the_nearest_level_and_clips():
+    values = torch.tensor([-3.0, -1.0, -0.999, 0.0, 0.0101, 1.0, 7.0]).reshape(1, 1, 1, 7)
+    expected = [min(255, max(0, round((float(v) + 1) * 127.5))) for v in values.flatten()]
+    assert to_uint8(values).flatten().tolist() == expected
+
+
+def test_points_are_never_quantised():
+    points = torch.tensor([[0.1234567, -9.0]], dtype=torch.float64)
+    assert torch.equal(to_uint8(points), points.float())
+    assert torch.equal(to_float(points), points.float())
+
+
+def test_the_spec_follows_from_images_and_labels():
+    data = numbered(6)
+    assert Splits(data, data, "0").spec() == DataSpec((1, 2, 2), "generate", 6)
+    assert Splits(ImageSet(data.images), data, "0").spec("label") == DataSpec((1, 2, 2), "label", 0)
