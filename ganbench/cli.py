@@ -84,7 +84,11 @@ results_option = click.option(
 @click.option("--marks", type=click.IntRange(1), default=5, show_default=True, help="Evaluation points of the budget.")
 @click.option("--marks-metrics", type=Names(), help="Costly metrics to compute at every mark, not only the last.")
 @click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True)
-@click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Runs side by side.")
+@click.option(
+    "--jobs",
+    type=click.IntRange(1),
+    help="Runs side by side, the cores shared out.  [default: on a CPU its cores, at most 8]",
+)
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 or mps.")
 @results_option
 @click.option(
@@ -96,12 +100,12 @@ results_option = click.option(
 @plugin_option
 @click.option("--dry-run", is_flag=True, help="Print the plan and stop.")
 @click.option("--json", "as_json", is_flag=True, help="Print the table as JSON.")
-def run(jobs: int, results: Path, dry_run: bool, as_json: bool, **request: Any) -> None:
+def run(jobs: int | None, results: Path, dry_run: bool, as_json: bool, **request: Any) -> None:
     """Train variants under identical budgets, score them, and print the table.
 
     Killed and given again, the command continues where it was; complete, it returns at once.
     """
-    from ganbench.devices import resolve_device
+    from ganbench.devices import default_jobs, resolve_device
     from ganbench.plan import Request, is_complete, plan
     from ganbench.plugins import discover
     from ganbench.progress import shown
@@ -110,7 +114,8 @@ def run(jobs: int, results: Path, dry_run: bool, as_json: bool, **request: Any) 
     from ganbench.store import ResultStore
 
     request["data_root"], request["size"] = request.pop("data"), request["size"] or 0
-    request["device"] = str(resolve_device(request["device"]))
+    device = resolve_device(request["device"])
+    request["device"] = str(device)
     request["marks_metrics"] = request["marks_metrics"] or ()
     store = ResultStore(results)
     made = plan(Request(**request), discover(request["plugins"]))
@@ -126,7 +131,7 @@ def run(jobs: int, results: Path, dry_run: bool, as_json: bool, **request: Any) 
     found = {job.spec.id: store.get(job.spec) for job in made.jobs}
     todo = [job for job in made.jobs if not is_complete(found[job.spec.id], job)]
     with shown(len(todo)) as listener:
-        for event in run_all(todo, results, parallel=jobs):
+        for event in run_all(todo, results, parallel=jobs or default_jobs(device)):
             listener.hear(event)
             if event.record is not None:
                 found[event.job.spec.id] = event.record

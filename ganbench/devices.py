@@ -34,6 +34,15 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def default_jobs(device: torch.device) -> int:
+    """Return how many runs to make side by side: one on an accelerator, on a CPU one a core and at most 8.
+
+    It does not depend on how many runs there are, so that a run has the same number of threads, and with it the same
+    numbers, whatever command it is part of.
+    """
+    return min(cores(), 8) if device.type == "cpu" else 1
+
+
 def make_repeatable(device: torch.device, threads: int) -> None:
     """Fix the number of threads and choose deterministic kernels in true float32; call before the first operation."""
     torch.set_num_threads(threads)

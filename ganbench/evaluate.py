@@ -245,7 +245,7 @@ def _load_arrays(path: Path) -> dict[str, np.ndarray]:
     import zipfile
 
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             return {"embedding": arrays["embedding"]} | {name: arrays[name] for name in arrays.files}
     except zipfile.BadZipFile as error:
         raise ValueError(f"{path} is damaged") from error

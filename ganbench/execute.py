@@ -107,7 +107,7 @@ class Run:
         self.evaluator = Evaluator(
             self.dataset.name,
             self.data,
-            {name: registry.get("extractor", name).item for name in registry.entries["extractor"]},
+            {name: registry.get("extractor", name).item for name in _extractors(job, registry)},
             samples=job.samples,
             device=self.device,
             weights=job.weights,
@@ -141,6 +141,8 @@ class Run:
         saved = time.monotonic()
         for number in range(1, self.job.marks + 1):
             share = number / self.job.marks
+            if self.curve and self.curve[-1].share >= share - 1e-9:
+                continue  # evaluated before the run was stopped
             for tick in trainer.train(share):
                 listen(spec.budget.spent(tick.meters) / spec.budget.amount, tick, None)
                 if stopping():
@@ -151,8 +153,6 @@ class Run:
                     saved = time.monotonic()
             if trainer.diverged:
                 return self.keep("diverged", trainer.diverged)
-            if self.curve and self.curve[-1].share >= share - 1e-9:
-                continue  # evaluated before the run was stopped
             scores = self._score(trainer, share)
             self.curve.append(Mark(share, tick.meters, scores.values))
             self.unscored = dict(scores.unscored)
@@ -274,6 +274,12 @@ class Run:
         return state
 
 
+def _extractors(job: Job, registry: Registry) -> list[str]:
+    # One that nobody offers takes only its metrics down, which the evaluator says; one that is not used, nothing.
+    named = {registry.get("metric", name).item.extractor for name in job.metrics}
+    return sorted(named & set(registry.entries["extractor"]))
+
+
 def _origins(job: Job, registry: Registry) -> dict[str, Any]:
     spec = job.spec
     used: list[tuple[Kind, str]] = [
@@ -282,6 +288,5 @@ def _origins(job: Job, registry: Registry) -> dict[str, Any]:
         ("backbone", spec.backbone),
         *(("metric", name) for name in job.metrics),
     ]
-    extractors = {registry.get("metric", name).item.extractor for name in job.metrics}
-    used += [("extractor", name) for name in sorted(extractors - {None})]
+    used += [("extractor", name) for name in _extractors(job, registry)]
     return {f"{kind}:{name}": asdict(registry.get(kind, name).origin) for kind, name in used}

@@ -26,7 +26,9 @@ def config_class(owner: type) -> type | None:
             try:
                 declared = eval(declared, vars(sys.modules[cls.__module__]), dict(vars(cls)))
             except Exception as error:
-                raise UserError(f"{cls.__name__} declares `config: {declared}`, which cannot be read: {error}") from None
+                raise UserError(
+                    f"{cls.__name__} declares `config: {declared}`, which cannot be read: {error}"
+                ) from None
         return declared if isinstance(declared, type) and dataclasses.is_dataclass(declared) else None
     return None
 
@@ -55,12 +57,18 @@ def resolve(owner: type, name: str, settings: Mapping[str, str]) -> Any:
     values = {key: _parse(text) for key, text in settings.items()}
     try:
         try:
-            return adapter.validate_python(values)
-        except ValidationError as error:  # a text that looks like a number or a list
-            texts = {fault["loc"][0] for fault in error.errors() if fault["type"] == "string_type"}
-            return adapter.validate_python({k: settings[k] if k in texts else value for k, value in values.items()})
+            config = adapter.validate_python(values)
+        except ValidationError as error:  # perhaps a text that looks like a number or a list
+            texts = {fault["loc"][0] for fault in error.errors() if fault["type"] in ("string_type", "path_type")}
+            config = adapter.validate_python({k: settings[k] if k in texts else value for k, value in values.items()})
     except ValidationError as error:
         raise UserError(_explain(error.errors()[0], name, settings)) from None
+    for key, text in settings.items():
+        try:
+            json.dumps(getattr(config, key), allow_nan=False, default=str)
+        except ValueError:
+            raise UserError(f"{name}.{key}: must be finite, but {text!r} was given") from None
+    return config
 
 
 def _explain(fault: Mapping[str, Any], name: str, settings: Mapping[str, str]) -> str:
@@ -68,25 +76,30 @@ def _explain(fault: Mapping[str, Any], name: str, settings: Mapping[str, str]) -
     message = message[:1].lower() + message[1:]
     if not fault["loc"]:  # a rule over several options
         return f"{name}: {message}"
-    given = settings.get(str(fault["loc"][0]))
-    return f"{name}.{'.'.join(map(str, fault['loc']))}: {message}, but {given!r} was given"
+    key = str(fault["loc"][0])
+    given = f", but {settings[key]!r} was given" if key in settings else ""
+    return f"{name}.{'.'.join(map(str, fault['loc']))}: {message}{given}"
 
 
 def _parse(text: str) -> Any:
-    for candidate in (text, f"[{text}]") if "," in text else (text,):
+    if text.lower() == "none":
+        return None
+    for candidate in (text, f"[{text.strip('(), ')}]") if "," in text else (text,):
         try:
-            return json.loads(candidate)
-        except json.JSONDecodeError:
+            value = json.loads(candidate)
+        except (ValueError, RecursionError):
             continue
-    return {"True": True, "False": False}.get(text, text)
+        return text if isinstance(value, bool) else value  # of a text, pydantic makes a truth value but no number
+    return text
 
 
 def as_plain(config: Any) -> dict[str, Any]:
     """Return a config as a dictionary of plain values."""
-    return json.loads(json.dumps(dataclasses.asdict(config))) if config is not None else {}
+    return json.loads(json.dumps(dataclasses.asdict(config), default=str)) if config is not None else {}
 
 
 def suggestion(wrong: str, known: Mapping[str, Any] | tuple[str, ...] | list[str]) -> str:
     """Return `: did you mean 'x'?` where something close is known, else nothing."""
-    close = get_close_matches(wrong, list(known), n=1)
-    return f": did you mean {close[0]!r}?" if close else ""
+    spelt = {name.lower(): name for name in known}
+    close = get_close_matches(wrong.lower(), spelt, n=1)
+    return f": did you mean {spelt[close[0]]!r}?" if close else ""

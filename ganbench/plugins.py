@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+from textwrap import shorten
 from types import ModuleType
 from typing import Any, Literal
 
@@ -181,7 +182,7 @@ def _fault(kind: Kind, item: Any) -> str | None:
 
 def _reason(error: BaseException) -> str:
     kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
-    return f"{kind}{error}".partition("\n")[0]
+    return shorten(f"{kind}{error}", 300)  # of several lines, any may hold the reason
 
 
 def _origin_of(point: EntryPoint) -> Origin:

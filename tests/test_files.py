@@ -51,7 +51,7 @@ def test_a_full_disk_is_told_in_one_sentence(tmp_path):
     path = tmp_path / "record.json"
 
     def write(file):
-        with open("/dev/full", "wb", buffering=0) as full:
+        with Path("/dev/full").open("wb", buffering=0) as full:
             full.write(b"x")
 
     with pytest.raises(DiskError) as caught:
