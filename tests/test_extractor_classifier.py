@@ -133,6 +133,7 @@ def test_it_learns_and_is_kept(quick: Path) -> None:
     data = striped()
     ready = prepare(data)
     assert share_right(ready, data.test) > 0.9
+    assert ready.protocol["accuracy"] == pytest.approx(share_right(ready, data.test), abs=1e-4)
     (path,) = quick.rglob("*.safetensors")
     assert path.name == "classifier-folder-my-stripes-aaaaaaaaaaaa.safetensors"
     assert read(path)[1]["data"] == data.fingerprint
@@ -149,7 +150,9 @@ def test_training_is_deterministic_and_leaves_no_trace(quick: Path) -> None:
     data = striped()
     spec = data.spec()
     threads, state = torch.get_num_threads(), torch.get_rng_state()
-    first = train(data.train, spec, 320).state_dict()
+    network = train(data.train, spec, 320)
+    first = network.state_dict()
+    assert not network.training
     assert torch.get_num_threads() == threads and torch.equal(torch.get_rng_state(), state)
     torch.rand(5)
     torch.set_num_threads(2)

@@ -1,0 +1,56 @@
+"""Golden trajectories: the first losses of every variant of the project for one seed, so that no change of them is silent."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from ganbench_plugins.backbone_dcgan import DCGAN, Config
+
+from ganbench.budget import Budget
+from ganbench.options import resolve
+from ganbench.plugins import discover, load_file
+from ganbench.trainer import Trainer, build_variant
+
+VARIANTS = ("gan", "gan-minimax", "lsgan", "wgan", "wgan-gp", "began")
+FOLDER = Path(__file__).with_name("golden")
+RECORDED = 20
+TOLERANCE = 1e-4
+tiny = load_file(Path(__file__).with_name("tiny_plugin.py"))
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def trajectory(name: str) -> dict[str, list[float]]:
+    """Train with the defaults of the variant until each player has made its first updates; losses and logs by name."""
+    cls = discover().get("variant", name).item
+    backbone, data = DCGAN(), tiny.Tiny().load(Path(), 8)
+    backbone.config = Config(width=8, z_dim=8)
+    variant = build_variant(cls, backbone, data.spec(), seed=0, config=resolve(cls, name, {}))
+    run = Trainer(variant, data.train, Budget(1e6, "images"), seed=0, batch=8, device=torch.device("cpu"))
+    while min(run.meters.updates.values()) < RECORDED:
+        run.step()
+    traces = {trace: values[:RECORDED] for trace, values in sorted(run.traces().items()) if "grad_norm" not in trace}
+    return {trace: [float(f"{value:.7g}") for value in values] for trace, values in traces.items()}
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_the_first_losses_are_those_recorded(name, request):
+    path, found = FOLDER / f"{name}.json", trajectory(name)
+    if request.config.getoption("--update-golden"):
+        lines = [f"{json.dumps(trace)}: {json.dumps(values)}" for trace, values in found.items()]
+        path.write_text("{\n" + ",\n".join(lines) + "\n}\n")
+        pytest.skip(f"{path.name} recorded anew")
+    how = f"{name} trains otherwise than recorded: if that is meant, run `pytest tests/test_golden.py --update-golden`"
+    recorded = json.loads(path.read_text())
+    assert found.keys() == recorded.keys(), how
+    for trace, values in recorded.items():
+        assert len(values) == RECORDED
+        for number, (value, expected) in enumerate(zip(found[trace], values, strict=True), 1):
+            assert value == pytest.approx(expected, rel=TOLERANCE), f"{how} ({trace}, update {number})"
