@@ -90,14 +90,14 @@ class Evaluator:
             group = [metric for metric in metrics if metric.extractor == extractor]
             try:
                 scene = self._scene(fake, extractor, traces, conditional, seed)
-            except UserError as error:
-                unscored.update({metric.name: f"{UNAVAILABLE}{error}" for metric in group})
+            except Exception as error:  # an extractor is a plugin too, and may fail in any way
+                unscored.update({metric.name: f"{UNAVAILABLE}{_reason(error)}" for metric in group})
                 continue
             for metric in group:
                 try:
                     values.update(self._measure(metric, scene, variant))
-                except UserError as error:
-                    unscored[metric.name] = str(error)
+                except Exception as error:  # a metric that fails takes neither the others nor the run with it
+                    unscored[metric.name] = _reason(error)
         return Scores(values, unscored)
 
     def _scene(
@@ -138,7 +138,7 @@ class Evaluator:
         protocol |= {
             "n_fake": self.samples,
             "n_real": len(self.data.test.images),
-            "split": "test",
+            "reference": "test split",
             "weights": "raw" if half_life is None else f"average with a half-life of {half_life:g} images",
             "batch_norm": "running statistics" if half_life is None else "statistics of 4096 samples",
             "latents": "drawn from the run's seed",
@@ -217,6 +217,10 @@ def generate(variant: Variant, n: int, train: ImageSet, *, seed: int, purpose: s
             raise NotFinite(f"{variant.name} generates values that are not finite")
         pieces.append(to_uint8(samples).cpu())
     return ImageSet(torch.cat(pieces), labels)
+
+
+def _reason(error: Exception) -> str:
+    return str(error) if isinstance(error, UserError) else f"it failed with {type(error).__name__}: {error}"
 
 
 def _subset(images: ImageSet, n: int) -> ImageSet:

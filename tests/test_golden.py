@@ -1,4 +1,4 @@
-"""Golden trajectories: the first losses of every variant of the project for one seed, so that no change of them is silent."""
+"""Golden trajectories: the first losses of every in-tree variant for one seed, so that none changes silently."""
 
 import json
 from pathlib import Path
