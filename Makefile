@@ -25,7 +25,9 @@ $(VENV)/.installed: pyproject.toml
 	$(BIN)/pip install -q -e .
 	touch $@
 
-$(VENV)/.installed-dev: pyproject.toml
+EXAMPLE := tests/example_plugin/pyproject.toml tests/example_plugin/src/ganbench_example.py
+
+$(VENV)/.installed-dev: pyproject.toml $(EXAMPLE)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install -q -e ".[dev]" ./tests/example_plugin
 	touch $@ $(VENV)/.installed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import warnings
 from pathlib import Path
@@ -114,6 +115,7 @@ def run(jobs: int | None, results: Path, dry_run: bool, as_json: bool, **request
     from ganbench.store import ResultStore
 
     request["data_root"], request["size"] = request.pop("data"), request["size"] or 0
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a cluster's notice is heard like Ctrl-C
     device = resolve_device(request["device"])
     request["device"] = str(device)
     request["marks_metrics"] = request["marks_metrics"] or ()
@@ -128,8 +130,17 @@ def run(jobs: int | None, results: Path, dry_run: bool, as_json: bool, **request
     if dry_run:
         click.echo(_plan_table(made.jobs, store))
         return
-    found = {job.spec.id: store.get(job.spec) for job in made.jobs}
-    todo = [job for job in made.jobs if not is_complete(found[job.spec.id], job)]
+    found, todo = {}, []
+    for job in made.jobs:
+        try:
+            found[job.spec.id] = store.get(job.spec)
+        except UserError as error:
+            click.echo(f"Skipped: {error}", err=True)
+            continue
+        if not is_complete(found[job.spec.id], job):
+            todo.append(job)
+    if not found:
+        raise UserError("nothing to run: no record of these runs can be used")
     with shown(len(todo)) as listener:
         for event in run_all(todo, results, parallel=jobs or default_jobs(device)):
             listener.hear(event)
@@ -142,21 +153,20 @@ def run(jobs: int | None, results: Path, dry_run: bool, as_json: bool, **request
 
 
 def _plan_table(jobs: Any, store: Any) -> str:
-    from tabulate import tabulate
-
+    from ganbench.markdown import aligned
     from ganbench.plan import is_complete
+    from ganbench.rows import plain_text
 
-    rows = []
+    header = ("variant", "options", "dataset", "size", "backbone", "budget", "seed", "parameters", "state")
+    lines = []
     for job in jobs:
         spec, record = job.spec, store.get(job.spec)
-        done = "done" if is_complete(record, job) else (record.status if record else "to do")
+        state = "done" if is_complete(record, job) else (record.status if record else "to do")
         parameters = ", ".join(f"{name} {count:,}" for name, count in job.parameters.items())
-        options = " ".join(f"{key}={value}" for key, value in spec.options.items())
-        rows.append((spec.variant, options, spec.dataset, spec.size, spec.backbone, str(spec.budget), spec.seed,
-                     parameters, done))  # fmt: skip
-    headers = ("variant", "options", "dataset", "size", "backbone", "budget", "seed", "parameters", "state")
+        facts = (spec.dataset, str(spec.size), spec.backbone, str(spec.budget), str(spec.seed), parameters, state)
+        lines.append((spec.variant, plain_text(spec.options), *facts))
     scoring = f"metrics: {', '.join(jobs[0].metrics)}; {jobs[0].samples} samples at each of {jobs[0].marks} marks"
-    return f"{tabulate(rows, headers, tablefmt='simple', disable_numparse=True)}\n\n{len(jobs)} runs; {scoring}"
+    return f"{aligned(header, lines)}\n\n{len(jobs)} runs; {scoring}"
 
 
 @main.command()
@@ -212,7 +222,7 @@ def list_(what: str, plugins: tuple[Path, ...], as_json: bool) -> None:
             click.echo(f"  {row['name']:{wide}}  {about}  ({row['from']})")
     claimed = [(kind, name) for kind in HOOKS for name, owners in registry.entries[kind].items() if len(owners) > 1]
     for kind, name in claimed:
-        who = " and ".join(str(entry.origin) for entry in registry.entries[kind][name])
+        who = " and ".join(entry.owner for entry in registry.entries[kind][name])
         click.echo(f"Clash: two plugins claim the {kind} {name!r}: {who}", err=True)
     for name, error in registry.broken.items():
         click.echo(f"Broken: {name}: {error}", err=True)

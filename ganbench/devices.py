@@ -48,6 +48,8 @@ def make_repeatable(device: torch.device, threads: int) -> None:
     torch.set_num_threads(threads)
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True, warn_only=True)
+    # Filling memory that nothing here reads before writing costs time.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     if device.type == "cuda":
         torch.backends.cudnn.benchmark = False
         torch.backends.cudnn.allow_tf32 = False

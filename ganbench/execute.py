@@ -17,7 +17,7 @@ from pydantic import TypeAdapter
 
 from ganbench.devices import cores, describe, make_repeatable, resolve_device
 from ganbench.errors import DiskError
-from ganbench.evaluate import Evaluator, NotFinite, Scores, generate
+from ganbench.evaluate import UNAVAILABLE, Evaluator, NotFinite, Scores, generate
 from ganbench.files import write_atomically
 from ganbench.metrics import Metric
 from ganbench.options import resolve
@@ -59,9 +59,12 @@ def execute(
     """
     found, run = store.get(job.spec), None
     try:
-        run = Run(job, store, registry, threads)
         if found is not None and found.status in FINAL:
-            return run.top_up(found)
+            return Run(job, store, registry, threads).top_up(found)
+        opened = found or RunRecord(job.spec, "killed", variant=_facts(job, registry))
+        provenance = _provenance(job, registry, threads)
+        store.add(replace(opened, status="killed", error=UNFINISHED, provenance=provenance))  # true until the end
+        run = Run(job, store, registry, threads)
         return run.make(listen, stopping)
     except DiskError:
         raise
@@ -137,7 +140,6 @@ class Run:
             trainer.load_state_dict(self.saved["trainer"])
             self.curve = _CURVE.validate_json(self.saved["curve"])
             self.unscored = dict(self.saved["unscored"])
-        self.keep("killed", UNFINISHED)  # true until the end is recorded
         saved = time.monotonic()
         for number in range(1, self.job.marks + 1):
             share = number / self.job.marks
@@ -172,7 +174,7 @@ class Run:
         if not names:
             return record
         if weights is None:
-            reason = f"its weights are no longer in {self.work}; delete its record to train it again"
+            reason = f"{UNAVAILABLE}its weights are no longer in {self.work}; delete its record to train it again"
             record = replace(record, unscored={**record.unscored, **dict.fromkeys(names, reason)})
             self.store.add(record)
             return record
@@ -209,7 +211,6 @@ class Run:
         trainer, last = self.trainer, dict[str, list[Value]]()
         if status == "done":
             last = {name: [value] for name, value in self.curve[-1].values.items()}
-        cls = type(trainer.variant)
         record = RunRecord(
             spec=self.job.spec,
             status=status,
@@ -218,33 +219,11 @@ class Run:
             values=last,
             unscored=self.unscored,
             curve=self.curve,
-            variant={
-                "paper": cls.paper,
-                "family": cls.family,
-                "task": cls.task,
-                "own_architecture": cls.own_architecture,
-                "parameters": dict(self.job.parameters),
-            },
-            provenance=self._provenance(),
+            variant=_facts(self.job, self.registry),
+            provenance=_provenance(self.job, self.registry, self.threads),
         )
         self.store.add(record, trainer.traces())
         return record
-
-    def _provenance(self) -> dict[str, Any]:
-        return {
-            "plugins": _origins(self.job, self.registry),
-            "versions": {
-                "python": platform.python_version(),
-                **{name: version(name) for name in ("ganbench", "torch", "torchvision", "numpy", "scipy")},
-            },
-            "machine": {
-                "system": platform.system(),
-                "processor": platform.machine(),
-                "cores": cores(),
-                "device": describe(self.device),
-            },
-            "threads": self.threads,
-        }
 
     def _checkpoint(self, trainer: Trainer) -> None:
         state = {
@@ -278,6 +257,32 @@ def _extractors(job: Job, registry: Registry) -> list[str]:
     # One that nobody offers takes only its metrics down, which the evaluator says; one that is not used, nothing.
     named = {registry.get("metric", name).item.extractor for name in job.metrics}
     return sorted(named & set(registry.entries["extractor"]))
+
+
+def _facts(job: Job, registry: Registry) -> dict[str, Any]:
+    cls: type[Variant] = registry.get("variant", job.spec.variant).item
+    return {
+        "paper": cls.paper,
+        "family": cls.family,
+        "task": cls.task,
+        "own_architecture": cls.own_architecture,
+        "parameters": dict(job.parameters),
+    }
+
+
+def _provenance(job: Job, registry: Registry, threads: int) -> dict[str, Any]:
+    versions = {name: version(name) for name in ("ganbench", "torch", "torchvision", "numpy", "scipy")}
+    return {
+        "plugins": _origins(job, registry),
+        "versions": {"python": platform.python_version(), **versions},
+        "machine": {
+            "system": platform.system(),
+            "processor": platform.machine(),
+            "cores": cores(),
+            "device": describe(resolve_device(job.device)),
+        },
+        "threads": threads,
+    }
 
 
 def _origins(job: Job, registry: Registry) -> dict[str, Any]:

@@ -61,7 +61,7 @@ def _table(title: str, rows: Sequence[Row], runs: bool) -> str:
         notes.append("Bold: the best mean, where its interval is disjoint from the runner-up's.")
     if not runs:
         notes.extend(_seed_note(rows))
-    parts = [f"### {title}", _caption(rows, runs), _aligned([*header, *_METER_TITLES], lines)]
+    parts = [f"### {title}", _caption(rows, runs), aligned([*header, *_METER_TITLES], lines)]
     return "\n\n".join([*parts, "\n".join(f"- {note}" for note in notes)] if notes else parts)
 
 
@@ -278,7 +278,8 @@ def _seed_note(rows: Sequence[Row]) -> Iterator[str]:
         yield f"n={n} seed{'' if n == '1' else 's'}: too few for significance tests"
 
 
-def _aligned(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+def aligned(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """Write a Markdown table whose columns line up, all but the first set to the right."""
     widths = [max(3, *(len(line[column]) for line in [header, *lines])) for column in range(len(header))]
     rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
     padded = [

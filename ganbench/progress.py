@@ -71,7 +71,7 @@ class LiveLines:
             self._progress.remove_task(self._tasks.pop(key))
             line = f"{line}  ({self._ended} of {self._count})"
         if line is not None:
-            self._progress.console.print(f"{title(event.job)}  {line}", highlight=False, markup=False)
+            self._progress.console.print(f"{title(event.job)}  {line}", highlight=False, markup=False, soft_wrap=True)
 
 
 def title(job: Job) -> str:

@@ -90,7 +90,7 @@ class Trainer:
         self.variant.train()
         reset_peak(self.device)
         now = last_tick = time.perf_counter()
-        # As a quotient, because 3/20 times 20 is more than 3 in floats and would cost a step.
+        # As a quotient, because 9/14 times 42 is more than 27 in floats and would cost a step.
         while not self.diverged and self.budget.spent(self.meters) / self.budget.amount < until:
             self.step()
             before, now = now, time.perf_counter()
@@ -148,19 +148,17 @@ class Trainer:
 
     def traces(self) -> dict[str, np.ndarray]:
         """Return everything traced so far, float32, one entry an update."""
-        self._flush()
-        return {name: torch.cat(pieces).numpy() for name, pieces in self._traces.items()}
+        return {name: trace.numpy() for name, trace in self._joined().items()}
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything that the rest of the run depends on, as tensors and plain values."""
-        self._flush()
         return {
             "variant": self.variant.state_dict(),
             "ema": None if self.ema is None else self.ema.state_dict(),
             "optimizers": {player: optimizer.state_dict() for player, optimizer in self.optimizers.items()},
             "meters": asdict(self.meters),
             "flops": list(self._flops),
-            "traces": {name: torch.cat(pieces) for name, pieces in self._traces.items()},
+            "traces": self._joined(),
             "diverged": self.diverged,
         }
 
@@ -220,12 +218,16 @@ class Trainer:
         # A copy: a logged buffer, or a loss, may be changed in place before the next tick.
         self._pending.setdefault(name, []).append(value.detach().to(torch.float32, copy=True))
 
-    def _flush(self) -> dict[str, Tensor]:
-        fresh = {name: torch.stack(values).cpu() for name, values in self._pending.items() if values}
-        for name, trace in fresh.items():
-            self._traces.setdefault(name, []).append(trace)
+    def _flush(self) -> None:
+        for name, values in self._pending.items():
+            self._traces.setdefault(name, []).append(torch.stack(values).cpu())
         self._pending = {}
-        return fresh
+
+    def _joined(self) -> dict[str, Tensor]:
+        self._flush()
+        joined = {name: torch.cat(pieces) for name, pieces in self._traces.items()}
+        self._traces = {name: [trace] for name, trace in joined.items()}
+        return joined
 
     def _tick(self, *, since: float, look: bool) -> Tick:
         self._flush()  # waits for the device

@@ -32,7 +32,8 @@ def run_tiny(results: Path, *more: str) -> Result:
 
 
 def test_help_answers_without_torch_and_within_a_third_of_a_second() -> None:
-    code = "import sys; from ganbench.cli import main; main(['--help'], standalone_mode=False); sys.exit('torch' in sys.modules)"
+    code = "import sys; from ganbench.cli import main; main(['--help'], standalone_mode=False); "
+    code += "sys.exit('torch' in sys.modules)"
     times = []
     for _ in range(5):
         start = time.perf_counter()
@@ -149,6 +150,8 @@ def test_a_record_of_a_newer_schema_is_named_and_never_overwritten(tmp_path: Pat
     path.write_text(newer)
     result = run_tiny(tmp_path)
     assert result.exit_code == 2 and "newer ganbench" in result.output
+    others = run_tiny(tmp_path, "--seeds", "2")
+    assert others.exit_code == 0 and "newer ganbench" in others.stderr and "seed 1" in others.stdout
     assert path.read_text() == newer
 
 

@@ -234,6 +234,16 @@ def test_shared_parts_start_alike_whatever_the_variant_and_differ_between_seeds(
         assert not torch.equal(first, parameters(getattr(later.variant, part)))
 
 
+def test_what_a_variant_builds_itself_depends_on_the_seed_alone():
+    class Own(tiny.Plain):
+        def build(self, parts):
+            super().build(parts)
+            self.embed = nn.Linear(3, 3)
+
+    first, again, other = (parameters(make(Own, seed=seed).variant.embed) for seed in (0, 0, 1))
+    assert torch.equal(first, again) and not torch.equal(first, other)
+
+
 # Budgets and clocks
 
 
@@ -273,10 +283,9 @@ def test_a_budget_of_updates_needs_a_player_g():
 
 
 def test_marks_are_met_to_the_step():
-    run = make(tiny.Plain, "20-images", batch=1)
-    for number in range(1, 21):
-        assert train(run, number / 20).meters.steps == number  # 3 / 20 · 20 is more than 3 in floats
-    assert train(run, 1.0).meters.steps == 20
+    run = make(tiny.Plain, "42-images", batch=1)
+    for number in range(1, 15):
+        assert train(run, number / 14).meters.steps == 3 * number  # 9 / 14 · 42 is more than 27 in floats
 
 
 def test_a_plugin_is_told_the_step_and_the_share_of_the_budget():
@@ -517,6 +526,24 @@ def test_the_clock_runs_during_every_part_of_a_step():
 
     meters = train(make(Sleeps, "80-images")).meters
     assert 10 * 0.04 <= meters.seconds < 10 * 0.04 + 1
+
+
+@pytest.mark.gpu
+def test_the_clock_waits_for_a_gpu():
+    class Heavy(tiny.Plain):
+        def step(self, batch, clock):
+            yield Update("D", self.D(batch.real).mean())
+            for _ in range(20):  # queued in no time
+                torch.mm(self.block, self.block)
+
+    device = torch.device("cuda:0")
+    variant = build_variant(Heavy, SMALL, DATA.spec(), seed=0)
+    variant.register_buffer("block", torch.ones(8192, 8192))
+    run = Trainer(variant, DATA.train, Budget.parse("80-images"), seed=0, batch=8, device=device)
+    start = time.perf_counter()
+    train(run)
+    torch.cuda.synchronize(device)
+    assert run.meters.seconds > 0.9 * (time.perf_counter() - start)
 
 
 def test_seconds_go_on_after_a_resume():
@@ -855,8 +882,9 @@ def test_a_snapshot_is_raw_unless_the_variant_declares_an_average():
     assert torch.equal(parameters(run.snapshot()), parameters(run.variant))
 
 
-def test_a_snapshot_is_frozen_and_no_part_of_the_run():
-    run = steps(make(Everything, backbone=CONVOLUTIONAL), 3)
+@pytest.mark.parametrize("cls", [tiny.Plain, Everything])
+def test_a_snapshot_is_frozen_and_no_part_of_the_run(cls):
+    run = steps(make(cls, backbone=CONVOLUTIONAL), 3)
     snapshot = run.snapshot()
     before = parameters(snapshot)
     assert not snapshot.training and not any(p.requires_grad for p in snapshot.parameters())
