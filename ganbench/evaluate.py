@@ -124,18 +124,21 @@ class Evaluator:
             better = metric.higher_is_better if name == metric.name else None
             measured[name] = Value(
                 number,
-                {"metric": f"{name}@{metric.version}", **shared, **value.protocol},
+                {**value.protocol, **shared, "metric": f"{name}@{metric.version}"},
                 reference.get(name),
                 better if value.higher_is_better is None else value.higher_is_better,
             )
         return measured
 
     def _protocol(self, metric: Metric, variant: Variant) -> dict[str, Any]:
-        protocol: dict[str, Any] = {"data": self.data.fingerprint[:12], **self.data.protocol}
+        # Words of plugins first, so that they cannot take the place of the harness's own.
+        protocol: dict[str, Any] = {**self.data.protocol, "data": self.data.fingerprint[:12]}
         if not metric.samples:
             return protocol
+        if metric.extractor:
+            protocol = {**self._embeddings[metric.extractor].protocol, **protocol}
         half_life = variant.ema_half_life_images
-        protocol |= {
+        return protocol | {
             "n_fake": self.samples,
             "n_real": len(self.data.test.images),
             "reference": "test split",
@@ -144,9 +147,6 @@ class Evaluator:
             "latents": "drawn from the run's seed",
             "labels": "where asked for, drawn from the training split",
         }
-        if metric.extractor:
-            protocol |= self._embeddings[metric.extractor].protocol
-        return protocol
 
     def _reference(self, metric: Metric, scene: Scene, shared: Mapping[str, Any]) -> Mapping[str, float]:
         if len(self._control.images) < self.samples:
@@ -160,7 +160,10 @@ class Evaluator:
         measured = {"metric": metric.name, "version": metric.version, "conditional": scene.conditional}
         key = {"data": self.data.fingerprint, "measured": measured, "protocol": shared}
         path = cache_folder() / "references" / f"{digest(key)[:32]}.json"
-        return _cached(path, _load_json, compute, lambda found, file: file.write(json.dumps(found).encode()))
+        try:
+            return _cached(path, _load_json, compute, lambda found, file: file.write(json.dumps(found).encode()))
+        except Exception:  # what a metric cannot say of real images, it may still say of generated ones
+            return {}
 
     def _real_features(self, split: str, images: ImageSet, extractor: str | None) -> Features:
         if extractor is None:

@@ -31,6 +31,8 @@ from ganbench.types import Value
 from ganbench.variant import Variant
 
 CHECKPOINT_SECONDS = 300.0
+CHECKPOINT_FORMAT = 1
+"""Raise it when a checkpoint's content changes: one of another format is set aside, not half understood."""
 PICTURE_SAMPLES = 64
 UNFINISHED = "no end of this run was recorded: it is still running, or it was killed"
 _CURVE = TypeAdapter(list[Mark])
@@ -102,6 +104,9 @@ class Run:
         self.curve: list[Mark] = []
         self.unscored: dict[str, str] = {}
         self.saved = self._load("checkpoint.pt")
+        if self.saved and self.saved.get("format") != CHECKPOINT_FORMAT:
+            self._set_aside("checkpoint.pt", "was written by another version of ganbench")
+            self.saved = None
         self.threads = int(self.saved["threads"]) if self.saved else threads
         make_repeatable(self.device, self.threads)
         self.dataset = open_dataset(job.dataset, registry, job.settings["dataset"])
@@ -154,7 +159,9 @@ class Run:
                     self._checkpoint(trainer)
                     saved = time.monotonic()
             if trainer.diverged:
+                (self.work / "checkpoint.pt").unlink(missing_ok=True)
                 return self.keep("diverged", trainer.diverged)
+            self._checkpoint(trainer)  # scoring may take long
             scores = self._score(trainer, share)
             self.curve.append(Mark(share, tick.meters, scores.values))
             self.unscored = dict(scores.unscored)
@@ -227,6 +234,7 @@ class Run:
 
     def _checkpoint(self, trainer: Trainer) -> None:
         state = {
+            "format": CHECKPOINT_FORMAT,
             "trainer": trainer.state_dict(),
             "curve": _CURVE.dump_json(self.curve).decode(),
             "unscored": self.unscored,
@@ -247,10 +255,14 @@ class Run:
         try:
             state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:  # a damaged file fails in many ways; it is set aside and the run starts anew
-            path.replace(path.with_suffix(".damaged"))
-            warnings.warn(f"{path} is damaged and was set aside: {type(error).__name__}", stacklevel=2)
+            self._set_aside(name, f"is damaged ({type(error).__name__})")
             return None
         return state
+
+    def _set_aside(self, name: str, why: str) -> None:
+        path = self.work / name
+        path.replace(path.with_suffix(".damaged"))
+        warnings.warn(f"{path} {why} and was set aside; the run starts anew", stacklevel=3)
 
 
 def _extractors(job: Job, registry: Registry) -> list[str]:

@@ -84,7 +84,7 @@ def _context() -> Any:
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["ganbench.execute"])
+    context.set_forkserver_preload(["ganbench.execute", "torch._inductor.config"])  # deterministic algorithms need it
     return context
 
 

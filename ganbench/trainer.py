@@ -80,6 +80,7 @@ class Trainer:
         self._flops = [0.0] * self.period
         self._pending: dict[str, list[Tensor]] = {}
         self._traces: dict[str, list[Tensor]] = {}
+        self._schedule: dict[int, list[str]] = {}  # the players updated in each phase of the period
         self._looked: dict[str, int] = {}  # pieces of each trace in which nothing was found
 
     def train(self, until: float) -> Iterator[Tick]:
@@ -112,8 +113,16 @@ class Trainer:
         counter = FlopCounter() if number // self.period % FLOP_SAMPLE == 0 else None
         with counter or nullcontext():
             updates = self.variant.step(batch, Clock(number, torch.full((), progress, device=self.device)))
+            moved = []
             while (update := self._resume(updates)) is not None:
                 self.apply(update)
+                moved.append(update.player)
+        if self._schedule.setdefault(phase, moved) != moved:
+            raise ValueError(
+                f"{self.variant.name} updates {', '.join(moved) or 'nobody'} in step {number}, but "
+                f"{', '.join(self._schedule[phase]) or 'nobody'} {self.period} steps before: set `period` in build to "
+                f"the number of steps after which its updates repeat"
+            )
         if counter is not None:
             self._flops[phase] = float(counter.flops)
         meters.flops += self._flops[phase]

@@ -507,4 +507,7 @@ def test_a_cache_that_cannot_be_written_costs_only_time(tmp_path, monkeypatch):
     first = score([BRIGHTNESS, DISTANCE])
     (tmp_path / "file").write_text("no folder")
     monkeypatch.setenv("GANBENCH_CACHE", str(tmp_path / "file"))
-    assert score([BRIGHTNESS, DISTANCE]) == first
+    pixels = Pixels()
+    by = evaluator(extractors={"pixels": pixels})
+    assert score([BRIGHTNESS, DISTANCE], by=by) == score([BRIGHTNESS, DISTANCE], by=by) == first
+    assert pixels.shown == [64] * 4  # generated twice; the reference split and the training images once

@@ -492,12 +492,16 @@ def test_operations_of_a_step_are_those_counted_by_hand():
 def test_operations_are_counted_again_every_so_often(monkeypatch):
     class Grows(tiny.Plain):
         def step(self, batch, clock):
-            for _ in range(1 + clock.step // 4):
-                yield from super().step(batch, clock)
+            for _ in range(clock.step // 4):
+                self.D(batch.real)
+            yield from super().step(batch, clock)
 
-    one = steps(make(tiny.Plain), 1).meters.flops
+    plain = make(tiny.Plain)
+    one = steps(plain, 1).meters.flops
+    with FlopCounter() as look:
+        plain.variant.D(torch.zeros(8, 1, 8, 8))
     monkeypatch.setattr(trainer, "FLOP_SAMPLE", 4)
-    assert steps(make(Grows), 12).meters.flops == 4 * one * (1 + 2 + 3)
+    assert steps(make(Grows), 12).meters.flops == 12 * one + 4 * look.flops * (0 + 1 + 2)
 
 
 # Seconds
@@ -938,3 +942,18 @@ def test_the_training_split_must_hold_a_step():
     few = ImageSet(DATA.train.images[:4])
     with pytest.raises(UserError, match="a step needs 8 real images, but the training split has 4"):
         make(data=replace(DATA, train=few))
+
+
+def test_a_schedule_that_does_not_repeat_as_declared_is_refused():
+    class Forgetful(tiny.Plain):
+        name = "forgetful"
+
+        def step(self, batch, clock):
+            for update in super().step(batch, clock):
+                if update.player == "D" or clock.step % 5 == 4:
+                    yield update
+
+    trainer = make(Forgetful)
+    with pytest.raises(ValueError, match=r"forgetful updates D, G in step 4, but D 1 steps before: set `period`"):
+        for _ in range(5):
+            trainer.step()

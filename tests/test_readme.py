@@ -1,0 +1,30 @@
+"""What the README shows works as it stands there."""
+
+import re
+from pathlib import Path
+
+from ganbench.plugins import HOOKS, discover
+from ganbench.testing import run_checks
+
+README = Path(__file__).parents[1] / "README.md"
+
+
+def test_the_variant_of_the_readme_passes_the_conformance_kit(tmp_path: Path) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+    path = tmp_path / "my_gan.py"
+    path.write_text(code)
+    outcomes = run_checks("my-gan", registry=discover([path]))
+    assert outcomes and all(outcome.passed for outcome in outcomes), outcomes
+
+
+def test_the_readme_names_everything_that_comes_with_ganbench() -> None:
+    registry, text = discover(), README.read_text()
+    mine = [
+        name
+        for kind in HOOKS
+        if kind != "extractor"
+        for name, (entry, *_) in registry.entries[kind].items()
+        if entry.origin.distribution == "ganbench"
+    ]
+    assert len(mine) > 20
+    assert [name for name in mine if f"`{name}" not in text] == []
