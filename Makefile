@@ -29,7 +29,8 @@ EXAMPLE := tests/example_plugin/pyproject.toml tests/example_plugin/src/ganbench
 
 $(VENV)/.installed-dev: pyproject.toml $(EXAMPLE)
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install -q -e ".[dev]" ./tests/example_plugin
+	$(BIN)/pip install -q -e ".[dev]"
+	$(BIN)/pip install -q ./tests/example_plugin
 	touch $@ $(VENV)/.installed
 
 clean:
