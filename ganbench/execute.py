@@ -165,10 +165,10 @@ class Run:
             scores = self._score(trainer, share)
             self.curve.append(Mark(share, tick.meters, scores.values))
             self.unscored = dict(scores.unscored)
-            listen(share, None, self.curve[-1])
             self._checkpoint(trainer)
             self.keep("killed", UNFINISHED)
             saved = time.monotonic()
+            listen(share, None, self.curve[-1])  # what is told is kept already
         self._save("final.pt", {"variant": trainer.snapshot().state_dict()})
         record = self.keep("done", "")
         (self.work / "checkpoint.pt").unlink(missing_ok=True)

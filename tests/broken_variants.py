@@ -411,7 +411,7 @@ class FragileInBf16(Plain):
     """Keeps a logarithm from zero by a number that bf16 rounds away."""
 
     def step(self, batch, clock):
-        real = self.D(batch.real)
+        real = self.D.head(self.D.trunk(batch.real))
         certain = torch.ones_like(real) - 1e-4
         yield Update("D", (real * (1 - certain).log()).mean())
         yield Update("G", nonsaturating_loss(self.D(self.sample(8))))
@@ -419,7 +419,7 @@ class FragileInBf16(Plain):
 
 class MixesTypesInBf16(Plain):
     def step(self, batch, clock):
-        scores = torch.zeros(8, 1).scatter(0, torch.arange(8)[:, None], self.D(batch.real))
+        scores = torch.zeros(8, 1).scatter(0, torch.arange(8)[:, None], self.D.head(self.D.trunk(batch.real)))
         yield Update("D", scores.mean())
         yield Update("G", nonsaturating_loss(self.D(self.sample(8))))
 

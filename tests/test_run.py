@@ -75,7 +75,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_killed_command_continues_to_the_same_numbers(tmp_path: Path, whole: Path, how: signal.Signals) -> None:
     arguments = ("run", "--variants", "slow,plain", *BUDGET, "--results", str(tmp_path))
     process = subprocess.Popen(command(*arguments), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
-    wait_for("40%", process)
+    wait_for("slow tiny seed 0   40%", process)
     time.sleep(0.3)  # some steps past the mark
     process.send_signal(how)
     process.communicate(timeout=60)
@@ -103,7 +103,7 @@ def test_a_killed_command_continues_to_the_same_numbers(tmp_path: Path, whole: P
 def test_workers_end_with_a_command_that_is_killed(tmp_path: Path) -> None:
     arguments = ("run", "--variants", "slow", *BUDGET, "--results", str(tmp_path))
     process = subprocess.Popen(command(*arguments), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
-    wait_for("20%", process)
+    wait_for("slow tiny seed 0   20%", process)
     children = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=False).stdout
     below = [int(pid) for pid in children.split()]
     for pid in list(below):
