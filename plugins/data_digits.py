@@ -16,7 +16,7 @@ SIZES = (8, 16, 32)
 class Digits(Dataset):
     name, summary = "digits", "handwritten digits of scikit-learn: 1,797 grey images, 8×8, 10 classes, no download"
     size = 8
-    budget = "50k-images"
+    budget = "40k-images"
 
     def load(self, root: Path, size: int) -> Splits:
         if size not in SIZES:
