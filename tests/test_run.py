@@ -71,15 +71,21 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return results
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def hear_ctrl_c() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell starts its background jobs deaf to it
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
 def test_a_killed_command_continues_to_the_same_numbers(tmp_path: Path, whole: Path, how: signal.Signals) -> None:
     arguments = ("run", "--variants", "slow,plain", *BUDGET, "--results", str(tmp_path))
-    process = subprocess.Popen(command(*arguments), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    process = subprocess.Popen(
+        command(*arguments), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, preexec_fn=hear_ctrl_c
+    )
     wait_for("slow tiny seed 0   40%", process)
     time.sleep(0.3)  # some steps past the mark
     process.send_signal(how)
     process.communicate(timeout=60)
-    assert process.returncode == (130 if how == signal.SIGINT else -9)
+    assert process.returncode == (-9 if how == signal.SIGKILL else 130)
     left = records(tmp_path)["slow"]
     assert left["status"] == "killed"
     assert 2 <= len(left["curve"]) < 5
