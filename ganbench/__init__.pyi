@@ -1,18 +1,50 @@
 """The public API, all that a plugin may use. Names are imported when they are first used."""
 
-from .backbone import Autoencoder as Autoencoder, Backbone as Backbone, Discriminator as Discriminator, Parts as Parts
+from .backbone import (
+    Autoencoder as Autoencoder,
+    Backbone as Backbone,
+    Discriminator as Discriminator,
+    Parts as Parts,
+    square_misfit as square_misfit,
+)
 from .data import (
     Dataset as Dataset,
     ImageSet as ImageSet,
     Modes as Modes,
+    Source as Source,
     Splits as Splits,
+    divide as divide,
     to_float as to_float,
     to_uint8 as to_uint8,
 )
 from .errors import UserError as UserError
-from .files import cache_folder as cache_folder, sha256_of as sha256_of, write_atomically as write_atomically
+from .files import (
+    cache_folder as cache_folder,
+    locate as locate,
+    sha256_of as sha256_of,
+    write_atomically as write_atomically,
+)
 from .hookspecs import hookimpl as hookimpl
-from .images import image_header as image_header, read_image as read_image, write_images as write_images
+from .idx import MNIST_FILES as MNIST_FILES, idx_downloads as idx_downloads, load_idx as load_idx
+from .images import (
+    IMAGE_SUFFIXES as IMAGE_SUFFIXES,
+    Encoded as Encoded,
+    ImageFiles as ImageFiles,
+    image_files as image_files,
+    image_header as image_header,
+    image_names as image_names,
+    read_image as read_image,
+    undamaged as undamaged,
+    write_images as write_images,
+    write_split as write_split,
+)
+from .layers import (
+    draw_normal as draw_normal,
+    draw_truncated as draw_truncated,
+    norm_of_maps as norm_of_maps,
+    norm_of_units as norm_of_units,
+    normalise_weights as normalise_weights,
+)
 from .losses import (
     discriminator_loss as discriminator_loss,
     gradient_norms as gradient_norms,
@@ -29,6 +61,7 @@ from .metrics import (
     Scene as Scene,
     frechet_distance as frechet_distance,
 )
+from .options import suggestion as suggestion
 from .seeds import derive as derive, seeded as seeded
 from .sources import (
     Download as Download,

@@ -85,6 +85,14 @@ class Backbone(ABC):
         """Bind the family to one data set."""
 
 
+def square_misfit(name: str, data: DataSpec) -> str | None:
+    """Return why the backbone `name` cannot make networks for `data` if these are not square images, or None."""
+    if not data.is_image:
+        return f"{name} makes images, not data of shape {data.shape}"
+    _, height, width = data.shape
+    return None if height == width else f"{name} makes square images, not {height}×{width} px"
+
+
 class SeededParts(Parts):
     """Parts whose initial weights depend on the seed and on what is asked for, not on the variant that asks.
 

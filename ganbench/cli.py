@@ -80,7 +80,9 @@ results_option = click.option(
 @click.option("--size", type=click.IntRange(1), help="Side of the images in pixels.  [default: the data set's]")
 @click.option("--batch", type=click.IntRange(1), default=64, show_default=True, help="Real images in a batch.")
 @click.option(
-    "--samples", type=click.IntRange(2), help="Generated images an evaluation.  [default: test split, ≤ 10000]"
+    "--samples",
+    type=click.IntRange(2),
+    help="Generated images an evaluation.  [default: the data set's, else its test split, ≤ 10000]",
 )
 @click.option("--marks", type=click.IntRange(1), default=5, show_default=True, help="Evaluation points of the budget.")
 @click.option("--marks-metrics", type=Names(), help="Costly metrics to compute at every mark, not only the last.")

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,20 +18,53 @@ from ganbench.types import Batch, DataSpec, Task
 
 
 class ImageSet(NamedTuple):
-    """Images, uint8 `[N, C, H, W]`, in memory or memory-mapped; or points, float32 `[N, 2]`. `cond`: int64 labels."""
+    """Images, uint8 `[N, C, H, W]`, in memory or memory-mapped; or points, float32 `[N, 2]`. `cond`: int64 labels.
+
+    `source`: where steps are served fresh samples, made on the fly; the images are then a fixed sample of the same.
+    """
 
     images: Tensor
     cond: Tensor | None = None
+    source: Source | None = None
 
 
-class Modes(Protocol):
-    """The known modes of a distribution, so that generated samples can be counted over them."""
+class Source(Protocol):
+    """More samples than can be held, each made when its number comes up (all triples of digits, for one)."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of what samples are made from, which `to` moves."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, rows: Tensor) -> ImageSet:
+        """Make the samples of these numbers, int64 `[n]` from 0 to below `len`, on the device where they lie."""
+
+    def to(self, device: torch.device) -> Source:
+        """Return the same source with what it is made from on `device`."""
+
+
+class Modes(ABC):
+    """The known modes of a distribution, so that generated samples can be counted over them.
+
+    `extractor`: None where samples show their mode themselves, else the one whose probabilities tell it; then every
+    sample counts, of whatever quality.
+    """
 
     count: int
     protocol: Mapping[str, Any]
+    extractor: str | None = None
 
+    @abstractmethod
     def assign(self, samples: Tensor) -> tuple[Tensor, Tensor]:
-        """Return for each sample its nearest mode (int64 `[N]`) and whether it is of high quality (bool `[N]`)."""
+        """Return for each sample its nearest mode (int64 `[N]`) and whether it is of high quality (bool `[N]`).
+
+        `samples`: as generated, or where there is an extractor its probabilities.
+        """
+
+    def floors(self, n: int) -> Mapping[str, Mapping[str, float]]:
+        """Return by name of value what `n` samples of known generators score in expectation: the scale of a table."""
+        return {}
 
 
 @dataclass(frozen=True)
@@ -38,7 +72,8 @@ class Splits:
     """A loaded data set. `test` is the reference of every metric; `train` is what variants are served.
 
     `fingerprint`: SHA-256 of content and preprocessing (hexadecimal). `protocol`: what a reader must know of how the
-    images were made (crop, resize, subset, grey rule). `modes`: where the true modes are known.
+    images were made (crop, resize, subset, grey rule). `modes`: where the true modes are known. `samples`: generated
+    images an evaluation where the field's protocol fixes it (0: as many as the reference, at most 10,000).
     """
 
     train: ImageSet
@@ -46,6 +81,7 @@ class Splits:
     fingerprint: str
     protocol: Mapping[str, Any] = field(default_factory=dict)
     modes: Modes | None = None
+    samples: int = 0
 
     def spec(self, task: Task = "generate") -> DataSpec:
         """Describe the samples for networks."""
@@ -82,25 +118,43 @@ class Dataset(ABC):
         """
 
 
+def divide(labels: np.ndarray, share: float) -> tuple[np.ndarray, np.ndarray, str]:
+    """Hold out a share of each class, evenly spread in the order given; at least one, and never all of a class.
+
+    Returns the rows of train and of test, and the rule in words.
+    """
+    held_out = np.zeros(len(labels), dtype=bool)
+    for rows in np.split(np.argsort(labels, kind="stable"), np.cumsum(np.bincount(labels))[:-1]):
+        n = len(rows)
+        if count := min(max(1, round(n * share)), n - 1):
+            held_out[rows[(2 * np.arange(count) + 1) * n // (2 * count)]] = True
+    return np.flatnonzero(~held_out), np.flatnonzero(held_out), f"{share:g} of each class, evenly spread by name"
+
+
+BLOCK = 65_536
+"""Numbers of samples are drawn so many at a time from a source, whatever the batch size."""
+
+
 class Stream:
     """The batches of one run: batch t is a function of (seed, t), so that nothing needs saving to resume.
 
-    Images are drawn without replacement, one seeded permutation an epoch, the same for every variant. `stream[t]`
-    copies; what a variant does to its batch reaches nobody else.
+    Images are drawn without replacement, one seeded permutation an epoch, the same for every variant; of a source
+    with replacement, in seeded blocks that take the place of epochs. `stream[t]` copies; what a variant does to its
+    batch reaches nobody else.
     """
 
     def __init__(self, data: ImageSet, batch: int, seed: int, device: torch.device) -> None:
         if batch > len(data.images):
             raise UserError(f"a step needs {batch} real images, but the training split has {len(data.images)}")
         self.batch, self._seed, self._device = batch, seed, device
-        self._images, self._cond = data.images, data.cond
-        if self._fits(device):
-            self._images = self._images.to(device)
-            self._cond = None if self._cond is None else self._cond.to(device)
+        self._fresh = data.source is not None
+        self._source: Source = _Held(data) if data.source is None else data.source
+        self._home = device if self._fits(device) else torch.device("cpu")
+        self._source = self._source.to(self._home)
         self._epoch, self._order = -1, torch.empty(0, dtype=torch.int64)
 
     def _fits(self, device: torch.device) -> bool:
-        size = self._images.nbytes
+        size = self._source.nbytes
         if device.type != "cuda":
             return size < 2**31
         free, _ = torch.cuda.mem_get_info(device)
@@ -108,23 +162,43 @@ class Stream:
 
     def __getitem__(self, step: int) -> Batch:
         """Return batch number `step`."""
-        start, count = step * self.batch, len(self._images)
+        start, count = step * self.batch, BLOCK if self._fresh else len(self._source)
         stop, pieces = start + self.batch, list[Tensor]()
         while start < stop:
             epoch, offset = divmod(start, count)
-            pieces.append(self._permutation(epoch)[offset : offset + stop - start])
+            pieces.append(self._order_of(epoch)[offset : offset + stop - start])
             start += len(pieces[-1])
         rows = pieces[0] if len(pieces) == 1 else torch.cat(pieces)
-        real = self._images[rows].to(self._device)
-        cond = None if self._cond is None else self._cond[rows].to(self._device)
-        return Batch(to_float(real), cond)
+        real, cond, _ = self._source[rows]
+        return Batch(to_float(real.to(self._device)), None if cond is None else cond.to(self._device))
 
-    def _permutation(self, epoch: int) -> Tensor:
+    def _order_of(self, epoch: int) -> Tensor:
         if epoch != self._epoch:
-            generator = torch.Generator().manual_seed(derive(self._seed, "epoch", epoch))
-            order = torch.randperm(len(self._images), generator=generator)
-            self._epoch, self._order = epoch, order.to(self._images.device)
+            generator, count = torch.Generator().manual_seed(derive(self._seed, "epoch", epoch)), len(self._source)
+            if self._fresh:
+                order = torch.randint(count, (BLOCK,), generator=generator)
+            else:
+                order = torch.randperm(count, generator=generator)
+            self._epoch, self._order = epoch, order.to(self._home)
         return self._order
+
+
+class _Held:
+    """A set that is held whole, as a source."""
+
+    def __init__(self, data: ImageSet) -> None:
+        self.data, self.nbytes = data, data.images.nbytes
+
+    def __len__(self) -> int:
+        return len(self.data.images)
+
+    def __getitem__(self, rows: Tensor) -> ImageSet:
+        images, cond, _ = self.data
+        return ImageSet(images[rows], None if cond is None else cond[rows])
+
+    def to(self, device: torch.device) -> Source:
+        images, cond, _ = self.data
+        return _Held(ImageSet(images.to(device), None if cond is None else cond.to(device)))
 
 
 def to_float(samples: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ganbench.data import ImageSet, Splits, to_uint8
+from ganbench.data import ImageSet, Modes, Splits, to_uint8
 from ganbench.errors import UserError
 from ganbench.files import cache_folder, write_atomically
 from ganbench.metrics import Embedding, Extractor, Features, Metric, Scene
@@ -52,6 +52,11 @@ def misfit(metric: Metric, data: DataSpec, *, modes: bool) -> str | None:
     return f"it needs {' and '.join(missing)}" if missing else None
 
 
+def extractor_of(metric: Metric, modes: Modes | None) -> str | None:
+    """Return the extractor whose features a metric sees: its own, else the one that tells the data's modes apart."""
+    return metric.extractor or (modes.extractor if modes is not None and "modes" in metric.needs else None)
+
+
 class Evaluator:
     """The scoring of one data set: the reference split, seen once through every extractor that is asked for.
 
@@ -84,6 +89,7 @@ class Evaluator:
         values: dict[str, Value] = {}
         unscored: dict[str, str] = {}
         conditional = variant.task == "label"
+        metrics = [replace(metric, extractor=extractor_of(metric, self.data.modes)) for metric in metrics]
         drawn = any(metric.samples for metric in metrics)
         fake = generate(variant, self.samples, self.data.train, seed=seed) if drawn else self._control
         for extractor in dict.fromkeys(metric.extractor for metric in metrics):

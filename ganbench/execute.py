@@ -115,7 +115,7 @@ class Run:
         self.evaluator = Evaluator(
             self.dataset.name,
             self.data,
-            {name: registry.get("extractor", name).item for name in _extractors(job, registry)},
+            {name: registry.get("extractor", name).item for name in job.extractors},
             samples=job.samples,
             device=self.device,
             weights=job.weights,
@@ -265,12 +265,6 @@ class Run:
         warnings.warn(f"{path} {why} and was set aside; the run starts anew", stacklevel=3)
 
 
-def _extractors(job: Job, registry: Registry) -> list[str]:
-    # One that nobody offers takes only its metrics down, which the evaluator says; one that is not used, nothing.
-    named = {registry.get("metric", name).item.extractor for name in job.metrics}
-    return sorted(named & set(registry.entries["extractor"]))
-
-
 def _facts(job: Job, registry: Registry) -> dict[str, Any]:
     cls: type[Variant] = registry.get("variant", job.spec.variant).item
     return {
@@ -305,5 +299,5 @@ def _origins(job: Job, registry: Registry) -> dict[str, Any]:
         ("backbone", spec.backbone),
         *(("metric", name) for name in job.metrics),
     ]
-    used += [("extractor", name) for name in _extractors(job, registry)]
+    used += [("extractor", name) for name in job.extractors]
     return {f"{kind}:{name}": asdict(registry.get(kind, name).origin) for kind, name in used}

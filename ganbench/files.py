@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
-from ganbench.errors import DiskError
+from ganbench.errors import DiskError, UserError
 
 
 def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
@@ -48,3 +48,19 @@ def cache_folder() -> Path:
 
     named = os.environ.get("GANBENCH_CACHE")
     return Path(named).expanduser() if named else Path(platformdirs.user_cache_dir("ganbench"))
+
+
+def locate(name: str, argument: str, root: Path) -> Path:
+    """Find the path of the data set `NAME:argument`, as seen from the current directory, else from the data root.
+
+    Raises `UserError` that names both places where it is in neither.
+    """
+    try:
+        asked = Path(argument).expanduser()
+        places = list(dict.fromkeys((Path.cwd() / asked, root.absolute() / asked)))
+        found = next((place for place in places if place.exists()), None)
+    except (OSError, RuntimeError) as error:
+        raise UserError(f"{name}:{argument} cannot be read: {error}") from None
+    if found is None:
+        raise UserError(f"{name}:{argument} is not there: looked for {' and '.join(map(str, places))}")
+    return found

@@ -1,12 +1,16 @@
-"""Images: decoding any file to uint8, and streaming many of them into one array on disk."""
+"""Images: finding and decoding files of them, and streaming many into one array on disk."""
 
 from __future__ import annotations
 
+import io
+import os
+import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TypeVar
+from typing import IO, NamedTuple, TypeVar
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -16,17 +20,33 @@ from ganbench.errors import UserError
 T = TypeVar("T")
 R = TypeVar("R")
 
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".jp2")
+
 _AHEAD = 512  # items that threads may be ahead of their reader, so that memory stays bounded
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "JPEG2000")  # none that starts another program
 _GREY = frozenset({"1", "L", "LA", "La", "I", "F", "I;16", "I;16L", "I;16B", "I;16N"})
 
 
-def read_image(source: Path | np.ndarray, channels: int, size: int = 0) -> np.ndarray:
+class Encoded(NamedTuple):
+    """The bytes of an image file that lies in an archive, and the name that errors give it."""
+
+    name: str
+    content: bytes
+
+
+class ImageFiles(NamedTuple):
+    """Images in one place, by name in the order of the names, and how to get at one for `read_image`."""
+
+    names: Sequence[str]
+    find: Callable[[str], Path | Encoded]
+
+
+def read_image(source: Path | Encoded | np.ndarray, channels: int, size: int = 0) -> np.ndarray:
     """Decode an image to uint8 `[H, W, channels]`, upright, its first frame; 1 channel is ITU-R 601 luma.
 
-    `source`: a file, or uint8 `[H, W]` or `[H, W, 1 | 3 | 4]`. `size`: crop the central square and resample it to this
-    side (Pillow's bicubic, antialiased); 0 leaves the image whole. Transparency is laid on white. 16-bit grey becomes
-    round(v / 257); of 16-bit colour Pillow keeps the upper byte.
+    `source`: a file, one from an archive, or uint8 `[H, W]` or `[H, W, 1 | 3 | 4]`. `size`: crop the central square and
+    resample it to this side (Pillow's bicubic, antialiased); 0 leaves the image whole. Transparency is laid on white.
+    16-bit grey becomes round(v / 257); of 16-bit colour Pillow keeps the upper byte.
     Raises `UserError` that names the file where it cannot be read or is not a whole image.
     """
     if isinstance(source, np.ndarray):
@@ -36,29 +56,30 @@ def read_image(source: Path | np.ndarray, channels: int, size: int = 0) -> np.nd
         return _pixels(ImageOps.exif_transpose(image), channels, size)
 
 
-def image_header(path: Path) -> tuple[int, int, int]:
+def image_header(source: Path | Encoded) -> tuple[int, int, int]:
     """Return width, height and channels (1 grey, 3 colour) without decoding; raises `UserError` as `read_image`."""
-    with _opened(path) as image:
+    with _opened(source) as image:
         palette = image.getpalette("RGB") if image.mode in ("P", "PA") else None
         grey = palette[::3] == palette[1::3] == palette[2::3] if palette else image.mode in _GREY
         return image.width, image.height, 1 if grey else 3
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
+def _opened(source: Path | Encoded) -> Iterator[Image.Image]:
+    name = source.name if isinstance(source, Encoded) else source
     try:
-        file = path.open("rb")
+        file: IO[bytes] = io.BytesIO(source.content) if isinstance(source, Encoded) else source.open("rb")
     except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror or error}") from None
+        raise UserError(f"{name} cannot be read: {error.strerror or error}") from None
     with file:
         try:
             with Image.open(file, formats=_FORMATS) as image:
                 yield image
         except UnidentifiedImageError:
-            raise UserError(f"{path} is not an image, whatever its name says: remove it") from None
+            raise UserError(f"{name} is not an image, whatever its name says: remove it") from None
         except Exception as error:  # damage makes Pillow's decoders raise almost anything
             reason = str(error) or type(error).__name__
-            raise UserError(f"{path} cannot be decoded ({reason}): replace or remove it") from error
+            raise UserError(f"{name} cannot be decoded ({reason}): replace or remove it") from error
 
 
 def _pixels(image: Image.Image, channels: int, size: int) -> np.ndarray:
@@ -82,6 +103,82 @@ def _pixels(image: Image.Image, channels: int, size: int) -> np.ndarray:
         image = image.crop((left, top, left + side, top + side))
         image = image.resize((size, size), Image.Resampling.BICUBIC)
     return np.array(image).reshape(image.height, image.width, channels)
+
+
+def image_names(folder: Path, prefix: str = "", above: tuple[tuple[int, int], ...] = ()) -> Iterator[str]:
+    """Yield the relative names of all images that are not hidden; follows links, but not back into a folder above."""
+    try:
+        found = folder.stat()
+        entries = list(os.scandir(folder))
+    except OSError as error:
+        raise UserError(f"{folder} cannot be read: {error.strerror or error}") from None
+    here = (found.st_dev, found.st_ino)
+    for entry in entries if here not in above else ():
+        if entry.name.startswith("."):
+            continue
+        if entry.is_dir():
+            yield from image_names(folder / entry.name, f"{prefix}{entry.name}/", (*above, here))
+        elif entry.name.lower().endswith(IMAGE_SUFFIXES):
+            yield prefix + entry.name
+
+
+@contextmanager
+def image_files(path: Path) -> Iterator[ImageFiles]:
+    """Open a folder (any depth) or a zip archive of images, read without unpacking; hidden files are left out.
+
+    Raises `UserError` where it is neither.
+    """
+    if path.is_dir():
+        yield ImageFiles(sorted(image_names(path)), lambda name: path / name)
+        return
+    try:
+        archive = zipfile.ZipFile(path)
+    except (OSError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path} is neither a folder nor a whole zip archive: {error}") from None
+
+    def find(name: str) -> Encoded:
+        try:
+            return Encoded(f"{path}/{name}", archive.read(name))
+        except (OSError, EOFError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
+            raise UserError(f"{path}/{name} cannot be unpacked ({error}): replace or remove it") from None
+
+    with archive:
+        names = (name for name in archive.namelist() if name.lower().endswith(IMAGE_SUFFIXES))
+        hidden = (".", "__MACOSX")
+        yield ImageFiles(sorted(n for n in names if not any(p.startswith(hidden) for p in n.split("/"))), find)
+
+
+def undamaged(function: Callable[[T], R], owner: str, skip: bool) -> Callable[[T], R | None]:
+    """Let a reader return None for what is damaged if `skip`, else say that `OWNER.skip_damaged` would do so."""
+
+    def attempt(item: T) -> R | None:
+        try:
+            return function(item)
+        except UserError as error:
+            if skip:
+                return None
+            raise UserError(f"{error}, or leave such images out with --set {owner}.skip_damaged=true") from None
+
+    return attempt
+
+
+def write_split(
+    folder: Path,
+    split: str,
+    items: Sequence[T],
+    read: Callable[[T], np.ndarray | None],
+    labels: np.ndarray | None = None,
+) -> list[int]:
+    """Stream a split into `SPLIT.npy`, as `write_images`, and its labels (one an item) into `SPLIT_labels.npy`.
+
+    Raises `UserError` where no image is left.
+    """
+    written = write_images(folder / f"{split}.npy", items, read)
+    if not written:
+        raise UserError(f"no image of the {split} split can be decoded")
+    if labels is not None:
+        np.save(folder / f"{split}_labels.npy", labels[written])
+    return written
 
 
 def write_images(path: Path, items: Sequence[T], read: Callable[[T], np.ndarray | None]) -> list[int]:

@@ -12,7 +12,7 @@ from ganbench.backbone import Backbone
 from ganbench.budget import Budget
 from ganbench.data import Dataset, Splits
 from ganbench.errors import UserError
-from ganbench.evaluate import UNAVAILABLE, misfit
+from ganbench.evaluate import UNAVAILABLE, extractor_of, misfit
 from ganbench.metrics import Metric
 from ganbench.options import as_plain, fields_of, resolve, suggestion
 from ganbench.plugins import Entry, Kind, Registry
@@ -55,6 +55,7 @@ class Job:
     dataset: str
     settings: Settings
     metrics: tuple[str, ...]
+    extractors: tuple[str, ...]
     marks: int
     marks_metrics: tuple[str, ...]
     samples: int
@@ -117,6 +118,10 @@ def _plan_dataset(
     data = dataset.load(request.data_root, request.size or dataset.size)
     metrics = _choose_metrics(request, dataset, data, registry, result.notes)
     samples = _choose_samples(request, data)
+    # One that nobody offers takes only its metrics down, which the evaluator says.
+    extractors = sorted(
+        {extractor_of(metric, data.modes) or "" for metric in metrics} & registry.entries["extractor"].keys()
+    )
     for name in variants:
         variant = registry.get("variant", name)
         own = _settings_for(variant.item, settings, used, shared=True)
@@ -150,6 +155,7 @@ def _plan_dataset(
                     dataset=text,
                     settings=chosen,
                     metrics=tuple(metric.name for metric in metrics),
+                    extractors=tuple(extractors),
                     marks=request.marks,
                     marks_metrics=tuple(request.marks_metrics),
                     samples=samples,
@@ -219,7 +225,8 @@ def _choose_metrics(
 
 
 def _choose_samples(request: Request, data: Splits) -> int:
-    samples = min(MOST_SAMPLES, len(data.test.images)) if request.samples is None else request.samples
+    usual = data.samples or min(MOST_SAMPLES, len(data.test.images))
+    samples = usual if request.samples is None else request.samples
     if samples < 2:
         raise UserError(f"--samples {samples}: at least 2 generated samples are needed for a score")
     return samples

@@ -30,12 +30,13 @@ from ganbench.types import digest
 
 _TIMEOUT = 30  # seconds without a byte from a host
 _SETTLED = 2_000_000_000  # nanoseconds; a file changed more recently could change again under the same time stamp
+_BLOCK, _MOST_BLOCKS = 4096, 1024  # of a file that is hashed by samples: bytes in one, and how many
 _STALE = 86_400  # seconds after which an unfinished folder belongs to a process that was killed
 
 
 @dataclass(frozen=True)
 class Download:
-    """A file that a data set needs.
+    """A file that a data set or an extractor needs.
 
     `path`: where it lies under the data root. `checksum`: `sha256:…` or `md5:…`. `size`: bytes. `urls`: where it is to
     be had, best first; none where its host wants a person. `also`: other forms of the same content (an unpacked file),
@@ -60,9 +61,10 @@ class _Unreachable(Exception):
     """A host did not give the right file."""
 
 
-def fetch(root: Path, *files: Download) -> list[Path]:
+def fetch(root: Path, *files: Download, place: str = "the data root") -> list[Path]:
     """Find each file under the data root, else in the cache of downloads, else download it there; checked always.
 
+    `place`: what `root` is called in an error, where it is another folder than the data root.
     Raises `UserError` that names a file under the root which is not the right one, or all those to be put there.
     """
     found = {file: _find(root, file) for file in files}
@@ -72,7 +74,7 @@ def fetch(root: Path, *files: Download) -> list[Path]:
             found[file] = _download(file)
         except _Unreachable as error:
             names = ", ".join(other.path for other in missing[done:])
-            raise UserError(f"put {names} into the data root {root}: not found there, and {error}") from None
+            raise UserError(f"put {names} into {place} {root}: not found there, and {error}") from None
     return [path for path in found.values() if path is not None]
 
 
@@ -133,12 +135,15 @@ def _pieces(url: str) -> Iterator[bytes]:
         raise _Unreachable(f"{getattr(error, 'reason', None) or error}") from None
 
 
-def tree_digest(root: Path, names: Sequence[str]) -> str:
+def tree_digest(root: Path, names: Sequence[str], *, sampled: bool = False) -> str:
     """Return the SHA-256 over the relative names and contents of files, in the order given.
 
+    `sampled`: of each file take the size and blocks of 4096 bytes, one a MiB but 2 to 1024, evenly spaced from its
+    first byte to its last: for data too large to be read whole for this.
     An unchanged list of names, inodes, sizes and times gives the answer of last time without reading a byte.
     """
-    stamp, changed = hashlib.sha256(os.fsencode(root.resolve())), 0
+    stamp, changed = hashlib.sha256(os.fsencode(root.resolve()) + b"\0sampled" * sampled), 0
+    hashed = _hash_samples if sampled else partial(_hash, algorithm="sha256")
     for name in names:
         found = _stat(f"{root}/{name}")
         stamp.update(os.fsencode(name) + _version(found))
@@ -146,7 +151,7 @@ def tree_digest(root: Path, names: Sequence[str]) -> str:
 
     def compute() -> str:
         total = hashlib.sha256()
-        for name, content in zip(names, in_threads(lambda name: _hash(root / name, "sha256"), names), strict=True):
+        for name, content in zip(names, in_threads(lambda name: hashed(root / name), names), strict=True):
             total.update(os.fsencode(name) + b"\0" + bytes.fromhex(content))
         return total.hexdigest()
 
@@ -192,6 +197,20 @@ def _hash(path: Path, algorithm: str) -> str:
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, algorithm).hexdigest()
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror or error}") from None
+
+
+def _hash_samples(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            count, last = min(_MOST_BLOCKS, max(2, size >> 20)), max(0, size - _BLOCK)
+            found = hashlib.sha256(str(size).encode())
+            for block in range(count):
+                file.seek(last * block // (count - 1))
+                found.update(file.read(_BLOCK))
+            return found.hexdigest()
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror or error}") from None
 

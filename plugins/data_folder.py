@@ -1,10 +1,9 @@
 """Your own images: `folder:PATH` is any tree of images, or an `.npz` file of them."""
 
 import copy
-import os
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -13,21 +12,25 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from ganbench import (
+    IMAGE_SUFFIXES,
     Dataset,
     Fraction,
     ImageSet,
     Splits,
     UserError,
     digest,
+    divide,
     hookimpl,
     image_header,
+    image_names,
+    locate,
     prepared,
     read_image,
     tree_digest,
-    write_images,
+    undamaged,
+    write_split,
 )
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".jp2")
 SIDES = (8, 16, 28, 32, 64, 128)  # where all images are squares of one of these sides, they stay as they are
 SIDE = 64  # otherwise
 NEEDED = "at least two are needed, one to train on and one to compare with"
@@ -69,7 +72,7 @@ class Folder(Dataset):
             raise UserError("data set 'folder' needs a path: write folder:PATH, a folder of images or an .npz file")
         if not self.config.test_share:
             raise UserError("folder.test_share must be above 0: metrics compare with the images held out")
-        path, share = self._locate(root), self.config.test_share
+        path, share = locate("folder", self.argument, root), self.config.test_share
         if path.is_dir():
             names = sorted(image_names(path))
             content, source = tree_digest(path, names), partial(tree_source, path, names, share)
@@ -82,30 +85,16 @@ class Folder(Dataset):
         train, test = (ImageSet(arrays[split], arrays.get(f"{split}_labels")) for split in ("train", "test"))
         return Splits(train, test, digest(key), protocol)
 
-    def _locate(self, root: Path) -> Path:
-        """Take the path as seen from the current directory, else from the data root."""
-        try:
-            asked = Path(self.argument).expanduser()
-            places = list(dict.fromkeys((Path.cwd() / asked, root.absolute() / asked)))
-            found = next((place for place in places if place.exists()), None)
-        except (OSError, RuntimeError) as error:
-            raise UserError(f"folder:{self.argument} cannot be read: {error}") from None
-        if found is None:
-            raise UserError(f"folder:{self.argument} is not there: looked for {' and '.join(map(str, places))}")
-        return found
-
     def _build(self, folder: Path, source: Source, size: int) -> Mapping[str, Any]:
         config, kept = self.config, {}
-        headers = (self._attempt(source.header, source.items[row]) for row in (*source.train, *source.test))
+        header = undamaged(source.header, "folder", config.skip_damaged)
+        headers = (header(source.items[row]) for row in (*source.train, *source.test))
         channels, side = measure(headers, config.channels, size)
         for split, rows in (("train", source.train), ("test", source.test)):
             items = [source.items[row] for row in rows]
-            read = partial(self._attempt, lambda item: source.read(item, channels, side))
-            kept[split] = rows[write_images(folder / f"{split}.npy", items, read)]
-            if source.classes:
-                np.save(folder / f"{split}_labels.npy", source.labels[kept[split]])
-            if not len(kept[split]):
-                raise UserError(f"no image of the {split} split can be decoded")
+            read = undamaged(lambda item: source.read(item, channels, side), "folder", config.skip_damaged)
+            labels = source.labels[rows] if source.classes else None
+            kept[split] = rows[write_split(folder, split, items, read, labels)]
         empty = np.setdiff1d(np.arange(len(source.classes)), source.labels[kept["train"]])
         if len(empty):
             raise UserError(f"class {source.classes[empty[0]]!r} has no image in the train split")
@@ -118,36 +107,11 @@ class Folder(Dataset):
             "split": source.rule,
         } | ({"damaged images left out": damaged} if damaged else {})
 
-    def _attempt(self, function: Callable[[Any], Any], item: Any) -> Any:
-        try:
-            return function(item)
-        except UserError as error:
-            if self.config.skip_damaged:
-                return None
-            raise UserError(f"{error}, or leave such images out with --set folder.skip_damaged=true") from None
-
-
-def image_names(folder: Path, prefix: str = "", above: tuple[tuple[int, int], ...] = ()) -> Iterator[str]:
-    """Yield the relative names of all images that are not hidden; follows links, but not back into a folder above."""
-    try:
-        found = folder.stat()
-        entries = list(os.scandir(folder))
-    except OSError as error:
-        raise UserError(f"{folder} cannot be read: {error.strerror or error}") from None
-    here = (found.st_dev, found.st_ino)
-    for entry in entries if here not in above else ():
-        if entry.name.startswith("."):
-            continue
-        if entry.is_dir():
-            yield from image_names(folder / entry.name, f"{prefix}{entry.name}/", (*above, here))
-        elif entry.name.lower().endswith(SUFFIXES):
-            yield prefix + entry.name
-
 
 def tree_source(path: Path, names: list[str], share: float) -> Source:
     """Plan a tree: its own folders `train` and `test` (or `val`) are the splits; first-level subfolders are classes."""
     if len(names) < 2:
-        found = f"only one image, {names[0]}" if names else f"no images ({', '.join(SUFFIXES)})"
+        found = f"only one image, {names[0]}" if names else f"no images ({', '.join(IMAGE_SUFFIXES)})"
         raise UserError(f"{path} holds {found}: {NEEDED}")
     tops = {name.partition("/")[0] for name in names if "/" in name}
     other = next((top for top in ("test", "val") if {"train", top} <= tops), None)
@@ -213,16 +177,6 @@ def npz_source(path: Path, share: float) -> Source:
         return read_image(images[row], channels, side)
 
     return Source(range(len(images)), numbers, classes, train, test, rule, lambda row: header, read)
-
-
-def divide(labels: np.ndarray, share: float) -> tuple[np.ndarray, np.ndarray, str]:
-    """Hold out a share of each class, evenly spread in the order given; at least one, and never all of a class."""
-    held_out = np.zeros(len(labels), dtype=bool)
-    for rows in np.split(np.argsort(labels, kind="stable"), np.cumsum(np.bincount(labels))[:-1]):
-        n = len(rows)
-        if count := min(max(1, round(n * share)), n - 1):
-            held_out[rows[(2 * np.arange(count) + 1) * n // (2 * count)]] = True
-    return np.flatnonzero(~held_out), np.flatnonzero(held_out), f"{share:g} of each class, evenly spread by name"
 
 
 def measure(headers: Iterable[tuple[int, int, int] | None], channels: str, size: int) -> tuple[int, int]:

@@ -12,13 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ganbench import Count, Dataset, ImageSet, Positive, Splits, UserError, derive, digest, hookimpl
+from ganbench import Count, Dataset, ImageSet, Modes, Positive, Splits, UserError, derive, digest, hookimpl
 
 TRAIN, TEST = 100_000, 10_000
 THRESHOLD = 3.0  # standard deviations within which a point is of high quality
 
 
-class Mixture:
+class Mixture(Modes):
     """Equally likely isotropic Gaussians; a sample belongs to the nearest centre."""
 
     def __init__(self, centres: Sequence[tuple[float, float]], sigma: float) -> None:

@@ -155,24 +155,60 @@ class ClassifierExtractor(Extractor):
             network.load_state_dict(dict(tensors))
         except RuntimeError:
             raise UserError(f"{path} is of another classifier: images {spec.shape}, {spec.classes} classes") from None
-        protocol = {
-            "extractor": self.name,
-            "extractor_weights": digest_of(tensors)[:12],
-            "accuracy": round(facts["accuracy"], 4),
-            "embedding": f"penultimate, {WIDTH}",
-            "dtype": "float32",
-        }
-        return Ready(network.eval().to(device), spec.shape, protocol)
+        return Ready(network.eval().to(device), spec.shape, _protocol(self.name, tensors, facts))
+
+
+def _protocol(name: str, tensors: Tensors, facts: Facts) -> dict[str, Any]:
+    return {
+        "extractor": name,
+        "extractor_weights": digest_of(tensors)[:12],
+        "accuracy": round(facts["accuracy"], 4),
+        "embedding": f"penultimate, {WIDTH}",
+        "dtype": "float32",
+    }
+
+
+class Channels:
+    """The classifier of MNIST on each channel alone: features `[N, 64·C]` and probabilities `[N, 10·C]` in turn."""
+
+    def __init__(self, digits: Ready, protocol: Facts) -> None:
+        self.digits, self.protocol = digits, protocol
+
+    def __call__(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Map uint8 images of at least 28×28 pixels, of which the central ones are looked at."""
+        count, channels, height, width = images.shape
+        top, left = (height - 28) // 2, (width - 28) // 2
+        central = images[..., top : top + 28, left : left + 28]
+        features, probs = self.digits(central.reshape(count * channels, 1, 28, 28))
+        return features.reshape(count, -1), probs.reshape(count, -1)
+
+
+class ChannelExtractor(Extractor):
+    name = "mnist-channels"
+    summary = "the shipped classifier of MNIST on each channel: tells the modes of stacked-mnist"
+
+    def prepare(self, dataset: str, data: Splits, weights: Path | None, device: torch.device) -> Embedding:
+        spec, (made_for, _) = data.spec(), SHIPPED["mnist"]
+        if not spec.is_image or min(spec.shape[1:]) < 28:
+            raise UserError(f"{self.name} needs images of at least 28×28 pixels, but {dataset} has {spec.shape}")
+        tensors, facts = _shipped("mnist")
+        network = Classifier(made_for)
+        network.load_state_dict(dict(tensors))
+        protocol = _protocol(self.name, tensors, facts) | {"seen": "each channel alone, its central 28×28 pixels"}
+        return Channels(Ready(network.eval().to(device), made_for.shape, protocol), protocol)
+
+
+def _shipped(name: str) -> tuple[Tensors, Facts]:
+    path = FOLDER / f"{name}.safetensors"
+    if not path.is_file() or sha256_of(path) != SHIPPED[name][1]:
+        raise UserError(f"{path} is not the classifier that came with ganbench: install ganbench again")
+    return read(path)
 
 
 def _find(dataset: str, data: Splits, spec: DataSpec, weights: Path | None) -> tuple[Path, tuple[Tensors, Facts]]:
     """Take the shipped one, one under `weights`, one of the cache, or train one, in this order."""
-    made_for, checksum = SHIPPED.get(dataset, (None, ""))
-    if spec == made_for:
-        path = FOLDER / f"{dataset}.safetensors"
-        if not path.is_file() or sha256_of(path) != checksum:
-            raise UserError(f"{path} is not the classifier that came with ganbench: install ganbench again")
-        return path, read(path)
+    if dataset in SHIPPED and spec == SHIPPED[dataset][0]:
+        return FOLDER / f"{dataset}.safetensors", _shipped(dataset)
     slug = re.sub(r"[^a-z0-9]+", "-", dataset.lower()).strip("-")[-60:]
     name = f"classifier-{slug}-{data.fingerprint[:12]}.safetensors"
     if weights is not None and (weights / name).is_file():
@@ -236,7 +272,7 @@ def digest_of(tensors: Tensors) -> str:
 
 @hookimpl
 def ganbench_extractors() -> list[Extractor]:
-    return [ClassifierExtractor()]
+    return [ClassifierExtractor(), ChannelExtractor()]
 
 
 @click.command()

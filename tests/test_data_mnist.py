@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from ganbench_plugins.data_mnist import MNIST, FashionMNIST, downloads, read_idx
+from ganbench_plugins.data_mnist import MNIST, FashionMNIST
 
-from ganbench import UserError, to_float
+from ganbench import UserError, idx_downloads, to_float
+from ganbench.idx import read_idx
 
 NAMES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 
@@ -43,7 +44,7 @@ def tiny(root: Path, *, packed: bool = True, train_labels: int = 12) -> tuple[MN
         (folder / (f"{name}.gz" if packed else name)).write_bytes(content if packed else plain)
         known[name] = (len(content), hashlib.sha256(content).hexdigest(), len(plain), hashlib.sha256(plain).hexdigest())
     dataset = MNIST()
-    dataset.files = downloads("TINY", (), known)
+    dataset.files = idx_downloads("TINY", (), known)
     return dataset, arrays
 
 

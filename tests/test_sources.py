@@ -190,6 +190,24 @@ def test_an_unchanged_tree_is_read_once(tmp_path: Path, reads: list[str]):
     assert tree_digest(tmp_path / "t", ["x", "y"]) not in first
 
 
+def test_a_sampled_digest_sees_sizes_both_ends_and_a_block_a_mebibyte(tmp_path: Path):
+    content = bytearray(range(256)) * 4096 * 4  # 4 MiB: blocks begin at 0, a third, two thirds and the end less 4096
+
+    def digest_with(changes: dict[int, int], size: int = len(content)) -> str:
+        changed = bytearray(content[:size])
+        for place, value in changes.items():
+            changed[place] = value
+        put(tmp_path / "t/x", bytes(changed))
+        return tree_digest(tmp_path / "t", ["x"], sampled=True)
+
+    first = digest_with({})
+    assert first != tree_digest(tmp_path / "t", ["x"])
+    seen = [{0: 9}, {4095: 9}, {(len(content) - 4096) // 3: 9}, {len(content) - 1: 9}]
+    assert len({first, digest_with({}, len(content) - 1), *(digest_with(changes) for changes in seen)}) == 6
+    assert digest_with({4096: 9}) == first  # between two blocks: the price of not reading it all
+    assert digest_with({9: 0}, 10) != digest_with({}, 10)
+
+
 def build_counting(folder: Path, count: list[int]) -> dict[str, int]:
     count.append(1)
     np.save(folder / "images.npy", np.arange(24, dtype=np.uint8).reshape(2, 3, 2, 2))

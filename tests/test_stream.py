@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from ganbench.data import ImageSet, Splits, Stream, to_float, to_uint8
+from ganbench.data import BLOCK, ImageSet, Splits, Stream, to_float, to_uint8
 from ganbench.errors import UserError
 from ganbench.types import DataSpec
 
@@ -96,3 +96,49 @@ def test_the_spec_follows_from_images_and_labels():
     data = numbered(6)
     assert Splits(data, data, "0").spec() == DataSpec((1, 2, 2), "generate", 6)
     assert Splits(ImageSet(data.images), data, "0").spec("label") == DataSpec((1, 2, 2), "label", 0)
+
+
+class Squares:
+    """A source of many more samples than could be permuted: number k has the label k and the remainder as image."""
+
+    nbytes = 0
+
+    def __init__(self, device: torch.device = CPU) -> None:
+        self.device = device
+
+    def __len__(self) -> int:
+        return 10**15
+
+    def __getitem__(self, rows: torch.Tensor) -> ImageSet:
+        assert rows.device.type == self.device.type
+        return ImageSet((rows % 251).to(torch.uint8)[:, None, None, None].expand(-1, 1, 2, 2), rows)
+
+    def to(self, device: torch.device) -> "Squares":
+        return Squares(device)
+
+
+def fresh(batch: int, seed: int) -> Stream:
+    return Stream(numbered(100)._replace(source=Squares()), batch, seed, CPU)
+
+
+def test_a_source_serves_other_samples_at_every_step():
+    order = served(fresh(64, 0), range(200))
+    assert len(set(order)) == len(order) and max(order) > 10**14  # two of 12,800 in 10^15 are alike once in 10^7 times
+    real, labels = fresh(64, 0)[7]
+    assert torch.equal(to_uint8(real)[:, 0, 0, 0].long(), labels % 251)
+
+
+def test_batch_t_of_a_source_depends_on_seed_and_t_alone():
+    last = BLOCK // 64 + 2  # beyond the first block of numbers
+    forward, backward = fresh(64, 3), fresh(64, 3)
+    ahead = [forward[t].cond for t in range(last)]
+    torch.manual_seed(1)
+    behind = [backward[t].cond for t in reversed(range(last))]
+    assert all(torch.equal(a, b) for a, b in zip(ahead, reversed(behind), strict=True))
+    assert not torch.equal(ahead[0], fresh(64, 4)[0].cond)
+
+
+def test_the_order_of_a_source_does_not_depend_on_the_batch_size():
+    assert served(fresh(16, 5), range(40)) == served(fresh(64, 5), range(10))
+    across = range(BLOCK // 100 - 1, BLOCK // 100 + 2)  # 100 does not divide a block
+    assert served(fresh(100, 5), across) == served(fresh(50, 5), range(2 * across.start, 2 * across.stop))

@@ -1,0 +1,232 @@
+"""The Inception network of December 2015 that FID is defined by: its features at four depths."""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ganbench import Download, Embedding, Extractor, Splits, UserError, fetch, hookimpl
+
+BATCH = 32
+"""Images go through the network so many at a time, always, because rounding may depend on it."""
+SIDE = 299
+
+_CHECKSUM, _SIZE = "sha256:6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2", 95_628_359
+
+
+class Weights(NamedTuple):
+    """The files that hold the network: all of it, or up to Mixed_7a with batch norm folded into the convolutions."""
+
+    full: Download
+    folded: Download
+
+
+GENUINE = Weights(
+    full=Download(
+        "weights-inception-2015-12-05-6726825d.pth",
+        _CHECKSUM,
+        _SIZE,
+        urls=(
+            "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth",
+        ),
+        also=(Download("pt_inception-2015-12-05-6726825d.pth", _CHECKSUM, _SIZE),),
+    ),
+    folded=Download(
+        "inception-2015-12-05_folded_to_Mixed_7a.npz",
+        "sha256:a66f7460d22365322ce5c9e4183080ef1b6ddf977661fcfdd782331e4fadcadb",
+        36_640_415,
+    ),
+)
+"""The converted graph as torch-fidelity and pytorch-fid publish it, one file under two names; and its folded form."""
+
+
+class Network(nn.Module):
+    """The network up to one layer: 64 (first max-pool), 192 (second), 768 (Mixed_6e) or 2048 (pool3 and logits).
+
+    Its blocks, their names and its resize are torch-fidelity's `FeatureExtractorInceptionV3`. `folded`: convolutions
+    have a bias in the place of batch norm.
+    """
+
+    def __init__(self, layer: int, *, folded: bool) -> None:
+        super().__init__()
+        from torch_fidelity import feature_extractor_inceptionv3 as reference
+
+        conv, pool = reference.BasicConv2d, nn.MaxPool2d(3, stride=2)
+        blocks: dict[str, nn.Module] = {
+            "Conv2d_1a_3x3": conv(3, 32, kernel_size=3, stride=2),
+            "Conv2d_2a_3x3": conv(32, 32, kernel_size=3),
+            "Conv2d_2b_3x3": conv(32, 64, kernel_size=3, padding=1),
+            "MaxPool_1": pool,
+        }
+        if layer > 64:
+            blocks |= {"Conv2d_3b_1x1": conv(64, 80, kernel_size=1), "Conv2d_4a_3x3": conv(80, 192, kernel_size=3)}
+            blocks["MaxPool_2"] = pool
+        if layer > 192:
+            for name, channels, pooled in (("5b", 192, 32), ("5c", 256, 64), ("5d", 288, 64)):
+                blocks[f"Mixed_{name}"] = reference.InceptionA(channels, pooled)
+            blocks["Mixed_6a"] = reference.InceptionB(288)
+            for name, width in (("6b", 128), ("6c", 160), ("6d", 160), ("6e", 192)):
+                blocks[f"Mixed_{name}"] = reference.InceptionC(768, width)
+        if layer > 768:
+            blocks["Mixed_7a"] = reference.InceptionD(768)
+            blocks["Mixed_7b"], blocks["Mixed_7c"] = reference.InceptionE_1(1280), reference.InceptionE_2(2048)
+        for name, block in blocks.items():
+            self.add_module(name, block)
+        self.blocks, self.fc = list(blocks), nn.Linear(2048, 1008) if layer > 768 else None
+        self.resize = reference.interpolate_bilinear_2d_like_tensorflow1x
+        if folded:
+            for block in self.modules():
+                if isinstance(block, reference.BasicConv2d):
+                    block.conv.bias, block.bn = nn.Parameter(torch.empty(block.conv.out_channels)), nn.Identity()
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Map uint8 `[B, 3, H, W]` to the mean of the layer over the image, and to probabilities of 1008 classes.
+
+        The logits lack the bias of the last layer, as in the graph of 2015 that the Inception score was defined by.
+        """
+        x = (self.resize(images.float(), size=(SIDE, SIDE), align_corners=False) - 128) / 128
+        if x.device.type == "cpu":
+            x = x.contiguous(memory_format=torch.channels_last)  # a third faster there
+        for name in self.blocks:
+            x = self.get_submodule(name)(x)
+        features = x.mean((2, 3))
+        return features, None if self.fc is None else (features @ self.fc.weight.T).softmax(1)
+
+
+class Ready:
+    """The network with its weights, as an extractor of uint8 images of any size."""
+
+    def __init__(self, network: Network, device: torch.device, protocol: Mapping[str, Any]) -> None:
+        self.network, self.device, self.protocol = network, device, protocol
+
+    @torch.no_grad()
+    def __call__(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Map uint8 `[N, 1 | 3, H, W]` to float32 features `[N, layer]`, and to probabilities `[N, 1008]` or None."""
+        pieces = []
+        with _true_float32():
+            for part in images.to(self.device).split(BATCH):
+                pieces.append(self.network(part.expand(-1, 3, -1, -1)))
+        probs = [piece[1] for piece in pieces if piece[1] is not None]
+        return torch.cat([piece[0] for piece in pieces]), torch.cat(probs) if probs else None
+
+
+@contextmanager
+def _true_float32() -> Iterator[None]:
+    """Turn TF32 off, and cuDNN's search for the kernel that is fastest today; restore what was set."""
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    switches = [(cudnn, "allow_tf32", False), (matmul, "allow_tf32", False)]
+    switches += [(cudnn, "benchmark", False), (cudnn, "deterministic", True)]
+    before = [getattr(module, name) for module, name, _ in switches]
+    try:
+        for module, name, value in switches:
+            setattr(module, name, value)
+        yield
+    finally:
+        for (module, name, _), value in zip(switches, before, strict=True):
+            setattr(module, name, value)
+
+
+class InceptionExtractor(Extractor):
+    """One layer of the network. `weights`: the files to look for."""
+
+    layer: ClassVar[int]
+
+    def __init__(self, weights: Weights = GENUINE) -> None:
+        self.weights = weights
+
+    def prepare(self, dataset: str, data: Splits, weights: Path | None, device: torch.device) -> Embedding:
+        spec = data.spec()
+        if not spec.is_image or spec.shape[0] not in (1, 3):
+            raise UserError(f"the Inception network sees images of 1 or 3 channels, but {dataset} has {spec.shape}")
+        path, file = find(self.weights, weights, whole=self.layer > 768)
+        folded = file is self.weights.folded
+        network = load(path, self.layer, folded=folded)
+        if device.type == "cpu":
+            network = network.to(memory_format=torch.channels_last)
+        protocol = {
+            "extractor": "Inception v3 of 2015-12-05",
+            "extractor_weights": file.checksum.removeprefix("sha256:")[:12],
+            "extractor_form": "batch norm folded" if folded else "batch norm as published",
+            "embedding": f"{self.layer}, mean over the image",
+            "resize": f"{SIDE} px, bilinear as in TensorFlow 1",
+            "dtype": "float32",
+        }
+        if spec.shape[0] == 1:
+            protocol["grey"] = "repeated to 3 channels"
+        return Ready(network.to(device), device, protocol)
+
+
+class Inception64(InceptionExtractor):
+    name, layer = "inception-64", 64
+    summary = "the Inception network of FID up to its first max-pool: 64 features"
+
+
+class Inception192(InceptionExtractor):
+    name, layer = "inception-192", 192
+    summary = "the Inception network of FID up to its second max-pool: 192 features"
+
+
+class Inception768(InceptionExtractor):
+    name, layer = "inception-768", 768
+    summary = "the Inception network of FID up to Mixed_6e: 768 features"
+
+
+class Inception2048(InceptionExtractor):
+    name, layer = "inception", 2048
+    summary = "the Inception network of FID: 2048 features and 1008 probabilities"
+
+
+def find(known: Weights, folder: Path | None, *, whole: bool) -> tuple[Path, Download]:
+    """Return a path of weights, checked, and which of the two files it is; the folded one unless the `whole` is needed.
+
+    Looked for in `folder`, then where torch-fidelity and pytorch-fid keep theirs, then in the cache; else downloaded.
+    """
+    usual = Path(torch.hub.get_dir()) / "checkpoints"
+    for place in (usual,) if folder is None else (folder, usual):
+        for file in (known.full,) if whole else known:
+            if any((place / form.path).exists() for form in (file, *file.also)):
+                return fetch(place, file)[0], file
+    named = "the folder of weights (--weights, GANBENCH_WEIGHTS)"
+    return fetch(folder or usual, known.full, place=named)[0], known.full
+
+
+def load(path: Path, layer: int, *, folded: bool) -> Network:
+    """Build the network up to a layer with the weights of a file whose checksum is known to be right."""
+    try:
+        with torch.device("meta"):  # no weights are drawn, so that nothing random moves on
+            network = Network(layer, folded=folded)
+    except (ImportError, RuntimeError) as error:
+        raise UserError(
+            f"the Inception network needs torch-fidelity and a torchvision that fits torch: {error}"
+        ) from None
+    network = network.to_empty(device="cpu").eval().requires_grad_(False)
+    try:
+        missing = network.load_state_dict(_read(path), strict=False).missing_keys
+    except (RuntimeError, ValueError, TypeError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path} is not the Inception network of 2015: {str(error).partition(chr(10))[0]}") from None
+    if missing := [name for name in missing if not name.endswith("num_batches_tracked")]:
+        raise UserError(f"{path} is not the Inception network of 2015: it lacks {missing[0]}")
+    return network
+
+
+def _read(path: Path) -> Mapping[str, Tensor]:
+    if path.suffix == ".npz":
+        with np.load(path, allow_pickle=False) as arrays:
+            return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
+    tensors = torch.load(path, map_location="cpu", weights_only=True)
+    if not isinstance(tensors, Mapping):
+        raise TypeError(f"it holds a {type(tensors).__name__}")
+    return tensors
+
+
+@hookimpl
+def ganbench_extractors() -> list[Extractor]:
+    return [Inception64(), Inception192(), Inception768(), Inception2048()]

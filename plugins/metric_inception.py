@@ -1,0 +1,110 @@
+"""FID, KID and the Inception score, from the features of the network that they are defined by."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from ganbench import Metric, Scene, UserError, Value, derive, frechet_distance, hookimpl
+
+SUBSETS, SUBSET_SIZE = 100, 1000
+SPLITS = 10
+BLOCK = 1024  # rows of a kernel matrix worked on at once
+
+
+def frechet(name: str, scene: Scene) -> Mapping[str, Value]:
+    """Compare the embeddings of generated and reference images (Heusel et al. 2017)."""
+    assert scene.fake.embedding is not None and scene.real.embedding is not None
+    distance = frechet_distance(scene.fake.embedding, scene.real.embedding)
+    return {name: Value(distance, {"statistics": "mean and covariance with 1/(n-1), float64"})}
+
+
+def squared_mmd(x: Tensor, y: Tensor) -> float:
+    """Return the unbiased estimate of MMD² under the kernel (xᵀy/d + 1)³ of features `[n, d]` and `[m, d]`.
+
+    Bińkowski et al. (2018), eq. 4: pairs of a sample with itself are left out. In float64; may be negative.
+    """
+    x, y = x.double(), y.double()
+    (n, width), m = x.shape, len(y)
+    within_x = _kernel_sum(x, x) - float((x.square().sum(1) / width + 1).pow(3).sum())
+    within_y = _kernel_sum(y, y) - float((y.square().sum(1) / width + 1).pow(3).sum())
+    return within_x / (n * (n - 1)) + within_y / (m * (m - 1)) - 2 * _kernel_sum(x, y) / (n * m)
+
+
+def _kernel_sum(x: Tensor, y: Tensor) -> float:
+    return sum(float((part @ y.T).div_(x.shape[1]).add_(1).pow_(3).sum()) for part in x.split(BLOCK))
+
+
+def kid(scene: Scene) -> Mapping[str, Value]:
+    """Average the estimate over random subsets of 1000; of fewer samples than that, one estimate over them all."""
+    assert scene.fake.embedding is not None and scene.real.embedding is not None
+    fake, real = scene.fake.embedding.cpu(), scene.real.embedding.cpu()
+    least = min(len(fake), len(real))
+    if least < 2:
+        raise UserError(f"kid needs at least 2 samples of each set, not {least}")
+    if least < SUBSET_SIZE:
+        value, rule = squared_mmd(fake, real), f"all samples at once, as one set has fewer than {SUBSET_SIZE}"
+    else:
+        generator = torch.Generator().manual_seed(derive(scene.seed, "kid"))
+
+        def subset(features: Tensor) -> Tensor:
+            return features[torch.randperm(len(features), generator=generator)[:SUBSET_SIZE]]
+
+        value = sum(squared_mmd(subset(fake), subset(real)) for _ in range(SUBSETS)) / SUBSETS
+        rule = f"mean over {SUBSETS} random subsets of {SUBSET_SIZE}"
+    protocol = {"estimate": f"unbiased, {rule}", "kernel": "(x·y/d + 1)³", "statistics": "float64"}
+    return {"kid": Value(value, protocol)}
+
+
+def inception_score(probs: Tensor, splits: int) -> float:
+    """Return exp of the mean KL divergence of `probs` `[N, classes]` from their mean, averaged over `splits` parts.
+
+    Salimans et al. (2016). In float64; parts are taken in the order given.
+    """
+    p, scores = probs.double(), []
+    for part in range(splits):
+        own = p[part * len(p) // splits : (part + 1) * len(p) // splits]
+        divergence = torch.special.xlogy(own, own) - torch.special.xlogy(own, own.mean(0))
+        scores.append(float(divergence.sum(1).mean().exp()))
+    return sum(scores) / splits
+
+
+def score(scene: Scene) -> Mapping[str, Value]:
+    """Score generated images alone; as many real ones score the reference."""
+    probs = scene.fake.probs
+    assert probs is not None
+    if len(probs) < SPLITS:
+        raise UserError(f"is averages over {SPLITS} parts: it needs at least {SPLITS} samples, not {len(probs)}")
+    protocol = {
+        "splits": f"mean over {SPLITS}, in the order drawn",
+        "logits": "without the bias of the last layer",
+        "statistics": "float64",
+    }
+    return {"is": Value(inception_score(probs.cpu(), SPLITS), protocol)}
+
+
+@hookimpl
+def ganbench_metrics() -> list[Metric]:
+    costly = partial(Metric, needs=frozenset({"images"}), last_mark_only=True)
+    whole = partial(costly, extractor="inception")
+    layers = ((64, "first max-pool"), (192, "second max-pool"), (768, "Mixed_6e"))
+    return [
+        whole(
+            "fid", partial(frechet, "fid"), "Fréchet Inception distance, as torch-fidelity's", higher_is_better=False
+        ),
+        *(
+            costly(
+                f"fid-{width}",
+                partial(frechet, f"fid-{width}"),
+                f"Fréchet distance of the {width} features after Inception's {place}; for few samples; not FID",
+                extractor=f"inception-{width}",
+                higher_is_better=False,
+            )
+            for width, place in layers
+        ),
+        whole("kid", kid, "kernel Inception distance; unbiased, so that few samples do", higher_is_better=False),
+        whole("is", score, "Inception score: distinct and varied ImageNet classes", higher_is_better=True),
+    ]

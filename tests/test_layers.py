@@ -1,0 +1,73 @@
+"""Norms by name and initial weights, against what PyTorch and numpy compute in other ways."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from ganbench import draw_normal, draw_truncated, norm_of_maps, norm_of_units, normalise_weights
+
+NORMALISED_OVER = {"batch": (0, 2, 3), "layer": (1, 2, 3), "instance": (2, 3)}
+
+
+@pytest.mark.parametrize("norm", NORMALISED_OVER)
+def test_norms_of_maps_take_mean_and_variance_over_their_axes(norm):
+    x = torch.randn(4, 3, 5, 5, generator=torch.Generator().manual_seed(0)) * 3 + 1
+    axes = NORMALISED_OVER[norm]
+    expected = (x.numpy() - x.numpy().mean(axes, keepdims=True)) / (np.sqrt(x.numpy().var(axes, keepdims=True) + 1e-5))
+    layer = norm_of_maps(norm, 3)
+    np.testing.assert_allclose(layer(x).detach().numpy(), expected, atol=1e-5)
+    assert sorted(p.shape[0] for p in layer.parameters()) == [3, 3]  # a scale and a shift for each channel
+
+
+@pytest.mark.parametrize(("norm", "axis"), [("batch", 0), ("layer", 1)])
+def test_norms_of_units_take_mean_and_variance_over_their_axis(norm, axis):
+    x = torch.randn(6, 5, generator=torch.Generator().manual_seed(0)) * 3 + 1
+    expected = (x.numpy() - x.numpy().mean(axis, keepdims=True)) / np.sqrt(x.numpy().var(axis, keepdims=True) + 1e-5)
+    np.testing.assert_allclose(norm_of_units(norm, 5)(x).detach().numpy(), expected, atol=1e-5)
+
+
+def test_where_there_is_nothing_to_normalise_features_pass_unchanged():
+    layers = [norm_of_maps("spectral", 3), norm_of_maps("none", 3)]
+    layers += [norm_of_units(norm, 3) for norm in ("instance", "spectral", "none")]
+    assert all(isinstance(layer, nn.Identity) for layer in layers)
+
+
+def test_normalised_weights_have_a_largest_singular_value_of_one():
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(16, 5))
+    directions = [
+        network[i].weight.detach() / torch.linalg.matrix_norm(network[i].weight.flatten(1), 2) for i in (0, 2)
+    ]
+    normalise_weights(network)
+    with torch.no_grad():
+        for _ in range(30):
+            network(torch.randn(2, 3, 4, 4))
+    for layer, expected in zip((network[0], network[2]), directions, strict=True):
+        torch.testing.assert_close(layer.weight.detach(), expected.detach(), rtol=1e-3, atol=1e-4)
+
+
+LAYERS = [nn.Conv2d(64, 64, 4), nn.ConvTranspose2d(64, 64, 4), nn.Linear(256, 256)]
+
+
+@pytest.mark.parametrize("draw", [draw_normal, draw_truncated])
+@pytest.mark.parametrize("layer", LAYERS, ids=lambda layer: type(layer).__name__)
+def test_weights_are_normal_and_only_convolutions_truncated(draw, layer):
+    torch.manual_seed(0)
+    draw(layer)
+    weight = layer.weight.detach().double()
+    truncated = draw is draw_truncated and isinstance(layer, nn.Conv2d)
+    # Var of N(0, 1) between -2 and 2: 1 - 4 φ(2) / (Φ(2) - Φ(-2))
+    spread = (1 - 4 * 0.05399096651 / 0.954499736) ** 0.5 if truncated else 1.0
+    assert weight.std().item() == pytest.approx(0.02 * spread, rel=0.01)
+    assert abs(weight.mean().item()) < 3e-4
+    assert bool(weight.abs().max() <= 0.04 + 1e-6) == truncated
+    assert not layer.bias.any()
+
+
+def test_drawing_weights_leaves_norms_alone():
+    layer = nn.BatchNorm2d(3)
+    nn.init.constant_(layer.weight, 5.0)
+    draw_truncated(layer)
+    assert (layer.weight == 5).all()
+    draw_normal(nn.Linear(2, 2, bias=False))
