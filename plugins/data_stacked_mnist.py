@@ -151,10 +151,12 @@ class StackedMNIST(Dataset):
         digits, preset = load_idx(self.name, root, size, self.files), self.config.preset
         fixed, counts = preset == "veegan-26k", {"train": KEPT[preset], "test": KEPT["test"]}
         pools = _both(digits) if fixed else (digits.train, digits.test)
-        drawn = f"{counts['train']} fixed triples" if fixed else "triples drawn on the fly"
+        many = len(pools[0].images)
         protocol = {
             "preset": preset,
-            "train": f"{drawn} of {len(pools[0].images)} digits",
+            "train": f"{counts['train']} fixed triples of {many} digits"
+            if fixed
+            else f"triples of {many} digits, drawn on the fly",
             "test": f"{counts['test']} fixed triples of {len(pools[1].images)} digits",
             "resize": digits.protocol["resize"],
         }

@@ -114,7 +114,7 @@ def test_each_preset_and_size_has_a_fingerprint_and_says_what_it_is(root: Path) 
     assert len({data.fingerprint for data in every}) == 4
     said = every[0].protocol | {"also": every[2].protocol}
     assert said["preset"] == "veegan-26k" and said["train"] == "600 fixed triples of 60 digits"
-    assert said["also"]["train"] == "triples drawn on the fly of 40 digits"
+    assert said["also"]["train"] == "triples of 40 digits, drawn on the fly"
 
 
 def test_the_fixed_triples_are_the_same_on_every_machine() -> None:
