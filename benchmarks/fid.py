@@ -30,7 +30,7 @@ from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics
 
 from ganbench import Download, Embedding, ImageSet, Splits, frechet_distance, seeded
 from ganbench.devices import describe, make_repeatable, resolve_device
-from ganbench.evaluate import CHUNK
+from ganbench.features import CHUNK
 
 PYTORCH_FID = importlib.util.find_spec("pytorch_fid") is not None
 WIDTH = 2048

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from ganbench.data import ImageSet, Splits
 from ganbench.devices import make_repeatable, resolve_device
-from ganbench.evaluate import CHUNK
+from ganbench.features import CHUNK
 from ganbench.files import write_atomically
 from ganbench.metrics import Embedding, Features, Scene
 from ganbench.plan import open_dataset

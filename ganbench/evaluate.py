@@ -1,29 +1,26 @@
-"""Scoring: sample once, extract features once, compute every metric; real features and references are cached."""
+"""Scoring: sample once, extract features once, compute every metric; what real images score is cached."""
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from ganbench.data import ImageSet, Modes, Splits, to_uint8
 from ganbench.errors import UserError
-from ganbench.files import cache_folder, write_atomically
-from ganbench.metrics import Embedding, Extractor, Features, Metric, Scene
+from ganbench.features import CHUNK, FeatureExtraction, read_cached, write_cached
+from ganbench.files import cache_folder
+from ganbench.metrics import Extractor, Metric, Scene
 from ganbench.seeds import derive, seed_device
 from ganbench.types import DataSpec, Value, digest
 from ganbench.variant import Variant
 
-CHUNK = 256
-"""Samples are drawn and features extracted so many at a time, always, because rounding may depend on it."""
 UNAVAILABLE = "unavailable: "
 """How a reason begins that another attempt may mend (weights that were not to be had), unlike an undefined value."""
 
@@ -73,10 +70,8 @@ class Evaluator:
         device: torch.device,
         weights: Path | None = None,
     ) -> None:
-        self.dataset, self.data, self.samples, self.device = dataset, data, samples, device
-        self._extractors, self._weights = extractors, weights
-        self._embeddings: dict[str, Embedding] = {}
-        self._real: dict[str, Features] = {}
+        self.data, self.samples = data, samples
+        self._extraction = FeatureExtraction(dataset, data, extractors, device=device, weights=weights)
         self._control = _subset(data.train, samples)
 
     def score(
@@ -92,36 +87,27 @@ class Evaluator:
         metrics = [replace(metric, extractor=extractor_of(metric, self.data.modes)) for metric in metrics]
         drawn = any(metric.samples for metric in metrics)
         fake = generate(variant, self.samples, self.data.train, seed=seed) if drawn else self._control
-        for extractor in dict.fromkeys(metric.extractor for metric in metrics):
-            group = [metric for metric in metrics if metric.extractor == extractor]
-            try:
-                scene = self._scene(fake, extractor, traces, conditional, seed)
-            except Exception as error:  # an extractor is a plugin too, and may fail in any way
-                unscored.update({metric.name: f"{UNAVAILABLE}{_reason(error)}" for metric in group})
+        extractors = list(dict.fromkeys(metric.extractor for metric in metrics if metric.extractor))
+        fakes = self._extraction.of(fake, extractors)
+        reals = self._extraction.of_real("test", self.data.test, extractors)
+        for metric in metrics:
+            generated, real = fakes[metric.extractor], reals[metric.extractor]
+            if isinstance(generated, Exception):
+                unscored[metric.name] = f"{UNAVAILABLE}{_reason(generated)}"
                 continue
-            for metric in group:
-                try:
-                    values.update(self._measure(metric, scene, variant))
-                except Exception as error:  # a metric that fails takes neither the others nor the run with it
-                    unscored[metric.name] = _reason(error)
+            if isinstance(real, Exception):
+                unscored[metric.name] = f"{UNAVAILABLE}{_reason(real)}"
+                continue
+            scene = Scene(self.data.spec(), generated, real, traces, self.data.modes, conditional, seed)
+            try:
+                values.update(self._measure(metric, scene, variant, extractors))
+            except Exception as error:  # a metric that fails takes neither the others nor the run with it
+                unscored[metric.name] = _reason(error)
         return Scores(values, unscored)
 
-    def _scene(
-        self, fake: ImageSet, extractor: str | None, traces: Mapping[str, np.ndarray], conditional: bool, seed: int
-    ) -> Scene:
-        return Scene(
-            data=self.data.spec(),
-            fake=self._features(fake, extractor),
-            real=self._real_features("test", self.data.test, extractor),
-            traces=traces,
-            modes=self.data.modes,
-            conditional=conditional,
-            seed=seed,
-        )
-
-    def _measure(self, metric: Metric, scene: Scene, variant: Variant) -> dict[str, Value]:
+    def _measure(self, metric: Metric, scene: Scene, variant: Variant, extractors: Iterable[str]) -> dict[str, Value]:
         shared = self._protocol(metric, variant)
-        reference = self._reference(metric, scene, shared) if metric.samples else {}
+        reference = self._reference(metric, scene, shared, extractors) if metric.samples else {}
         measured = {}
         for name, value in metric.compute(scene).items():
             number = float(value.value)
@@ -142,7 +128,7 @@ class Evaluator:
         if not metric.samples:
             return protocol
         if metric.extractor:
-            protocol = {**self._embeddings[metric.extractor].protocol, **protocol}
+            protocol = {**self._extraction.ready(metric.extractor).protocol, **protocol}
         half_life = variant.ema_half_life_images
         return protocol | {
             "n_fake": self.samples,
@@ -154,58 +140,27 @@ class Evaluator:
             "labels": "where asked for, drawn from the training split",
         }
 
-    def _reference(self, metric: Metric, scene: Scene, shared: Mapping[str, Any]) -> Mapping[str, float]:
+    def _reference(
+        self, metric: Metric, scene: Scene, shared: Mapping[str, Any], extractors: Iterable[str]
+    ) -> Mapping[str, float]:
         if len(self._control.images) < self.samples:
             return {}  # another number of images would be another protocol
-
-        def compute() -> dict[str, float]:
-            control = replace(scene, fake=self._real_features("train", self._control, metric.extractor), seed=0)
-            found = {name: float(value.value) for name, value in metric.compute(control).items()}
-            return {name: value for name, value in found.items() if math.isfinite(value)}
-
         measured = {"metric": metric.name, "version": metric.version, "conditional": scene.conditional}
         key = {"data": self.data.fingerprint, "measured": measured, "protocol": shared}
         path = cache_folder() / "references" / f"{digest(key)[:32]}.json"
+        if (kept := read_cached(path, _load_numbers)) is not None:
+            return kept
+        control = self._extraction.of_real("train", self._control, extractors)[metric.extractor]
+        if isinstance(control, Exception):
+            return {}
         try:
-            return _cached(path, _load_json, compute, lambda found, file: file.write(json.dumps(found).encode()))
+            values = metric.compute(replace(scene, fake=control, seed=0))
+            found = {name: float(value.value) for name, value in values.items()}
         except Exception:  # what a metric cannot say of real images, it may still say of generated ones
             return {}
-
-    def _real_features(self, split: str, images: ImageSet, extractor: str | None) -> Features:
-        if extractor is None:
-            return self._features(images, None)
-        name = f"{split}/{extractor}"
-        if name not in self._real:
-            embedding = self._embedding(extractor)
-            rows = {"data": self.data.fingerprint, "split": split, "n": len(images.images)}
-            key = {"images": rows, "protocol": embedding.protocol}
-            path = cache_folder() / "features" / f"{digest(key)[:32]}.npz"
-            arrays = _cached(path, _load_arrays, lambda: self._extract(images.images, embedding), _save_arrays)
-            found = {key: torch.from_numpy(array) for key, array in arrays.items()}
-            self._real[name] = Features(images.images, found["embedding"], found.get("probs"), images.cond)
-        return self._real[name]
-
-    def _features(self, images: ImageSet, extractor: str | None) -> Features:
-        if extractor is None:
-            return Features(images.images, labels=images.cond)
-        arrays = self._extract(images.images, self._embedding(extractor))
-        found = {key: torch.from_numpy(array) for key, array in arrays.items()}
-        return Features(images.images, found["embedding"], found.get("probs"), images.cond)
-
-    def _embedding(self, extractor: str) -> Embedding:
-        if extractor not in self._embeddings:
-            if extractor not in self._extractors:
-                raise UserError(f"there is no extractor {extractor!r}")
-            found = self._extractors[extractor].prepare(self.dataset, self.data, self._weights, self.device)
-            self._embeddings[extractor] = found
-        return self._embeddings[extractor]
-
-    @torch.no_grad()
-    def _extract(self, images: Tensor, embedding: Embedding) -> dict[str, np.ndarray]:
-        pieces = [embedding(chunk.to(self.device)) for chunk in images.split(CHUNK)]
-        arrays = {"embedding": torch.cat([piece[0].cpu() for piece in pieces]).numpy()}
-        probs = [piece[1].cpu() for piece in pieces if piece[1] is not None]
-        return arrays | ({"probs": torch.cat(probs).numpy()} if probs else {})
+        found = {name: value for name, value in found.items() if math.isfinite(value)}
+        write_cached(path, lambda file: file.write(json.dumps(found).encode()))
+        return found
 
 
 @torch.no_grad()
@@ -239,32 +194,5 @@ def _subset(images: ImageSet, n: int) -> ImageSet:
     return ImageSet(images.images[rows], None if images.cond is None else images.cond[rows])
 
 
-def _cached(
-    path: Path, load: Callable[[Path], Any], compute: Callable[[], Any], save: Callable[[Any, Any], Any]
-) -> Any:
-    # A damaged cache entry is made again; a cache that cannot be written costs time, not the result.
-    try:
-        return load(path)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, NotImplementedError):
-        found = compute()
-    with contextlib.suppress(UserError):
-        write_atomically(path, lambda file: save(found, file))
-    return found
-
-
-def _load_json(path: Path) -> dict[str, float]:
+def _load_numbers(path: Path) -> dict[str, float]:
     return {str(name): float(value) for name, value in json.loads(path.read_text()).items()}
-
-
-def _load_arrays(path: Path) -> dict[str, np.ndarray]:
-    import zipfile
-
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            return {"embedding": arrays["embedding"]} | {name: arrays[name] for name in arrays.files}
-    except zipfile.BadZipFile as error:
-        raise ValueError(f"{path} is damaged") from error
-
-
-def _save_arrays(arrays: Mapping[str, np.ndarray], file: Any) -> None:
-    np.savez(file, **arrays)  # type: ignore[arg-type]

@@ -88,7 +88,7 @@ class CIFAR10(Dataset):
     name, summary = "cifar10", "CIFAR-10: 60,000 small photographs in colour, 32×32 (16 and 64 resampled), 10 classes"
     size = 32
     budget = "1M-images"
-    metrics = ("fid", "is", "ms-ssim", "grad-norm-g", "grad-norm-d")
+    metrics = ("fid", "fid-768", "is", "ms-ssim", "grad-norm-g", "grad-norm-d")
     archive = Download(
         "cifar-10-python.tar.gz",
         "md5:c58f30108f718f92721af3b95e74349a",

@@ -55,7 +55,7 @@ class ImageNet(Dataset):
     name, summary = "imagenet", "imagenet:PATH, ImageNet in class folders or in the official archives, 32, 64 or 128 px"
     size = 64
     budget = "1M-images"
-    metrics = ("fid", "is", "ms-ssim", "grad-norm-g", "grad-norm-d")
+    metrics = ("fid", "fid-768", "is", "ms-ssim", "grad-norm-g", "grad-norm-d")
     config: Config = Config()
     argument = ""
 

@@ -43,7 +43,7 @@ class LSUN(Dataset):
     name, summary = "lsun", "lsun:CLASS, LSUN's scenes and objects (lsun:bedroom), colour, 32, 64 or 128 px"
     size = 64
     budget = "1M-images"
-    metrics = ("fid", "ms-ssim", "grad-norm-g", "grad-norm-d")
+    metrics = ("fid", "fid-768", "ms-ssim", "grad-norm-g", "grad-norm-d")
     config: Config = Config()
     category = ""
 

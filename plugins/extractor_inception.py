@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -18,6 +18,8 @@ from ganbench import Download, Embedding, Extractor, Splits, UserError, fetch, h
 BATCH = 32
 """Images go through the network so many at a time, always, because rounding may depend on it."""
 SIDE = 299
+ENDS = {"MaxPool_1": 64, "MaxPool_2": 192, "Mixed_6e": 768, "Mixed_7c": 2048}
+"""The last block of each layer, by its name in the published graph."""
 
 _CHECKSUM, _SIZE = "sha256:6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2", 95_628_359
 
@@ -80,42 +82,79 @@ class Network(nn.Module):
             blocks["Mixed_7b"], blocks["Mixed_7c"] = reference.InceptionE_1(1280), reference.InceptionE_2(2048)
         for name, block in blocks.items():
             self.add_module(name, block)
-        self.blocks, self.fc = list(blocks), nn.Linear(2048, 1008) if layer > 768 else None
+        self.layer, self.blocks = layer, list(blocks)
+        self.fc = nn.Linear(2048, 1008) if layer > 768 else None
         self.resize = reference.interpolate_bilinear_2d_like_tensorflow1x
         if folded:
             for block in self.modules():
                 if isinstance(block, reference.BasicConv2d):
                     block.conv.bias, block.bn = nn.Parameter(torch.empty(block.conv.out_channels)), nn.Identity()
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Map uint8 `[B, 3, H, W]` to the mean of the layer over the image, and to probabilities of 1008 classes.
+    def forward(self, images: Tensor, layers: Collection[int]) -> dict[int, tuple[Tensor, Tensor | None]]:
+        """Map uint8 `[B, 3, H, W]` to the means of layers over the image, the last also to 1008 probabilities.
 
         The logits lack the bias of the last layer, as in the graph of 2015 that the Inception score was defined by.
         """
         x = (self.resize(images.float(), size=(SIDE, SIDE), align_corners=False) - 128) / 128
         if x.device.type == "cpu":
             x = x.contiguous(memory_format=torch.channels_last)  # a third faster there
+        found: dict[int, tuple[Tensor, Tensor | None]] = {}
         for name in self.blocks:
             x = self.get_submodule(name)(x)
-        features = x.mean((2, 3))
-        return features, None if self.fc is None else (features @ self.fc.weight.T).softmax(1)
+            if ENDS.get(name) in layers:
+                found[ENDS[name]] = x.mean((2, 3)), None
+        if self.fc is not None and self.layer in layers:
+            features = found[self.layer][0]
+            found[self.layer] = features, (features @ self.fc.weight.T).softmax(1)
+        return found
+
+
+class SharedPass:
+    """The network of one file, for all the layers that were asked for so far.
+
+    Images that are shown for several layers in turn go through it once: each result is handed out once.
+    """
+
+    def __init__(self, path: Path, device: torch.device, *, folded: bool) -> None:
+        self.path, self.device, self.folded = path, device, folded
+        self.layers: set[int] = set()
+        self.network: Network | None = None
+        self._images: Tensor | None = None
+        self._found: dict[int, tuple[Tensor, Tensor | None]] = {}
+
+    def add(self, layer: int) -> None:
+        """Have the network reach a layer. Raises `UserError` where the file is not this network."""
+        if self.network is None or layer > self.network.layer:
+            network = load(self.path, layer, folded=self.folded).to(self.device)
+            on_cpu = self.device.type == "cpu"
+            self.network = network.to(memory_format=torch.channels_last) if on_cpu else network
+        self.layers.add(layer)
+
+    @torch.no_grad()
+    def __call__(self, images: Tensor, layer: int) -> tuple[Tensor, Tensor | None]:
+        if images is not self._images or layer not in self._found:
+            assert self.network is not None
+            parts = images.to(self.device).split(BATCH)
+            with _true_float32():
+                pieces = [self.network(part.expand(-1, 3, -1, -1), self.layers) for part in parts]
+            self._images, self._found = images, {each: _joined([p[each] for p in pieces]) for each in self.layers}
+        return self._found.pop(layer)
+
+
+def _joined(pieces: Sequence[tuple[Tensor, Tensor | None]]) -> tuple[Tensor, Tensor | None]:
+    probs = [piece[1] for piece in pieces if piece[1] is not None]
+    return torch.cat([piece[0] for piece in pieces]), torch.cat(probs) if probs else None
 
 
 class Ready:
-    """The network with its weights, as an extractor of uint8 images of any size."""
+    """One layer, as an extractor of uint8 images of any size."""
 
-    def __init__(self, network: Network, device: torch.device, protocol: Mapping[str, Any]) -> None:
-        self.network, self.device, self.protocol = network, device, protocol
+    def __init__(self, through: SharedPass, layer: int, protocol: Mapping[str, Any]) -> None:
+        self.through, self.layer, self.protocol = through, layer, protocol
 
-    @torch.no_grad()
     def __call__(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
         """Map uint8 `[N, 1 | 3, H, W]` to float32 features `[N, layer]`, and to probabilities `[N, 1008]` or None."""
-        pieces = []
-        with _true_float32():
-            for part in images.to(self.device).split(BATCH):
-                pieces.append(self.network(part.expand(-1, 3, -1, -1)))
-        probs = [piece[1] for piece in pieces if piece[1] is not None]
-        return torch.cat([piece[0] for piece in pieces]), torch.cat(probs) if probs else None
+        return self.through(images, self.layer)
 
 
 @contextmanager
@@ -135,12 +174,12 @@ def _true_float32() -> Iterator[None]:
 
 
 class InceptionExtractor(Extractor):
-    """One layer of the network. `weights`: the files to look for."""
+    """One layer of the network. `weights`: the files to look for. `passes`: by file and device, what layers share."""
 
     layer: ClassVar[int]
 
-    def __init__(self, weights: Weights = GENUINE) -> None:
-        self.weights = weights
+    def __init__(self, weights: Weights = GENUINE, passes: dict[tuple[Path, str], SharedPass] | None = None) -> None:
+        self.weights, self.passes = weights, {} if passes is None else passes
 
     def prepare(self, dataset: str, data: Splits, weights: Path | None, device: torch.device) -> Embedding:
         spec = data.spec()
@@ -148,9 +187,8 @@ class InceptionExtractor(Extractor):
             raise UserError(f"the Inception network sees images of 1 or 3 channels, but {dataset} has {spec.shape}")
         path, file = find(self.weights, weights, whole=self.layer > 768)
         folded = file is self.weights.folded
-        network = load(path, self.layer, folded=folded)
-        if device.type == "cpu":
-            network = network.to(memory_format=torch.channels_last)
+        through = self.passes.setdefault((path, str(device)), SharedPass(path, device, folded=folded))
+        through.add(self.layer)
         protocol = {
             "extractor": "Inception v3 of 2015-12-05",
             "extractor_weights": file.checksum.removeprefix("sha256:")[:12],
@@ -161,7 +199,7 @@ class InceptionExtractor(Extractor):
         }
         if spec.shape[0] == 1:
             protocol["grey"] = "repeated to 3 channels"
-        return Ready(network.to(device), device, protocol)
+        return Ready(through, self.layer, protocol)
 
 
 class Inception64(InceptionExtractor):
@@ -229,4 +267,5 @@ def _read(path: Path) -> Mapping[str, Tensor]:
 
 @hookimpl
 def ganbench_extractors() -> list[Extractor]:
-    return [Inception64(), Inception192(), Inception768(), Inception2048()]
+    passes: dict[tuple[Path, str], SharedPass] = {}
+    return [layer(passes=passes) for layer in (Inception64, Inception192, Inception768, Inception2048)]

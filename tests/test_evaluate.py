@@ -238,6 +238,20 @@ def test_samples_are_drawn_once_and_features_extracted_once():
     assert sorted(pixels.shown) == sorted([256, 44] * 2 + [64])  # the reference split once for both marks
 
 
+def test_all_extractors_are_shown_the_same_tensors_in_turn():
+    shown = []
+
+    class Watching(Pixels):
+        def embed(self, images):
+            shown.append(images)
+            return super().embed(images)
+
+    by = evaluator(300, extractors={"first": Watching(), "second": Watching()})
+    score([replace(DISTANCE, name=name, extractor=name) for name in ("first", "second")], by=by)
+    assert [len(images) for images in shown] == [256, 256, 44, 44, 64, 64]
+    assert all(first is second for first, second in zip(shown[::2], shown[1::2], strict=True))
+
+
 def test_a_metric_of_the_traces_needs_no_samples():
     class Silent(tiny.Plain):
         def sample(self, n, cond=None):

@@ -2,7 +2,7 @@
 
 import hashlib
 import pickle
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from ganbench_plugins.extractor_inception import (
     Inception2048,
     InceptionExtractor,
     Network,
+    SharedPass,
     Weights,
     ganbench_extractors,
 )
@@ -134,8 +135,50 @@ def test_folded_weights_give_the_same_features(
 
 
 def test_only_the_layers_that_are_needed_are_built(folder: Path, known: Weights) -> None:
-    sizes = [sum(p.numel() for p in prepare(cls(known), folder).network.parameters()) for cls in LAYERS.values()]
+    sizes = [
+        sum(p.numel() for p in prepare(cls(known), folder).through.network.parameters()) for cls in LAYERS.values()
+    ]
     assert sizes == sorted(set(sizes)) and sizes[0] < 30_000
+
+
+def test_layers_of_one_file_share_a_pass(folder: Path, known: Weights, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[int] = []
+    forward = Network.forward
+
+    def watched(self: Network, images: Tensor, layers: Collection[int]) -> dict[int, tuple[Tensor, Tensor | None]]:
+        shown.append(len(images))
+        return forward(self, images, layers)
+
+    alone = {name: prepare(cls(known), folder)(images_of(5)) for name, cls in LAYERS.items()}
+    monkeypatch.setattr(Network, "forward", watched)
+    passes: dict[tuple[Path, str], SharedPass] = {}
+    shared = {name: prepare(cls(known, passes), folder) for name, cls in LAYERS.items()}
+    for _ in range(2):
+        images = images_of(5)
+        for name in reversed(LAYERS):
+            features, probs = shared[name](images)
+            assert torch.equal(features, alone[name][0])
+            assert (probs is None) == (name != "2048") and (probs is None or torch.equal(probs, alone[name][1]))
+    assert shown == [5, 5]
+
+
+def test_images_changed_in_place_are_seen_anew(folder: Path, known: Weights) -> None:
+    embedding, images = prepare(Inception64(known), folder), images_of(2)
+    first = embedding(images)[0]
+    images.zero_()
+    assert not torch.equal(embedding(images)[0], first)
+
+
+def test_a_layer_asked_for_later_is_reached_too(folder: Path, known: Weights) -> None:
+    passes: dict[tuple[Path, str], SharedPass] = {}
+    shallow = prepare(Inception64(known, passes), folder)
+    first = shallow(images_of(3))[0]
+    deep = prepare(Inception192(known, passes), folder)
+    assert deep(images_of(3))[0].shape == (3, 192) and torch.equal(shallow(images_of(3))[0], first)
+
+
+def test_the_registered_layers_share_a_pass() -> None:
+    assert len({id(found.passes) for found in ganbench_extractors()}) == 1
 
 
 def test_batches_do_not_matter(folder: Path, known: Weights) -> None:
