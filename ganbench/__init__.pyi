@@ -73,6 +73,7 @@ from .types import (
     Batch as Batch,
     Clock as Clock,
     Count as Count,
+    Curve as Curve,
     DataSpec as DataSpec,
     Fraction as Fraction,
     NonNegative as NonNegative,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import warnings
@@ -68,6 +69,10 @@ results_option = click.option(
     show_default=True,
     help="Folder of records.",
 )
+data_option = click.option(
+    "--data", type=click.Path(path_type=Path), envvar="GANBENCH_DATA", default=Path("data"), show_default=True,
+    help="Root of the data sets; never written to.  [env: GANBENCH_DATA]",
+)  # fmt: skip
 
 
 @main.command()
@@ -94,10 +99,7 @@ results_option = click.option(
 )
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 or mps.")
 @results_option
-@click.option(
-    "--data", type=click.Path(path_type=Path), envvar="GANBENCH_DATA", default=Path("data"), show_default=True,
-    help="Root of the data sets; never written to.  [env: GANBENCH_DATA]",
-)  # fmt: skip
+@data_option
 @click.option("--weights", type=click.Path(path_type=Path), envvar="GANBENCH_WEIGHTS", help="Folder of metric weights.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="An option: lr=2e-4, wgan.clip=0.1.")
 @plugin_option
@@ -169,6 +171,51 @@ def _plan_table(jobs: Any, store: Any) -> str:
         lines.append((spec.variant, plain_text(spec.options), *facts))
     scoring = f"metrics: {', '.join(jobs[0].metrics)}; {jobs[0].samples} samples at each of {jobs[0].marks} marks"
     return f"{aligned(header, lines)}\n\n{len(jobs)} runs; {scoring}"
+
+
+@main.command()
+@click.option("--variant", required=True, help="The variant whose generator is probed.")
+@click.option("--dataset", required=True, help="For instance mnist.")
+@click.option("--at", type=Names(), default="1,10,25", show_default=True, help="Epochs of training before each probe.")
+@click.option(
+    "--iterations", type=click.IntRange(1), default=4000, show_default=True, help="Updates of each fresh discriminator."
+)
+@click.option("--backbone", help="Architecture family.  [default: the data set's]")
+@click.option("--size", type=click.IntRange(1), help="Side of the images in pixels.  [default: the data set's]")
+@click.option("--batch", type=click.IntRange(1), default=64, show_default=True, help="Real images in a batch.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 or mps.")
+@results_option
+@data_option
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="An option: lr=2e-4, dcgan.width=32.")
+@plugin_option
+def probe(
+    variant: str, dataset: str, at: tuple[str, ...], iterations: int, seed: int, results: Path, **request: Any
+) -> None:
+    """Measure how G's gradient vanishes or grows while a fresh D is trained against it (Arjovsky & Bottou 2017).
+
+    Trains the variant, fixes its generator after so many epochs, trains a discriminator from scratch and prints the
+    norm of G's gradient under log(1-D), under -log D and under the variant's own loss; CSV and PNG lie in
+    RESULTS/probe. Killed and given again, it continues.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is imported: see runner
+    from ganbench.devices import cores, resolve_device
+    from ganbench.plan import Request
+    from ganbench.plugins import discover
+    from ganbench.probe import draw, plan_probe, run_probe, table
+
+    try:
+        epochs = [float(text) for text in at]
+    except ValueError:
+        raise UserError(f"--at {','.join(at)}: name epochs, as in 1,10,25") from None
+    request |= {"variants": [variant], "datasets": [dataset], "data_root": request.pop("data")}
+    request |= {"device": str(resolve_device(request["device"])), "size": request["size"] or 0}
+    registry = discover(request["plugins"])
+    made = plan_probe(Request(**request), registry, epochs=epochs, iterations=iterations, seed=seed, results=results)
+    curves = run_probe(made, registry, threads=cores(), tell=lambda line: click.echo(line, err=True))
+    draw(made, curves)
+    click.echo(table(made, curves))
+    click.echo(f"\n{made.path('.csv')}\n{made.path('.png')}", err=True)
 
 
 @main.command()

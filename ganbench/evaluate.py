@@ -16,7 +16,7 @@ from ganbench.data import ImageSet, Modes, Splits, to_uint8
 from ganbench.errors import UserError
 from ganbench.features import CHUNK, FeatureExtraction, read_cached, write_cached
 from ganbench.files import cache_folder
-from ganbench.metrics import Extractor, Metric, Scene
+from ganbench.metrics import Extractor, Metric, Probe, Scene
 from ganbench.seeds import derive, seed_device
 from ganbench.types import DataSpec, Value, digest
 from ganbench.variant import Variant
@@ -75,7 +75,13 @@ class Evaluator:
         self._control = _subset(data.train, samples)
 
     def score(
-        self, variant: Variant, metrics: Sequence[Metric], *, traces: Mapping[str, np.ndarray], seed: int
+        self,
+        variant: Variant,
+        metrics: Sequence[Metric],
+        *,
+        traces: Mapping[str, np.ndarray],
+        seed: int,
+        probe: Probe | None = None,
     ) -> Scores:
         """Sample once and compute `metrics`. A metric that cannot be computed is listed, the others go on.
 
@@ -98,7 +104,7 @@ class Evaluator:
             if isinstance(real, Exception):
                 unscored[metric.name] = f"{UNAVAILABLE}{_reason(real)}"
                 continue
-            scene = Scene(self.data.spec(), generated, real, traces, self.data.modes, conditional, seed)
+            scene = Scene(self.data.spec(), generated, real, traces, self.data.modes, conditional, seed, probe)
             try:
                 values.update(self._measure(metric, scene, variant, extractors))
             except Exception as error:  # a metric that fails takes neither the others nor the run with it

@@ -9,25 +9,29 @@ import traceback
 import warnings
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
 import torch
 from pydantic import TypeAdapter
 
+from ganbench.backbone import Backbone
 from ganbench.devices import cores, describe, make_repeatable, resolve_device
 from ganbench.errors import DiskError
 from ganbench.evaluate import UNAVAILABLE, Evaluator, NotFinite, Scores, generate
 from ganbench.files import write_atomically
+from ganbench.gradients import OWN, canonical_curves, log_spaced, own_curve
 from ganbench.metrics import Metric
 from ganbench.options import resolve
 from ganbench.plan import Job, configured, open_dataset, unscored_metrics
 from ganbench.plugins import Kind, Registry
 from ganbench.record import FINAL, Mark, RunRecord, Status
 from ganbench.samples import write_picture
+from ganbench.seeds import derive, seeded
 from ganbench.store import ResultStore
 from ganbench.trainer import Tick, Trainer, build_variant
-from ganbench.types import Value
+from ganbench.types import Curve, Value
 from ganbench.variant import Variant
 
 CHECKPOINT_SECONDS = 300.0
@@ -111,6 +115,7 @@ class Run:
         make_repeatable(self.device, self.threads)
         self.dataset = open_dataset(job.dataset, registry, job.settings["dataset"])
         self.data = self.dataset.load(job.data_root, job.spec.size or self.dataset.size)
+        self.backbone: Backbone = configured(registry.get("backbone", job.spec.backbone), job.settings["backbone"])
         self.metrics: list[Metric] = [registry.get("metric", name).item for name in job.metrics]
         self.evaluator = Evaluator(
             self.dataset.name,
@@ -123,16 +128,26 @@ class Run:
 
     def build(self) -> Variant:
         """Build the variant at its first step."""
-        job, kinds = self.job, self.registry
-        entry = kinds.get("variant", job.spec.variant)
-        backbone = configured(kinds.get("backbone", job.spec.backbone), job.settings["backbone"])
+        job, data = self.job, self.data.spec(self.dataset.task)
+        entry = self.registry.get("variant", job.spec.variant)
         config = resolve(entry.item, job.spec.variant, job.settings["variant"])
-        return build_variant(entry.item, backbone, self.data.spec(self.dataset.task), seed=job.spec.seed, config=config)
+        return build_variant(entry.item, self.backbone, data, seed=job.spec.seed, config=config)
 
-    def make(self, listen: Listener, stopping: Callable[[], bool]) -> RunRecord:
-        """Train to the end of the budget, from the last checkpoint where there is one, scoring at the marks."""
+    def probe(self, variant: Variant, iterations: int) -> dict[str, Curve]:
+        """Probe the gradients of a variant's generator, which stays as it is; its own loss where it has a player D."""
+        spec, fresh = self.job.spec, self.build()
+        with seeded(derive(spec.seed, "probe")):
+            D = self.backbone(self.data.spec(self.dataset.task)).discriminator()
+        chosen: dict[str, Any] = {"batch": spec.batch, "at": log_spaced(iterations), "seed": spec.seed}
+        curves = canonical_curves(variant, D, self.data.train, **chosen)
+        if {"G", "D"} <= fresh.optimizers().keys():
+            curves[OWN] = own_curve(variant, fresh, self.data.train, **chosen)
+        return curves
+
+    def begin(self) -> Trainer:
+        """Make the trainer, at the last checkpoint where there is one."""
         spec = self.job.spec
-        self.trainer = trainer = Trainer(
+        self.trainer = Trainer(
             self.build(),
             self.data.train,
             spec.budget,
@@ -142,9 +157,14 @@ class Run:
             precision=spec.precision,
         )
         if self.saved:
-            trainer.load_state_dict(self.saved["trainer"])
+            self.trainer.load_state_dict(self.saved["trainer"])
             self.curve = _CURVE.validate_json(self.saved["curve"])
             self.unscored = dict(self.saved["unscored"])
+        return self.trainer
+
+    def make(self, listen: Listener, stopping: Callable[[], bool]) -> RunRecord:
+        """Train to the end of the budget, from the last checkpoint where there is one, scoring at the marks."""
+        spec, trainer = self.job.spec, self.begin()
         saved = time.monotonic()
         for number in range(1, self.job.marks + 1):
             share = number / self.job.marks
@@ -153,19 +173,19 @@ class Run:
             for tick in trainer.train(share):
                 listen(spec.budget.spent(tick.meters) / spec.budget.amount, tick, None)
                 if stopping():
-                    self._checkpoint(trainer)
+                    self.checkpoint(trainer)
                     raise Stopped
                 if time.monotonic() - saved > CHECKPOINT_SECONDS:
-                    self._checkpoint(trainer)
+                    self.checkpoint(trainer)
                     saved = time.monotonic()
             if trainer.diverged:
                 (self.work / "checkpoint.pt").unlink(missing_ok=True)
                 return self.keep("diverged", trainer.diverged)
-            self._checkpoint(trainer)  # scoring may take long
+            self.checkpoint(trainer)  # scoring may take long
             scores = self._score(trainer, share)
             self.curve.append(Mark(share, tick.meters, scores.values))
             self.unscored = dict(scores.unscored)
-            self._checkpoint(trainer)
+            self.checkpoint(trainer)
             self.keep("killed", UNFINISHED)
             saved = time.monotonic()
             listen(share, None, self.curve[-1])  # what is told is kept already
@@ -192,6 +212,7 @@ class Run:
             [metric for metric in self.metrics if metric.name in names],
             traces=self.store.traces(record),
             seed=self.job.spec.seed,
+            probe=partial(self.probe, variant),
         )
         values = {name: list(found) for name, found in record.values.items()}
         for name, value in scores.values.items():
@@ -210,7 +231,8 @@ class Run:
         due = [m for m in self.metrics if last or not m.last_mark_only or m.name in self.job.marks_metrics]
         pictured = generate(variant, PICTURE_SAMPLES, self.data.train, seed=self.job.spec.seed, purpose="picture")
         write_picture(pictured.images, self.work / "samples" / f"{round(100 * share):03d}.png")
-        return self.evaluator.score(variant, due, traces=trainer.traces(), seed=self.job.spec.seed)
+        probe = partial(self.probe, variant)
+        return self.evaluator.score(variant, due, traces=trainer.traces(), seed=self.job.spec.seed, probe=probe)
 
     def keep(self, status: Status, error: str) -> RunRecord:
         """Record what the run has come to, with its meters and traces up to now."""
@@ -232,7 +254,8 @@ class Run:
         self.store.add(record, trainer.traces())
         return record
 
-    def _checkpoint(self, trainer: Trainer) -> None:
+    def checkpoint(self, trainer: Trainer) -> None:
+        """Keep all that the run needs to continue."""
         state = {
             "format": CHECKPOINT_FORMAT,
             "trainer": trainer.state_dict(),

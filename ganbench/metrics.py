@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ganbench.data import Modes, Splits
 from ganbench.errors import UserError
-from ganbench.types import DataSpec, Value
+from ganbench.types import Curve, DataSpec, Value
 
 
 class Features(NamedTuple):
@@ -51,13 +51,17 @@ class Extractor(ABC):
         """Make it ready for one data set. Raises `UserError` in one sentence where its weights are not to be had."""
 
 
+Probe = Callable[[int], Mapping[str, Curve]]
+
+
 @dataclass(frozen=True)
 class Scene:
     """Everything a metric may look at, made by one pass of sampling and extraction.
 
     `fake`: generated samples. `real`: the reference split. `traces`: one array a name over the whole run so far, such
     as `grad_norm/G` (every update of the player G). `conditional`: samples were asked for by label.
-    `seed`: for a metric that draws at random.
+    `seed`: for a metric that draws at random. `probe`: trains fresh discriminators against the fixed generator for so
+    many updates, and returns the curves of the gradient under `log(1-D)`, `-log D` and, if it has one, its `own` loss.
     """
 
     data: DataSpec
@@ -67,6 +71,7 @@ class Scene:
     modes: Modes | None = None
     conditional: bool = False
     seed: int = 0
+    probe: Probe | None = None
 
 
 @dataclass(frozen=True)

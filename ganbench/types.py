@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
@@ -86,6 +87,20 @@ class Value:
     def protocol_hash(self) -> str:
         """Eight hexadecimal digits that name the protocol."""
         return digest(self.protocol)[:8]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """The norm of a generator's gradient after so many updates of a discriminator trained against it from scratch."""
+
+    iterations: Sequence[int]
+    norms: Sequence[float]
+
+    @property
+    def decades(self) -> float:
+        """By how many powers of ten the norm changed from the first look to the last; NaN where one of them is 0."""
+        first, last = self.norms[0], self.norms[-1]
+        return math.log10(last / first) if first > 0 and last > 0 else math.nan
 
 
 def digest(content: Any) -> str:
