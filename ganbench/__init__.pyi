@@ -84,6 +84,6 @@ from .types import (
     Value as Value,
     digest as digest,
 )
-from .variant import Variant as Variant
+from .variant import Control as Control, Variant as Variant
 
 __version__: str

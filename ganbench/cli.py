@@ -76,7 +76,7 @@ data_option = click.option(
 
 
 @main.command()
-@click.option("--variants", type=Names(), required=True, help="Names, globs ('wgan*') or all.")
+@click.option("--variants", type=Names(), required=True, help="Names, globs ('wgan*'), family:NAME or all.")
 @click.option("--dataset", "datasets", type=Names(), required=True, help="For instance digits, mnist, folder:PATH.")
 @click.option("--backbone", help="Architecture family.  [default: the data set's]")
 @click.option("--budget", help="200k-images, 2000-updates, 3e15-flops or 90-seconds.  [default: the data set's]")

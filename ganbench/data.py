@@ -118,6 +118,17 @@ class Dataset(ABC):
         """
 
 
+def control_rows(total: int, samples: int) -> tuple[Tensor, Tensor]:
+    """Divide the rows of a training split, the same for all runs: those that controls learn by heart, and those that
+    stand for real images that nobody has seen, twice as many as `samples` but at most half.
+
+    Trained variants are served all of them.
+    """
+    order = torch.randperm(total, generator=torch.Generator().manual_seed(derive(0, "control")))
+    unseen = min(2 * samples, total // 2)
+    return order[unseen:], order[:unseen]
+
+
 def divide(labels: np.ndarray, share: float) -> tuple[np.ndarray, np.ndarray, str]:
     """Hold out a share of each class, evenly spread in the order given; at least one, and never all of a class.
 

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from ganbench.data import ImageSet, Modes, Splits, to_uint8
+from ganbench.data import ImageSet, Modes, Splits, control_rows, to_uint8
 from ganbench.errors import UserError
 from ganbench.features import CHUNK, FeatureExtraction, read_cached, write_cached
 from ganbench.files import cache_folder
 from ganbench.metrics import Extractor, Metric, Probe, Scene
 from ganbench.seeds import derive, seed_device
 from ganbench.types import DataSpec, Value, digest
-from ganbench.variant import Variant
+from ganbench.variant import Control, Variant
 
 UNAVAILABLE = "unavailable: "
 """How a reason begins that another attempt may mend (weights that were not to be had), unlike an undefined value."""
@@ -104,12 +105,20 @@ class Evaluator:
             if isinstance(real, Exception):
                 unscored[metric.name] = f"{UNAVAILABLE}{_reason(real)}"
                 continue
-            scene = Scene(self.data.spec(), generated, real, traces, self.data.modes, conditional, seed, probe)
+            scene = Scene(
+                self.data.spec(), generated, real, traces, self.data.modes, conditional, seed, probe, self._training
+            )
             try:
                 values.update(self._measure(metric, scene, variant, extractors))
             except Exception as error:  # a metric that fails takes neither the others nor the run with it
                 unscored[metric.name] = _reason(error)
         return Scores(values, unscored)
+
+    def _training(self) -> Iterator[Tensor]:
+        """Yield the training images in pieces, without those that stand for images nobody has seen."""
+        images = self.data.train.images
+        for rows in control_rows(len(images), self.samples)[0].sort().values.split(CHUNK):
+            yield images[rows]
 
     def _measure(self, metric: Metric, scene: Scene, variant: Variant, extractors: Iterable[str]) -> dict[str, Value]:
         shared = self._protocol(metric, variant)
@@ -175,6 +184,8 @@ def generate(variant: Variant, n: int, train: ImageSet, *, seed: int, purpose: s
 
     Equal seeds give equal latents whatever the variant. Raises `NotFinite`.
     """
+    if isinstance(variant, Control):
+        return _drawn(variant, n, train, derive(seed, purpose))
     labels = None
     if variant.task == "label" and train.cond is not None:
         generator = torch.Generator().manual_seed(derive(seed, purpose, "labels"))
@@ -189,6 +200,16 @@ def generate(variant: Variant, n: int, train: ImageSet, *, seed: int, purpose: s
             raise NotFinite(f"{variant.name} generates values that are not finite")
         pieces.append(to_uint8(samples).cpu())
     return ImageSet(torch.cat(pieces), labels)
+
+
+def _drawn(control: Control, n: int, train: ImageSet, seed: int) -> ImageSet:
+    total, generator = len(train.images), torch.Generator().manual_seed(seed)
+    chosen = control.rows(*control_rows(total, n))
+    order = torch.randperm(len(chosen), generator=generator)[:n]
+    if len(order) < n:
+        raise UserError(f"{control.name} has {len(chosen)} training images to draw from, not {n}: lower --samples")
+    rows = chosen[order]
+    return ImageSet(train.images[rows], None if train.cond is None else train.cond[rows])
 
 
 def _reason(error: Exception) -> str:

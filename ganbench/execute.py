@@ -26,13 +26,13 @@ from ganbench.metrics import Metric
 from ganbench.options import resolve
 from ganbench.plan import Job, configured, open_dataset, unscored_metrics
 from ganbench.plugins import Kind, Registry
-from ganbench.record import FINAL, Mark, RunRecord, Status
+from ganbench.record import FINAL, NOT_TRAINED, Mark, RunRecord, Status
 from ganbench.samples import write_picture
 from ganbench.seeds import derive, seeded
 from ganbench.store import ResultStore
 from ganbench.trainer import Tick, Trainer, build_variant
 from ganbench.types import Curve, Value
-from ganbench.variant import Variant
+from ganbench.variant import Control, Variant
 
 CHECKPOINT_SECONDS = 300.0
 CHECKPOINT_FORMAT = 1
@@ -185,6 +185,8 @@ class Run:
             scores = self._score(trainer, share)
             self.curve.append(Mark(share, tick.meters, scores.values))
             self.unscored = dict(scores.unscored)
+            if isinstance(trainer.variant, Control):
+                self.unscored |= {metric.name: NOT_TRAINED for metric in self.metrics if not metric.samples}
             self.checkpoint(trainer)
             self.keep("killed", UNFINISHED)
             saved = time.monotonic()

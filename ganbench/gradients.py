@@ -117,5 +117,7 @@ def _gradient_norm(loss: Tensor, weights: Sequence[Tensor]) -> Tensor:
     found = torch.autograd.grad(loss, weights, retain_graph=True, allow_unused=True)
     # In float64, because squares of what is left of a vanished gradient would be zero; Apple's GPUs have none.
     exact = torch.float32 if loss.device.type == "mps" else torch.float64
+    if all(gradient is None for gradient in found):
+        raise UserError("no weights have a part in the samples, so there is no gradient to probe")
     squares = [gradient.to(exact).square().sum() for gradient in found if gradient is not None]
     return torch.stack(squares).sum().sqrt()

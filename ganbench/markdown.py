@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
-from ganbench.record import RunRecord, RunSpec
+from ganbench.record import NOT_TRAINED, RunRecord, RunSpec
 from ganbench.rows import METERS, Row, Score, flatten, mean_of, plain, plain_text
 
 NOTHING = "–"
@@ -42,7 +42,11 @@ def _title(spec: RunSpec) -> str:
 def _table(title: str, rows: Sequence[Row], runs: bool) -> str:
     columns = sorted({(name, score.protocol_hash) for row in rows for name, of in row.scores.items() for score in of})
     grid = {column: [_score(row, column) for row in rows] for column in columns}
-    best = {column: _clear_winner(scores) for column, scores in grid.items()}
+    trained = [None if _is_control(row) else row for row in rows]
+    best = {
+        column: _clear_winner([score if row else None for score, row in zip(scores, trained, strict=True)])
+        for column, scores in grid.items()
+    }
     labels = _labels(rows, runs)
     header = ["variant", *(("seed", "status") if runs else ("runs",)), *(_heading(column, grid) for column in columns)]
     lines = []
@@ -103,6 +107,10 @@ def _labels(rows: Sequence[Row], runs: bool) -> list[str]:
 def _own_architecture(row: Row) -> bool:
     # A run that failed early may have left no facts about its variant.
     return any(run.variant.get("own_architecture") is True for run in row.runs)
+
+
+def _is_control(row: Row) -> bool:
+    return any(run.variant.get("family") == "control" for run in row.runs)
 
 
 def _name(row: Row) -> str:
@@ -184,7 +192,7 @@ def _memory(amount: float) -> str:
 
 
 def _done(rows: Iterable[Row]) -> list[RunRecord]:
-    return [run for row in rows for run in row.runs if run.status == "done"]
+    return [run for row in rows for run in row.runs if run.status == "done" and not _is_control(row)]
 
 
 def _caption(rows: Sequence[Row], runs: bool) -> str:
@@ -216,6 +224,8 @@ def _legend(grid: Mapping[Column, Sequence[Score | None]]) -> Iterator[str]:
 def _notes(rows: Sequence[Row], labels: Sequence[str], grid: Mapping[Column, Sequence[Score | None]]) -> Iterator[str]:
     if any(map(_own_architecture, rows)):
         yield "†: brings its own networks, as its paper prescribes, in place of the backbone."
+    if controls := [label for label, row in zip(labels, rows, strict=True) if _is_control(row)]:
+        yield f"Controls, which are not trained: {', '.join(controls)}."
     for name, others in _namesakes(rows).items():
         if len(others) > 1:
             yield f"{escape(name)}: the numbered rows are different runs: {_differences(others)}."
@@ -266,7 +276,7 @@ def _gaps(label: str, row: Row, scores: Mapping[Column, Score | None]) -> Iterat
             lacking = [run for run in row.scored if score is None or run.spec.seed not in score.by_seed]
             for run in lacking:
                 reason = run.unscored.get(name)
-                if score is None and reason is None:
+                if score is None and reason in (None, NOT_TRAINED):
                     continue
                 number = f", {len(score.by_seed)} of {len(row.scored)} seeds used" if score else ""
                 yield f"{label} seed {run.spec.seed}: no {escape(name)} ({escape(reason or 'not asked for')}){number}"

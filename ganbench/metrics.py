@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Protocol
@@ -62,6 +62,7 @@ class Scene:
     as `grad_norm/G` (every update of the player G). `conditional`: samples were asked for by label.
     `seed`: for a metric that draws at random. `probe`: trains fresh discriminators against the fixed generator for so
     many updates, and returns the curves of the gradient under `log(1-D)`, `-log D` and, if it has one, its `own` loss.
+    `training`: yields the training images in pieces, but for those that stand for images nobody has seen.
     """
 
     data: DataSpec
@@ -72,6 +73,7 @@ class Scene:
     conditional: bool = False
     seed: int = 0
     probe: Probe | None = None
+    training: Callable[[], Iterator[Tensor]] | None = None
 
 
 @dataclass(frozen=True)

@@ -111,9 +111,22 @@ class Registry:
         return owners[0]
 
     def find(self, kind: Kind, pattern: str) -> list[str]:
-        """Return the names that `all`, a glob or a plain name stands for, sorted; a pattern without match raises."""
+        """Return the names that a pattern stands for, sorted; one without match raises `UserError`.
+
+        A pattern is a name, a glob, or `all`, which leaves out controls; of variants also `family:NAME`.
+        """
+        from ganbench.variant import CONTROL  # torch is imported late
+
+        families = {name: [e.item.family for e in owners] for name, owners in self.entries["variant"].items()}
         if pattern == "all":
-            return sorted(self.entries[kind])
+            return sorted(name for name in self.entries[kind] if kind != "variant" or CONTROL not in families[name])
+        if kind == "variant" and pattern.startswith("family:"):
+            family = pattern.removeprefix("family:")
+            if names := sorted(name for name, of in families.items() if family in of):
+                return names
+            known = sorted({family for of in families.values() for family in of})
+            hint = suggestion(family, known) or f"; there are {', '.join(known)}"
+            raise UserError(f"no variant is of the family {family!r}{hint}")
         if not set(pattern) & set("*?["):
             self.get(kind, pattern)
             return [pattern]

@@ -12,6 +12,8 @@ from ganbench.types import Value, digest
 
 SCHEMA = 1
 Status = Literal["done", "diverged", "error", "killed"]
+NOT_TRAINED = "a control is not trained"
+"""Why a control has no value of a metric that looks at training."""
 FINAL: frozenset[str] = frozenset({"done", "diverged"})
 """Statuses that the same command does not try again."""
 

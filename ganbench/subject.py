@@ -22,7 +22,7 @@ from ganbench.plugins import Registry, discover
 from ganbench.seeds import derive, seed_device
 from ganbench.trainer import Trainer, build_variant
 from ganbench.types import Batch, Clock, DataSpec, Update
-from ganbench.variant import Variant
+from ganbench.variant import Control, Variant
 
 SHAPES = ((1, 16, 16), (3, 16, 16), (1, 32, 32), (3, 32, 32), (1, 64, 64), (3, 64, 64), (3, 128, 128), (2,))
 """What a variant is tried on: the first that fits it."""
@@ -82,6 +82,8 @@ def subject_of(
     """Choose tiny networks and data that fit a variant, given by name or class; what fits none raises `UserError`."""
     registry = registry or discover()
     cls: type[Variant] = registry.get("variant", variant).item if isinstance(variant, str) else variant
+    if issubclass(cls, Control):
+        raise UserError(f"{cls.name} is a control: it is not trained, and the checks are of training")
     config = resolve(cls, cls.name, settings or {})
     names = sorted(registry.entries["backbone"], key=lambda name: (name != "dcgan", name))
     backbones = [tiny(registry.get("backbone", name).item) for name in names]

@@ -20,7 +20,7 @@ from ganbench.data import ImageSet, Stream
 from ganbench.meter import FlopCounter, peak_bytes, reset_peak
 from ganbench.seeds import derive, seed_device, seeded
 from ganbench.types import Clock, DataSpec, Update
-from ganbench.variant import Variant
+from ganbench.variant import Control, Variant
 
 TICK_STEPS = 50
 """Traces leave the device and divergence is looked for at every so many steps."""
@@ -64,7 +64,7 @@ class Trainer:
             player: [p for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
             for player, optimizer in self.optimizers.items()
         }
-        if budget.unit == "updates" and "G" not in self.players:
+        if budget.unit == "updates" and "G" not in self.players and not isinstance(variant, Control):
             raise ValueError(f"{variant.name} has no player G, so its updates cannot be a budget")
         # Read once: what a plugin changes of these later changes neither what it is served nor what is metered.
         self.period, self.images_per_step = variant.period, variant.images_per_step(batch)
@@ -86,13 +86,15 @@ class Trainer:
     def train(self, until: float) -> Iterator[Tick]:
         """Advance to a share of the budget, rounded up to whole steps. The clock stands still during ticks.
 
-        Ends early where losses or gradients are no longer finite; `diverged` then says which and where.
+        Ends early where losses or gradients are no longer finite; `diverged` then says which and where. A control takes
+        no step.
         """
         self.variant.train()
         reset_peak(self.device)
         now = last_tick = time.perf_counter()
         # As a quotient, because 9/14 times 42 is more than 27 in floats and would cost a step.
-        while not self.diverged and self.budget.spent(self.meters) / self.budget.amount < until:
+        trained = not isinstance(self.variant, Control)
+        while trained and not self.diverged and self.budget.spent(self.meters) / self.budget.amount < until:
             self.step()
             before, now = now, time.perf_counter()
             self.meters.seconds += now - before

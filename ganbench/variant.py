@@ -13,6 +13,9 @@ from torch.optim import Optimizer
 from ganbench.backbone import Parts
 from ganbench.types import Batch, Clock, DataSpec, Task, Update
 
+CONTROL = "control"
+"""The family of what is no GAN; `all` leaves it out."""
+
 
 class Variant(nn.Module, ABC):
     """A GAN variant. All its state is parameters and buffers; only the harness performs updates.
@@ -85,3 +88,31 @@ class Variant(nn.Module, ABC):
     def device(self) -> torch.device:
         """Where the parameters are."""
         return next(self.parameters()).device
+
+
+class Control(Variant):
+    """What stands in a table beside the variants and is no GAN: it is not trained, it hands out training images."""
+
+    family = CONTROL
+    place: Tensor
+
+    def build(self, parts: Parts) -> None:
+        """Make no networks."""
+        self.register_buffer("place", torch.zeros(()))
+
+    def optimizers(self) -> dict[str, Optimizer]:
+        """Return no players."""
+        return {}
+
+    def step(self, batch: Batch, clock: Clock) -> Iterator[Update]:
+        """Yield nothing."""
+        return iter(())
+
+    @abstractmethod
+    def rows(self, seen: Tensor, unseen: Tensor) -> Tensor:
+        """Choose the rows to draw from: of those that stand for the training data, or for images nobody has seen."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the harness has put it."""
+        return self.place.device

@@ -210,6 +210,19 @@ def test_where_nothing_is_installed_the_answer_says_so():
         Registry().get("metric", "fid")
 
 
+def test_all_leaves_controls_out_and_a_family_is_a_pattern() -> None:
+    registry = discover()
+    assert {"gan", "wgan"} <= set(registry.find("variant", "all"))
+    assert not {"real", "memorizer"} & set(registry.find("variant", "all"))
+    assert registry.find("variant", "family:control") == ["memorizer", "real"]
+    assert "wgan-gp" in registry.find("variant", "family:wasserstein")
+    assert registry.find("variant", "real") == ["real"]
+    with pytest.raises(UserError, match="no variant is of the family 'wasserstien': did you mean 'wasserstein'"):
+        registry.find("variant", "family:wasserstien")
+    with pytest.raises(UserError, match="unknown backbone 'family:control'"):
+        registry.find("backbone", "family:control")
+
+
 def test_all_globs_and_plain_names_are_found_in_order():
     registry = discover()
     assert registry.find("variant", "wgan*") == ["wgan", "wgan-gp"]
