@@ -9,6 +9,7 @@ from .backbone import (
 )
 from .data import (
     Dataset as Dataset,
+    Domain as Domain,
     ImageSet as ImageSet,
     Modes as Modes,
     Source as Source,
@@ -62,6 +63,7 @@ from .metrics import (
     frechet_distance as frechet_distance,
 )
 from .options import suggestion as suggestion
+from .pairs import translation as translation
 from .seeds import derive as derive, seeded as seeded
 from .sources import (
     Download as Download,

@@ -67,13 +67,26 @@ class Modes(ABC):
         return {}
 
 
+class Domain(NamedTuple):
+    """The source domain of data with the task `translate`, whose images are otherwise those of the target.
+
+    `names`: of source and target. `paired`: test images of source and target correspond, row by row.
+    """
+
+    train: Tensor
+    test: Tensor
+    names: tuple[str, str]
+    paired: bool
+
+
 @dataclass(frozen=True)
 class Splits:
     """A loaded data set. `test` is the reference of every metric; `train` is what variants are served.
 
     `fingerprint`: SHA-256 of content and preprocessing (hexadecimal). `protocol`: what a reader must know of how the
     images were made (crop, resize, subset, grey rule). `modes`: where the true modes are known. `samples`: generated
-    images an evaluation where the field's protocol fixes it (0: as many as the reference, at most 10,000).
+    images an evaluation where the field's protocol fixes it (0: as many as the reference, at most 10,000). `domain`:
+    what there is to translate from.
     """
 
     train: ImageSet
@@ -82,6 +95,7 @@ class Splits:
     protocol: Mapping[str, Any] = field(default_factory=dict)
     modes: Modes | None = None
     samples: int = 0
+    domain: Domain | None = None
 
     def spec(self, task: Task = "generate") -> DataSpec:
         """Describe the samples for networks."""
@@ -94,7 +108,8 @@ class Dataset(ABC):
     """A data set. Loading happens in `load`, not when the plugin is found.
 
     `size`: default side in pixels (0: the data have their own). `backbone`, `budget`, `metrics`: what `ganbench run`
-    uses when nothing is said. `config`: a frozen dataclass of options for `--set NAME.field=value`.
+    uses when nothing is said. `config`: a frozen dataclass of options for `--set NAME.field=value`. `arguments`: how
+    many, parted by commas, `NAME:argument` takes.
     """
 
     name: str
@@ -105,6 +120,7 @@ class Dataset(ABC):
     budget: str = "200k-images"
     metrics: tuple[str, ...] = ("fd-classifier", "ms-ssim", "grad-norm-g", "grad-norm-d")
     config: Any = None
+    arguments: ClassVar[int] = 1
 
     def of(self, argument: str) -> Dataset:
         """Return the data set `NAME:argument`; those that take no argument say so."""
@@ -181,7 +197,10 @@ class Stream:
             start += len(pieces[-1])
         rows = pieces[0] if len(pieces) == 1 else torch.cat(pieces)
         real, cond, _ = self._source[rows]
-        return Batch(to_float(real.to(self._device)), None if cond is None else cond.to(self._device))
+        if cond is None:
+            return Batch(to_float(real.to(self._device)))
+        cond = cond.to(self._device)
+        return Batch(to_float(real.to(self._device)), to_float(cond) if cond.dtype == torch.uint8 else cond)
 
     def _order_of(self, epoch: int) -> Tensor:
         if epoch != self._epoch:

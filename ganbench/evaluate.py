@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ganbench.data import ImageSet, Modes, Splits, control_rows, to_uint8
+from ganbench.data import ImageSet, Modes, Splits, control_rows, to_float, to_uint8
 from ganbench.errors import UserError
 from ganbench.features import CHUNK, FeatureExtraction, read_cached, write_cached
 from ganbench.files import cache_folder
@@ -38,13 +38,14 @@ class Scores:
     unscored: Mapping[str, str]
 
 
-def misfit(metric: Metric, data: DataSpec, *, modes: bool) -> str | None:
+def misfit(metric: Metric, data: DataSpec, *, modes: bool, pairs: bool = False) -> str | None:
     """Return what a metric needs that the data do not have, or None."""
     has = {
         "images": data.is_image,
         "points": not data.is_image,
         "labels": data.classes > 1,
         "modes": modes,
+        "pairs": pairs,
     }
     missing = sorted(need for need in metric.needs if not has[need])
     return f"it needs {' and '.join(missing)}" if missing else None
@@ -83,8 +84,11 @@ class Evaluator:
         traces: Mapping[str, np.ndarray],
         seed: int,
         probe: Probe | None = None,
+        back: bool = False,
     ) -> Scores:
         """Sample once and compute `metrics`. A metric that cannot be computed is listed, the others go on.
+
+        `back`: the data are those of the other direction of a translation.
 
         Raises `NotFinite` where a sample is not a number.
         """
@@ -93,7 +97,7 @@ class Evaluator:
         conditional = variant.task == "label"
         metrics = [replace(metric, extractor=extractor_of(metric, self.data.modes)) for metric in metrics]
         drawn = any(metric.samples for metric in metrics)
-        fake = generate(variant, self.samples, self.data.train, seed=seed) if drawn else self._control
+        fake = generate(variant, self.samples, self.data, seed=seed, back=back) if drawn else self._control
         extractors = list(dict.fromkeys(metric.extractor for metric in metrics if metric.extractor))
         fakes = self._extraction.of(fake, extractors)
         reals = self._extraction.of_real("test", self.data.test, extractors)
@@ -143,7 +147,8 @@ class Evaluator:
         if not metric.samples:
             return protocol
         if metric.extractor:
-            protocol = {**self._extraction.ready(metric.extractor).protocol, **protocol}
+            said = self._extraction.ready(metric.extractor).protocol
+            protocol = {f"extractor_{key}" if key in protocol else key: value for key, value in said.items()} | protocol
         half_life = variant.ema_half_life_images
         return protocol | {
             "n_fake": self.samples,
@@ -158,8 +163,8 @@ class Evaluator:
     def _reference(
         self, metric: Metric, scene: Scene, shared: Mapping[str, Any], extractors: Iterable[str]
     ) -> Mapping[str, float]:
-        if len(self._control.images) < self.samples:
-            return {}  # another number of images would be another protocol
+        if len(self._control.images) < self.samples or "pairs" in metric.needs:
+            return {}  # another number of images would be another protocol; and real images are nobody's translation
         measured = {"metric": metric.name, "version": metric.version, "conditional": scene.conditional}
         key = {"data": self.data.fingerprint, "measured": measured, "protocol": shared}
         path = cache_folder() / "references" / f"{digest(key)[:32]}.json"
@@ -179,23 +184,31 @@ class Evaluator:
 
 
 @torch.no_grad()
-def generate(variant: Variant, n: int, train: ImageSet, *, seed: int, purpose: str = "evaluate") -> ImageSet:
-    """Draw `n` samples on the variant's device, quantised, returned on the host; labels come from the training split.
+def generate(
+    variant: Variant, n: int, data: Splits, *, seed: int, purpose: str = "evaluate", back: bool = False
+) -> ImageSet:
+    """Draw `n` samples on the variant's device, quantised, returned on the host.
 
-    Equal seeds give equal latents whatever the variant. Raises `NotFinite`.
+    Labels come from the training split; what is translated are the first test images of the source, in order. Equal
+    seeds give equal latents whatever the variant. Raises `NotFinite`.
     """
+    train = data.train
     if isinstance(variant, Control):
         return _drawn(variant, n, train, derive(seed, purpose))
     labels = None
     if variant.task == "label" and train.cond is not None:
         generator = torch.Generator().manual_seed(derive(seed, purpose, "labels"))
         labels = train.cond[torch.randint(len(train.cond), (n,), generator=generator)]
+    conditions = labels
+    if data.domain is not None:
+        conditions = to_float(data.domain.test[:n])
+        n = len(conditions)
     seed_device(variant.device, derive(seed, purpose))
     pieces = []
     for start in range(0, n, CHUNK):
         stop = min(n, start + CHUNK)
-        cond = None if labels is None else labels[start:stop].to(variant.device)
-        samples = variant.sample(stop - start, cond)
+        cond = None if conditions is None else conditions[start:stop].to(variant.device)
+        samples = variant.sample(stop - start, cond, **({"reverse": True} if back else {}))
         if not bool(torch.isfinite(samples).all()):
             raise NotFinite(f"{variant.name} generates values that are not finite")
         pieces.append(to_uint8(samples).cpu())

@@ -7,16 +7,18 @@ import platform
 import time
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from importlib.metadata import version
 from typing import Any
 
+import numpy as np
 import torch
 from pydantic import TypeAdapter
 
 from ganbench.backbone import Backbone
+from ganbench.data import Splits
 from ganbench.devices import cores, describe, make_repeatable, resolve_device
 from ganbench.errors import DiskError
 from ganbench.evaluate import UNAVAILABLE, Evaluator, NotFinite, Scores, generate
@@ -24,6 +26,7 @@ from ganbench.files import write_atomically
 from ganbench.gradients import OWN, canonical_curves, log_spaced, own_curve
 from ganbench.metrics import Metric
 from ganbench.options import resolve
+from ganbench.pairs import reverse
 from ganbench.plan import Job, configured, open_dataset, unscored_metrics
 from ganbench.plugins import Kind, Registry
 from ganbench.record import FINAL, NOT_TRAINED, Mark, RunRecord, Status
@@ -117,10 +120,16 @@ class Run:
         self.data = self.dataset.load(job.data_root, job.spec.size or self.dataset.size)
         self.backbone: Backbone = configured(registry.get("backbone", job.spec.backbone), job.settings["backbone"])
         self.metrics: list[Metric] = [registry.get("metric", name).item for name in job.metrics]
-        self.evaluator = Evaluator(
+        self.evaluators = [self._evaluator(self.data)]  # one for each direction
+        if self.data.domain is not None:
+            self.evaluators.append(self._evaluator(reverse(self.data)))
+
+    def _evaluator(self, data: Splits) -> Evaluator:
+        job = self.job
+        return Evaluator(
             self.dataset.name,
-            self.data,
-            {name: registry.get("extractor", name).item for name in job.extractors},
+            data,
+            {name: self.registry.get("extractor", name).item for name in job.extractors},
             samples=job.samples,
             device=self.device,
             weights=job.weights,
@@ -209,13 +218,8 @@ class Run:
             return record
         variant = self.build().to(self.device)
         variant.load_state_dict(weights["variant"])
-        scores = self.evaluator.score(
-            variant.requires_grad_(False).eval(),
-            [metric for metric in self.metrics if metric.name in names],
-            traces=self.store.traces(record),
-            seed=self.job.spec.seed,
-            probe=partial(self.probe, variant),
-        )
+        missing = [metric for metric in self.metrics if metric.name in names]
+        scores = self._measure(variant.requires_grad_(False).eval(), missing, self.store.traces(record))
         values = {name: list(found) for name, found in record.values.items()}
         for name, value in scores.values.items():
             kept = [old for old in values.get(name, []) if old.protocol_hash != value.protocol_hash]
@@ -231,10 +235,24 @@ class Run:
         variant = trainer.snapshot()
         last = share > 1 - 1e-9
         due = [m for m in self.metrics if last or not m.last_mark_only or m.name in self.job.marks_metrics]
-        pictured = generate(variant, PICTURE_SAMPLES, self.data.train, seed=self.job.spec.seed, purpose="picture")
-        write_picture(pictured.images, self.work / "samples" / f"{round(100 * share):03d}.png")
-        probe = partial(self.probe, variant)
-        return self.evaluator.score(variant, due, traces=trainer.traces(), seed=self.job.spec.seed, probe=probe)
+        pictured = generate(variant, PICTURE_SAMPLES, self.data, seed=self.job.spec.seed, purpose="picture").images
+        if self.data.domain is not None:  # above each translation what it was made from
+            half = PICTURE_SAMPLES // 2
+            pictured = torch.stack([self.data.domain.test[:half], pictured[:half]], 1).flatten(0, 1)
+        write_picture(pictured, self.work / "samples" / f"{round(100 * share):03d}.png")
+        return self._measure(variant, due, trainer.traces())
+
+    def _measure(self, variant: Variant, metrics: Sequence[Metric], traces: Mapping[str, np.ndarray]) -> Scores:
+        """Score each direction; what a translation back scores has a name that ends in `-back`."""
+        seed, forth, *other = self.job.spec.seed, *self.evaluators
+        scores = forth.score(variant, metrics, traces=traces, seed=seed, probe=partial(self.probe, variant))
+        for evaluator in other:
+            sampled = [metric for metric in metrics if metric.samples]
+            back = evaluator.score(variant, sampled, traces={}, seed=seed, back=True)
+            values = {f"{name}-back": value for name, value in back.values.items()}
+            reasons = {f"{name}-back": reason for name, reason in back.unscored.items()}
+            scores = Scores({**scores.values, **values}, {**scores.unscored, **reasons})
+        return scores
 
     def keep(self, status: Status, error: str) -> RunRecord:
         """Record what the run has come to, with its meters and traces up to now."""

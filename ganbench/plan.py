@@ -92,11 +92,23 @@ def plan(request: Request, registry: Registry) -> Plan:
     settings = _parse_settings(request.settings)
     used: set[str] = set()
     result = Plan([], [], [])
-    for text in request.datasets:
+    for text in _with_arguments(request.datasets, registry):
         _plan_dataset(text, request, registry, variants, settings, used, result)
     _reject_unused(settings, used, variants, registry)
     result.jobs.sort(key=lambda job: job.spec.seed)  # every variant's first seed comes before anybody's second
     return result
+
+
+def _with_arguments(texts: Sequence[str], registry: Registry) -> list[str]:
+    """Join what a comma parted: a data set of several arguments takes as many of the texts that follow it."""
+    rest, joined = list(texts), list[str]()
+    while rest:
+        name, colon, argument = (text := rest.pop(0)).partition(":")
+        wanted = registry.get("dataset", name).item.arguments if colon else 1
+        while argument and rest and text.count(",") < wanted - 1:
+            text = f"{text},{rest.pop(0)}"
+        joined.append(text)
+    return joined
 
 
 def _plan_dataset(
@@ -214,7 +226,8 @@ def _choose_metrics(
     chosen = []
     for name in dict.fromkeys((*(request.metrics or dataset.metrics), *request.marks_metrics)):
         metric: Metric = registry.get("metric", name).item
-        reason = misfit(metric, data.spec(dataset.task), modes=data.modes is not None)
+        pairs = data.domain is not None and data.domain.paired
+        reason = misfit(metric, data.spec(dataset.task), modes=data.modes is not None, pairs=pairs)
         if reason and request.metrics:
             raise UserError(f"metric {name!r} does not fit data set {dataset.name!r}: {reason}")
         if reason:
@@ -225,7 +238,10 @@ def _choose_metrics(
 
 
 def _choose_samples(request: Request, data: Splits) -> int:
-    usual = data.samples or min(MOST_SAMPLES, len(data.test.images))
+    tests = [len(data.test.images), *([len(data.domain.test)] if data.domain else [])]
+    usual = data.samples or min(MOST_SAMPLES, *tests)
+    if data.domain is not None and request.samples is not None and request.samples > min(tests):
+        raise UserError(f"--samples {request.samples}: there are {min(tests)} test images to translate")
     samples = usual if request.samples is None else request.samples
     if samples < 2:
         raise UserError(f"--samples {samples}: at least 2 generated samples are needed for a score")

@@ -15,9 +15,10 @@ from torch.overrides import TorchFunctionMode
 
 from ganbench.backbone import Backbone
 from ganbench.budget import Budget
-from ganbench.data import ImageSet
+from ganbench.data import ImageSet, to_float
 from ganbench.errors import UserError
 from ganbench.options import resolve
+from ganbench.pairs import Pairs
 from ganbench.plugins import Registry, discover
 from ganbench.seeds import derive, seed_device
 from ganbench.trainer import Trainer, build_variant
@@ -90,7 +91,10 @@ def subject_of(
     reasons: list[str] = []
 
     def fit(shape: tuple[int, ...], classes: int) -> tuple[Backbone, DataSpec] | None:
-        data = DataSpec(shape, classes=classes if len(shape) == 3 else 0)
+        if cls.task == "translate":
+            data = DataSpec(shape, "translate")
+        else:
+            data = DataSpec(shape, classes=classes if len(shape) == 3 else 0)
         backbone = first_fitting(cls, backbones, data, config, reasons)
         return None if backbone is None else (backbone, data)
 
@@ -114,11 +118,8 @@ def first_fitting(
     cls: type[Variant], backbones: list[Backbone], data: DataSpec, config: Any, reasons: list[str]
 ) -> Backbone | None:
     """Return the first backbone with which a variant can be built for the data; else append to `reasons` why not."""
-    if cls.task == "translate":
-        reasons.append("they have no pairs of domains yet")
-        return None
     for backbone in backbones:
-        reason = cls.misfit(data) or backbone.misfit(data)
+        reason = cls.misfit(data) or (None if cls.own_architecture else backbone.misfit(data))
         if reason is None:
             try:
                 build_variant(cls, backbone, data, seed=0, config=config)
@@ -136,6 +137,8 @@ def random_data(data: DataSpec, n: int, seed: int, shift: int = 0) -> ImageSet:
         samples = torch.randint(0, 256, (n, *data.shape), generator=generator, dtype=torch.uint8)
     else:
         samples = torch.randn(n, *data.shape, generator=generator)
+    if data.task == "translate":
+        return ImageSet(samples, source=Pairs(samples, samples.flip(0)))
     return ImageSet(samples, (torch.arange(n) + shift) % data.classes if data.classes else None)
 
 
@@ -173,8 +176,10 @@ def drive(
 
 
 def draw(variant: Variant, subject: Subject, n: int, *, seed: int = 0, label: int = 0) -> Tensor:
-    """Sample a variant under a seed, all of one label where it is conditional."""
+    """Sample a variant under a seed: all of one label where it is conditional; it translates images of noise."""
     cond = torch.full((n,), label, device=subject.device) if variant.task == "label" else None
+    if variant.task == "translate":
+        cond = to_float(random_data(subject.data, n, seed).images).to(subject.device)
     seed_device(subject.device, derive(seed, "sample"))
     with torch.no_grad():
         return variant.sample(n, cond)

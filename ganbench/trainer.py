@@ -222,8 +222,10 @@ class Trainer:
             copied.sample(256, self._conditions(256))
 
     def _conditions(self, n: int) -> Tensor | None:
-        labels = self.stream[0].cond if self.variant.task == "label" else None
-        return None if labels is None else labels[torch.randint(len(labels), (n,), device=labels.device)]
+        conditions = self.stream[0].cond if self.variant.task != "generate" else None
+        if conditions is None:
+            return None
+        return conditions[torch.randint(len(conditions), (n,), device=conditions.device)]
 
     def _trace(self, name: str, value: Tensor) -> None:
         # A copy: a logged buffer, or a loss, may be changed in place before the next tick.

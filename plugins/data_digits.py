@@ -1,14 +1,17 @@
-"""scikit-learn's handwritten digits: 1,797 real images of 8×8 pixels that travel with the package."""
+"""scikit-learn's handwritten digits: 1,797 real images of 8×8 pixels in the package; and pairs of them."""
 
 import hashlib
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
 from PIL import Image
+from torch import Tensor
 
-from ganbench import Dataset, ImageSet, Splits, UserError, digest, hookimpl, prepared
+from ganbench import Dataset, ImageSet, Splits, UserError, digest, hookimpl, prepared, translation
 
 SIZES = (8, 16, 32)
 
@@ -34,6 +37,41 @@ class Digits(Dataset):
         return Splits(train, test, digest([content, protocol]), protocol)
 
 
+@dataclass(frozen=True)
+class PairConfig:
+    change: Literal["turn", "invert"] = "turn"  # a quarter to the left, or black for white
+
+
+class DigitsPair(Dataset):
+    """Digits and the same digits turned or inverted.
+
+    No training image stands on both sides: the source has every other one, the target the changed rest. Test images
+    correspond, so that the error of a translation is known.
+    """
+
+    name, summary = "digits-pair", "digits into turned or inverted digits and back: embedded, pairs known; no download"
+    task = "translate"
+    size = 8
+    budget = "40k-images"
+    metrics = ("fd-pixels", "pixel-error", "grad-norm-g", "grad-norm-d")
+    config: PairConfig = PairConfig()
+
+    def load(self, root: Path, size: int) -> Splits:
+        digits, change = Digits().load(root, size), self.config.change
+
+        def changed(images: Tensor) -> Tensor:
+            return torch.rot90(images, 1, (2, 3)) if change == "turn" else 255 - images
+
+        train, test = digits.train.images, digits.test.images
+        halves = train[::2], changed(train[1::2]).contiguous()
+        sides = [
+            Splits(ImageSet(half), ImageSet(images), digest([digits.fingerprint, side]), digits.protocol)
+            for side, half, images in zip(("source", change), halves, (test, changed(test).contiguous()), strict=True)
+        ]
+        names = ("digits", "turned digits" if change == "turn" else "inverted digits")
+        return translation(*sides, names=names, paired=True)
+
+
 def build(folder: Path, size: int) -> None:
     """Write scikit-learn's arrays as images and labels."""
     from sklearn.datasets import load_digits  # takes a second, so only when there is nothing prepared
@@ -50,4 +88,4 @@ def build(folder: Path, size: int) -> None:
 
 @hookimpl
 def ganbench_datasets() -> list[Dataset]:
-    return [Digits()]
+    return [Digits(), DigitsPair()]

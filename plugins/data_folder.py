@@ -1,4 +1,4 @@
-"""Your own images: `folder:PATH` is any tree of images, or an `.npz` file of them."""
+"""Your own images: `folder:PATH` is any tree of images, or an `.npz` file of them; `folder-pair:A,B` are two."""
 
 import copy
 import zipfile
@@ -26,6 +26,7 @@ from ganbench import (
     locate,
     prepared,
     read_image,
+    translation,
     tree_digest,
     undamaged,
     write_split,
@@ -106,6 +107,41 @@ class Folder(Dataset):
             "resize": "Pillow bicubic, antialiased",
             "split": source.rule,
         } | ({"damaged images left out": damaged} if damaged else {})
+
+
+@dataclass(frozen=True)
+class PairConfig(Config):
+    paired: bool = False
+
+
+class FolderPair(Dataset):
+    """Two folders to translate between, from the first into the second and back."""
+
+    name = "folder-pair"
+    summary = "folder-pair:A,B, two folders of your own images to translate between; --set folder-pair.paired=true"
+    task = "translate"
+    metrics = ("fid", "fid-768", "fd-pixels", "pixel-error", "grad-norm-g", "grad-norm-d")
+    config: PairConfig = PairConfig()
+    arguments = 2
+    argument = ""
+
+    def of(self, argument: str) -> Dataset:
+        if len(paths := argument.split(",")) != 2 or not all(map(str.strip, paths)):
+            raise UserError(f"data set 'folder-pair' needs two paths, not {argument!r}: write folder-pair:A,B")
+        chosen = copy.copy(self)
+        names = [Folder().of(path).name.partition(":")[2] for path in paths]
+        chosen.argument, chosen.name = argument, f"folder-pair:{names[0]},{names[1]}"
+        return chosen
+
+    def load(self, root: Path, size: int) -> Splits:
+        if not self.argument:
+            raise UserError("data set 'folder-pair' needs two paths: write folder-pair:A,B")
+        sides = [Folder().of(path) for path in self.argument.split(",")]
+        for side in sides:
+            side.config = Config(self.config.test_share, self.config.channels, self.config.skip_damaged)
+        source, target = (side.load(root, size) for side in sides)
+        names = tuple(side.name.partition(":")[2] for side in sides)
+        return translation(source, target, names=(names[0], names[1]), paired=self.config.paired)
 
 
 def tree_source(path: Path, names: list[str], share: float) -> Source:
@@ -194,4 +230,4 @@ def measure(headers: Iterable[tuple[int, int, int] | None], channels: str, size:
 
 @hookimpl
 def ganbench_datasets() -> list[Dataset]:
-    return [Folder()]
+    return [Folder(), FolderPair()]

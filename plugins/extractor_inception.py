@@ -194,7 +194,7 @@ class InceptionExtractor(Extractor):
             "extractor_weights": file.checksum.removeprefix("sha256:")[:12],
             "extractor_form": "batch norm folded" if folded else "batch norm as published",
             "embedding": f"{self.layer}, mean over the image",
-            "resize": f"{SIDE} px, bilinear as in TensorFlow 1",
+            "extractor_resize": f"{SIDE} px, bilinear as in TensorFlow 1",
             "dtype": "float32",
         }
         if spec.shape[0] == 1:

@@ -12,16 +12,17 @@ from ganbench_plugins.metric_copies import SIDE, copies, nearest
 from ganbench import DataSpec, Features, ImageSet, Parts, Scene, UserError
 from ganbench.budget import Budget
 from ganbench.cli import main
-from ganbench.data import control_rows
+from ganbench.data import Splits, control_rows
 from ganbench.evaluate import Evaluator, generate
 from ganbench.plugins import discover
 from ganbench.testing import run_checks
 from ganbench.trainer import Trainer
 
 PLUGIN = Path(__file__).with_name("tiny_plugin.py")
-CPU = torch.device("cpu")
 IMAGES = torch.randint(0, 256, (300, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 TRAIN = ImageSet(IMAGES, torch.arange(300))
+DATA = Splits(TRAIN, TRAIN, "5" * 64)
+CPU = torch.device("cpu")
 
 
 def control(cls):
@@ -39,7 +40,7 @@ def test_the_training_split_is_divided_once_for_all():
 @pytest.mark.parametrize(("cls", "part"), [(Memorizer, 0), (Real, 1)])
 def test_a_control_hands_out_images_of_its_part_each_once(cls, part):
     rows = set(control_rows(300, 20)[part].tolist())
-    first, again, other = (generate(control(cls), 20, TRAIN, seed=seed) for seed in (0, 0, 1))
+    first, again, other = (generate(control(cls), 20, DATA, seed=seed) for seed in (0, 0, 1))
     assert torch.equal(first.images, again.images) and not torch.equal(first.images, other.images)
     drawn = first.cond.tolist()
     assert set(drawn) <= rows and len(set(drawn)) == 20
@@ -48,7 +49,7 @@ def test_a_control_hands_out_images_of_its_part_each_once(cls, part):
 
 def test_more_than_there_are_is_refused():
     with pytest.raises(UserError, match="real has 150 training images to draw from, not 200: lower --samples"):
-        generate(control(Real), 200, TRAIN, seed=0)
+        generate(control(Real), 200, DATA, seed=0)
 
 
 @pytest.mark.parametrize("budget", [Budget(100, "images"), Budget(5, "updates"), Budget(1e9, "flops")])
@@ -137,8 +138,6 @@ def test_without_training_images_nothing_is_said():
 
 
 def test_real_images_are_no_copies_and_learnt_ones_are():
-    from ganbench.data import Splits
-
     (metric,) = [m.item for m in discover().entries["metric"]["copies"]]
     data = Splits(TRAIN, ImageSet(IMAGES[:0].new_tensor(np.random.default_rng(1).integers(0, 256, (60, 1, 8, 8)))), "5")
     by = Evaluator("tiny", data, {}, samples=60, device=CPU)

@@ -104,7 +104,7 @@ def test_every_grey_level_survives_the_way_to_a_network_and_back():
     assert served.dtype == torch.float32 and served.min() == -1 and served.max() == 1
     torch.testing.assert_close(served.double(), levels.double() / 127.5 - 1, rtol=0, atol=1e-7)
     assert torch.equal(to_uint8(served), levels)
-    assert torch.equal(generate(build(Levels), 3, DATA.train, seed=0).images, levels.expand(3, -1, -1, -1))
+    assert torch.equal(generate(build(Levels), 3, DATA, seed=0).images, levels.expand(3, -1, -1, -1))
 
 
 def test_samples_are_rounded_to_the_nearest_level_and_clamped():
@@ -128,7 +128,7 @@ def noise_of(cls, seed, **options):
             drawn.append(super().noise(n))
             return drawn[-1]
 
-    generate(build(Watched), 300, DATA.train, seed=seed, **options)
+    generate(build(Watched), 300, DATA, seed=seed, **options)
     return torch.cat(drawn)
 
 
@@ -154,7 +154,7 @@ def test_latents_depend_on_the_seed_and_not_on_the_variant():
 
 def test_equal_seeds_give_equal_samples():
     variant = build()
-    first, again, other = (generate(variant, 20, DATA.train, seed=seed) for seed in (1, 1, 2))
+    first, again, other = (generate(variant, 20, DATA, seed=seed) for seed in (1, 1, 2))
     assert first.images.dtype == torch.uint8 and first.images.shape == (20, 1, 8, 8)
     assert torch.equal(first.images, again.images) and not torch.equal(first.images, other.images)
     assert first.cond is None
@@ -170,9 +170,9 @@ def test_labels_are_drawn_from_the_training_split_and_given_to_the_variant():
 
     # Label 3 alone in the training split, so that nothing else may be asked for.
     train = DATA.train._replace(cond=torch.full((256,), 3))
-    only = generate(build(Watched, task="label"), 300, train, seed=0)
+    only = generate(build(Watched, task="label"), 300, replace(DATA, train=train), seed=0)
     assert only.cond.tolist() == [3] * 300 and torch.equal(torch.cat(asked), only.cond)
-    first, again, other = (generate(build(Watched, task="label"), 400, DATA.train, seed=s).cond for s in (0, 0, 1))
+    first, again, other = (generate(build(Watched, task="label"), 400, DATA, seed=s).cond for s in (0, 0, 1))
     assert torch.equal(first, again) and not torch.equal(first, other)
     assert (first.bincount(minlength=4) > 60).all()
 
@@ -194,7 +194,7 @@ def test_a_sample_that_is_not_finite_is_never_scored(value):
 
 def test_a_value_is_the_metric_of_the_samples_and_the_reference_split():
     variant = build()
-    fake = generate(variant, 64, DATA.train, seed=5)
+    fake = generate(variant, 64, DATA, seed=5)
     embed = Pixels().embed
     scores = score([BRIGHTNESS, DISTANCE], variant, seed=5)
     assert scores.unscored == {}

@@ -135,8 +135,13 @@ def test_data_are_chosen_to_fit():
 def test_a_variant_that_fits_no_data_is_an_error_with_the_reason():
     with pytest.raises(UserError, match=r"fits-nothing fits none of the data .*: it is never content"):
         subject_of("fits-nothing", registry=REGISTRY)
-    with pytest.raises(UserError, match="no pairs of domains yet"):
-        subject_of("translator", registry=REGISTRY)
+
+
+def test_a_translator_is_tried_on_two_domains():
+    subject = subject_of("translator", registry=REGISTRY)
+    assert subject.data.task == "translate"
+    batch = subject.trainer().stream[0]
+    assert batch.real.shape == batch.cond.shape and not torch.equal(batch.real, batch.cond)
 
 
 def test_settings_reach_the_variant_under_test():

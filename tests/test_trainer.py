@@ -624,7 +624,7 @@ def test_evaluation_after_every_step_changes_nothing(backbone):
     for _ in range(12):
         watched.step()
         variant = watched.snapshot()
-        generate(variant, 4, DATA.train, seed=0, purpose="picture")
+        generate(variant, 4, DATA, seed=0, purpose="picture")
         evaluator.score(variant, tiny.ganbench_metrics(), traces=watched.traces(), seed=0)
     assert equal(numbers(watched), numbers(alone))
 
