@@ -64,6 +64,7 @@ from .metrics import (
 )
 from .options import suggestion as suggestion
 from .pairs import translation as translation
+from .preset import Entry as Entry, Preset as Preset, Published as Published
 from .seeds import derive as derive, seeded as seeded
 from .sources import (
     Download as Download,

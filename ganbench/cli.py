@@ -14,6 +14,8 @@ import click
 from ganbench import __version__
 from ganbench.errors import UserError
 
+KINDS = ("variants", "datasets", "backbones", "metrics", "extractors", "presets")
+
 
 class Names(click.ParamType):  # type: ignore[type-arg]
     """A comma-separated list of names."""
@@ -76,8 +78,10 @@ data_option = click.option(
 
 
 @main.command()
-@click.option("--variants", type=Names(), required=True, help="Names, globs ('wgan*'), family:NAME or all.")
-@click.option("--dataset", "datasets", type=Names(), required=True, help="For instance digits, mnist, folder:PATH.")
+@click.option("--variants", type=Names(), help="Names, globs ('wgan*'), family:NAME or all.")
+@click.option("--dataset", "datasets", type=Names(), help="For instance digits, mnist, folder:PATH.")
+@click.option("--preset", help="A comparison of the literature, see `ganbench list presets`.")
+@click.option("--scale", type=float, default=1.0, show_default=True, help="Share of the preset's budget.")
 @click.option("--backbone", help="Architecture family.  [default: the data set's]")
 @click.option("--budget", help="200k-images, 2000-updates, 3e15-flops or 90-seconds.  [default: the data set's]")
 @click.option("--seeds", type=click.IntRange(1), default=3, show_default=True, help="Seeds 0 to N-1.")
@@ -105,7 +109,15 @@ data_option = click.option(
 @plugin_option
 @click.option("--dry-run", is_flag=True, help="Print the plan and stop.")
 @click.option("--json", "as_json", is_flag=True, help="Print the table as JSON.")
-def run(jobs: int | None, results: Path, dry_run: bool, as_json: bool, **request: Any) -> None:
+def run(
+    jobs: int | None,
+    results: Path,
+    dry_run: bool,
+    as_json: bool,
+    preset: str | None,
+    scale: float,
+    **request: Any,
+) -> None:
     """Train variants under identical budgets, score them, and print the table.
 
     Killed and given again, the command continues where it was; complete, it returns at once.
@@ -113,6 +125,7 @@ def run(jobs: int | None, results: Path, dry_run: bool, as_json: bool, **request
     from ganbench.devices import default_jobs, resolve_device
     from ganbench.plan import Request, is_complete, plan
     from ganbench.plugins import discover
+    from ganbench.presets import plan_preset
     from ganbench.progress import shown
     from ganbench.report import render
     from ganbench.runner import run_all
@@ -124,7 +137,17 @@ def run(jobs: int | None, results: Path, dry_run: bool, as_json: bool, **request
     request["device"] = str(device)
     request["marks_metrics"] = request["marks_metrics"] or ()
     store = ResultStore(results)
-    made = plan(Request(**request), discover(request["plugins"]))
+    registry = discover(request["plugins"])
+    if preset is None:
+        for option, given in (("--variants", request["variants"]), ("--dataset", request["datasets"])):
+            if not given:
+                raise UserError(f"{option} is missing: name some, or a --preset")
+        if scale != 1:
+            raise UserError(f"--scale {scale:g} is of a preset's budget: name a --preset, or set --budget")
+        made = plan(Request(**request), registry)
+    else:
+        asked = {name: value for name, value in request.items() if _was_given(name)}
+        made = plan_preset(preset, scale, Request(**request), asked, registry)
     for note in made.notes:
         click.echo(f"Note: {note}", err=True)
     for skip in made.skips:
@@ -154,6 +177,14 @@ def run(jobs: int | None, results: Path, dry_run: bool, as_json: bool, **request
     click.echo(render(records, [], "json" if as_json else "markdown", runs=False))
     if any(record.status in ("error", "killed") for record in records):
         sys.exit(1)
+
+
+def _was_given(name: str) -> bool:
+    """Return whether the user gave an option of the command that runs now, other than those that every run has."""
+    given = {"data_root": "data"}.get(name, name)
+    source = click.get_current_context().get_parameter_source(given)
+    elsewhere = ("settings", "plugins", "data_root", "weights", "device")
+    return name not in elsewhere and source is click.core.ParameterSource.COMMANDLINE
 
 
 def _plan_table(jobs: Any, store: Any) -> str:
@@ -242,7 +273,9 @@ def report(results: Path, form: str, output: Path | None, runs: bool, as_json: b
 
 @main.command(name="list")
 @click.argument(
-    "what", default="all", type=click.Choice(["all", "variants", "datasets", "backbones", "metrics", "extractors"])
+    "what",
+    default="all",
+    type=click.Choice(["all", *KINDS]),
 )
 @plugin_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")

@@ -316,6 +316,7 @@ def _facts(job: Job, registry: Registry) -> dict[str, Any]:
         "task": cls.task,
         "own_architecture": cls.own_architecture,
         "parameters": dict(job.parameters),
+        **({"published": dict(job.published)} if job.published else {}),
     }
 
 

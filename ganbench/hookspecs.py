@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from ganbench.backbone import Backbone
     from ganbench.data import Dataset
     from ganbench.metrics import Extractor, Metric
+    from ganbench.preset import Preset
     from ganbench.variant import Variant
 
 hookspec = pluggy.HookspecMarker("ganbench")
@@ -38,6 +39,12 @@ def ganbench_backbones() -> Iterable[Backbone]:
 @hookspec
 def ganbench_metrics() -> Iterable[Metric]:
     """Return metrics."""
+    return []
+
+
+@hookspec
+def ganbench_presets() -> Iterable[Preset]:
+    """Return presets: comparisons of the literature with their protocols and published numbers."""
     return []
 
 

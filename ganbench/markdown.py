@@ -36,7 +36,8 @@ def tables(rows: Sequence[Row], *, runs: bool) -> list[str]:
 
 def _title(spec: RunSpec) -> str:
     size = f"{spec.size} px, " if spec.size else ""
-    return f"{spec.dataset}, {size}{spec.backbone}, batch {spec.batch}, {spec.budget}, {spec.precision}"
+    preset = f", preset {spec.preset}" if spec.preset else ""
+    return f"{spec.dataset}, {size}{spec.backbone}, batch {spec.batch}, {spec.budget}, {spec.precision}{preset}"
 
 
 def _table(title: str, rows: Sequence[Row], runs: bool) -> str:
@@ -55,6 +56,9 @@ def _table(title: str, rows: Sequence[Row], runs: bool) -> str:
         counts = [str(run.spec.seed), run.status] if runs else [_counts(row)]
         cells = [_cell(grid[column][index], best[column] == index) for column in columns]
         lines.append([labels[index], *counts, *cells, *_meter_cells(row)])
+        if said := _published(row):
+            cells = [_published_cell(said, name) for name, _ in columns]
+            lines.append([f"*{labels[index]}, published*", *[""] * len(counts), *cells, *[""] * len(METERS)])
     references = [mean_of(score.reference for score in grid[column] if score) for column in columns]
     if any(reference is not None for reference in references):
         cells = [NOTHING if reference is None else figure(reference) for reference in references]
@@ -107,6 +111,19 @@ def _labels(rows: Sequence[Row], runs: bool) -> list[str]:
 def _own_architecture(row: Row) -> bool:
     # A run that failed early may have left no facts about its variant.
     return any(run.variant.get("own_architecture") is True for run in row.runs)
+
+
+def _published(row: Row) -> Mapping[str, Any]:
+    facts = row.runs[0].variant.get("published")
+    return facts if isinstance(facts, Mapping) else {}
+
+
+def _published_cell(said: Mapping[str, Any], metric: str) -> str:
+    values = said.get("values")
+    value, error = values.get(metric, (None, None)) if isinstance(values, Mapping) else (None, None)
+    if value is None:
+        return NOTHING
+    return f"{value:g}" if error is None else f"{value:g} ± {error:g}"
 
 
 def _is_control(row: Row) -> bool:
@@ -224,6 +241,8 @@ def _legend(grid: Mapping[Column, Sequence[Score | None]]) -> Iterator[str]:
 def _notes(rows: Sequence[Row], labels: Sequence[str], grid: Mapping[Column, Sequence[Score | None]]) -> Iterator[str]:
     if any(map(_own_architecture, rows)):
         yield "†: brings its own networks, as its paper prescribes, in place of the backbone."
+    sources = {f"{said.get('source')}. {said.get('departures')}" for row in rows if (said := _published(row))}
+    yield from (f"Published: {escape(source.strip())}" for source in sorted(sources))
     if controls := [label for label, row in zip(labels, rows, strict=True) if _is_control(row)]:
         yield f"Controls, which are not trained: {', '.join(controls)}."
     for name, others in _namesakes(rows).items():

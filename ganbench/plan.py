@@ -41,6 +41,7 @@ class Request:
     marks_metrics: Sequence[str] = ()
     samples: int | None = None
     settings: Sequence[str] = ()
+    preset: str = ""
     plugins: Sequence[Path] = ()
     data_root: Path = Path("data")
     weights: Path | None = None
@@ -64,6 +65,7 @@ class Job:
     weights: Path | None
     device: str
     parameters: Mapping[str, int] = field(default_factory=dict)
+    published: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ def plan(request: Request, registry: Registry) -> Plan:
     """Make the product of variants, data sets and seeds. Raises `UserError` where the request is wrong."""
     if request.seeds < 1:
         raise UserError(f"--seeds {request.seeds}: at least one seed is needed")
-    variants = _expand(request.variants, "variant", registry)
+    variants = expand(request.variants, "variant", registry)
     settings = _parse_settings(request.settings)
     used: set[str] = set()
     result = Plan([], [], [])
@@ -160,6 +162,7 @@ def _plan_dataset(
                 },
                 data=data.fingerprint,
                 code={"variant": variant.origin.sha256, "backbone": backbone_entry.origin.sha256},
+                preset=request.preset,
             )
             result.jobs.append(
                 Job(
@@ -213,7 +216,8 @@ def unscored_metrics(record: RunRecord, job: Job) -> list[str]:
     return [name for name in job.metrics if not scored(name)]
 
 
-def _expand(patterns: Sequence[str], kind: Kind, registry: Registry) -> list[str]:
+def expand(patterns: Sequence[str], kind: Kind, registry: Registry) -> list[str]:
+    """Return the names that patterns stand for, each once, in the order given."""
     names = [name for pattern in patterns for name in registry.find(kind, pattern)]
     for name in names:
         registry.get(kind, name)

@@ -23,13 +23,14 @@ from ganbench.files import sha256_of
 from ganbench.options import suggestion
 from ganbench.types import digest
 
-Kind = Literal["variant", "dataset", "backbone", "metric", "extractor"]
+Kind = Literal["variant", "dataset", "backbone", "metric", "extractor", "preset"]
 HOOKS: dict[Kind, str] = {
     "variant": "ganbench_variants",
     "dataset": "ganbench_datasets",
     "backbone": "ganbench_backbones",
     "metric": "ganbench_metrics",
     "extractor": "ganbench_extractors",
+    "preset": "ganbench_presets",
 }
 FILE = "file"
 """What stands for the distribution of a plugin that is a single file."""
@@ -177,9 +178,16 @@ def _fault(kind: Kind, item: Any) -> str | None:
     from ganbench.backbone import Backbone
     from ganbench.data import Dataset
     from ganbench.metrics import Extractor, Metric
+    from ganbench.preset import Preset
     from ganbench.variant import Variant
 
-    contracts = {"dataset": Dataset, "backbone": Backbone, "metric": Metric, "extractor": Extractor}
+    contracts = {
+        "dataset": Dataset,
+        "backbone": Backbone,
+        "metric": Metric,
+        "extractor": Extractor,
+        "preset": Preset,
+    }
     if kind != "variant":
         if not isinstance(item, contracts[kind]):
             return f"is not an instance of ganbench.{contracts[kind].__name__}"

@@ -24,7 +24,7 @@ class RunSpec:
 
     `options`: what the user set that concerns this run. `config`: all resolved options of variant, backbone and data
     set, by kind. `data`: fingerprint of the data's content. `code`: SHA-256 of the plugin modules of the variant and
-    the backbone.
+    the backbone. `preset`: the comparison of the literature that the run is part of, and the scale of its budget.
     """
 
     variant: str
@@ -39,11 +39,15 @@ class RunSpec:
     config: Mapping[str, Any] = field(default_factory=dict)
     data: str = ""
     code: Mapping[str, str] = field(default_factory=dict)
+    preset: str = ""
 
     @cached_property
     def id(self) -> str:
         """Sixteen hexadecimal digits of the hash of everything above."""
-        return digest(asdict(self))[:16]
+        content = asdict(self)
+        if not self.preset:  # so that runs keep the names they had before there were presets
+            del content["preset"]
+        return digest(content)[:16]
 
 
 @dataclass(frozen=True)

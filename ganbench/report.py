@@ -51,7 +51,8 @@ def csv(records: Iterable[RunRecord], *, runs: bool = False) -> str:
     metrics = sorted({metric for row in table for metric in row.scores})
     counts = ("id", "seed", "status", "error") if runs else ("seeds", "done", "diverged", "failed")
     scores = [metric.replace("-", "_") + suffix for metric in metrics for suffix in suffixes]
-    columns = [*_KEY, *counts, *scores, *METERS]
+    preset = ("preset",) if any(row.spec.preset for row in table) else ()
+    columns = [*_KEY, *preset, *counts, *scores, *METERS]
     twice = [column for column, count in Counter(columns).items() if count > 1]
     if twice:
         raise UserError(f"two metrics would share the CSV column {twice[0]!r}: use the format json")
@@ -94,7 +95,8 @@ def _head(row: Row, runs: bool) -> dict[str, Any]:
         counts: dict[str, Any] = {"id": spec.id, "seed": spec.seed, "status": run.status, "error": run.error}
     else:
         counts = {"seeds": len(row.runs), "done": row.done, "diverged": row.diverged, "failed": row.failed}
-    return {**dict(zip(_KEY, key, strict=True)), **counts}
+    preset = {"preset": spec.preset} if spec.preset else {}
+    return {**dict(zip(_KEY, key, strict=True)), **preset, **counts}
 
 
 def _csv_cells(score: Score) -> dict[str, Any]:

@@ -147,7 +147,7 @@ def rows(records: Iterable[RunRecord], *, runs: bool = False) -> list[Row]:
 
 def _rank(spec: RunSpec) -> tuple[Any, ...]:
     budget = (spec.budget.unit, spec.budget.amount)
-    place = (spec.dataset, spec.size, spec.backbone, spec.batch, budget, spec.precision, spec.data)
+    place = (spec.dataset, spec.size, spec.backbone, spec.batch, budget, spec.precision, spec.preset, spec.data)
     return (*place, spec.variant, plain_text(spec.options), spec.seed)
 
 

@@ -58,8 +58,13 @@ OTHERS = {
         def ganbench_extractors():
             return [Found()]
     """,
+    "preset": """
+        @hookimpl
+        def ganbench_presets():
+            return [Preset("found", "", "", (), (), {})]
+    """,
 }
-IMPORTS = "from ganbench import Backbone, Dataset, Extractor, Metric, Variant, hookimpl\n"
+IMPORTS = "from ganbench import Backbone, Dataset, Extractor, Metric, Preset, Variant, hookimpl\n"
 EVERY_KIND = {"variant": VARIANT.replace("NAME", "found")} | {
     kind: IMPORTS + dedent(source) for kind, source in OTHERS.items()
 }

@@ -55,6 +55,7 @@ def test_an_id_is_sixteen_digits_that_never_change() -> None:
         ("config", {"variant": {"lr": 5e-5, "betas": [0.5, 0.99]}}),
         ("data", "e" * 64),
         ("code", {"variant": "c" * 64, "backbone": "b" * 64}),
+        ("preset", "pacgan-synthetic"),
     ],
 )
 def test_every_field_makes_another_run(field: str, other: Any) -> None:
@@ -62,7 +63,7 @@ def test_every_field_makes_another_run(field: str, other: Any) -> None:
     assert dataclasses.replace(SPEC, **changes).id != SPEC.id
     assert {field.name for field in dataclasses.fields(RunSpec)} <= {
         *("variant", "dataset", "backbone", "budget", "seed", "size", "batch", "precision", "options", "config"),
-        *("data", "code"),
+        *("data", "code", "preset"),
     }, "a new field needs a case here"
 
 
