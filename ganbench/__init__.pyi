@@ -39,7 +39,15 @@ from .images import (
     write_images as write_images,
     write_split as write_split,
 )
+from .kernels import (
+    dot_kernel as dot_kernel,
+    gaussian_kernel as gaussian_kernel,
+    mmd_squared as mmd_squared,
+    rational_quadratic_kernel as rational_quadratic_kernel,
+    witness as witness,
+)
 from .layers import (
+    JointDiscriminator as JointDiscriminator,
     draw_normal as draw_normal,
     draw_truncated as draw_truncated,
     norm_of_maps as norm_of_maps,
@@ -50,9 +58,11 @@ from .losses import (
     discriminator_loss as discriminator_loss,
     gradient_norms as gradient_norms,
     gradient_penalty as gradient_penalty,
+    hinge_discriminator_loss as hinge_discriminator_loss,
     input_gradients as input_gradients,
     nonsaturating_loss as nonsaturating_loss,
     saturating_loss as saturating_loss,
+    squared_jacobian_norms as squared_jacobian_norms,
 )
 from .metrics import (
     Embedding as Embedding,

@@ -154,7 +154,7 @@ class Evaluator:
             "n_fake": self.samples,
             "n_real": len(self.data.test.images),
             "reference": "test split",
-            "weights": "raw" if half_life is None else f"average with a half-life of {half_life:g} images",
+            "weights": "raw" if half_life is None else f"average, half-life {half_life:g} images or 5% of those served",
             "batch_norm": "running statistics" if half_life is None else "statistics of 4096 samples",
             "latents": "drawn from the run's seed",
             "labels": "where asked for, drawn from the training split",

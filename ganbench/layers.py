@@ -1,10 +1,11 @@
-"""Layers that published convolutional networks share: normalisation by name, and initial weights."""
+"""Layers that several plugins share: normalisation by name, initial weights, a discriminator of pairs."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from ganbench.types import Norm
@@ -68,3 +69,27 @@ def draw_truncated(layer: nn.Module) -> None:
     draw_normal(layer)
     if isinstance(layer, nn.Conv2d):
         nn.init.trunc_normal_(layer.weight, 0, DEVIATION, -2 * DEVIATION, 2 * DEVIATION)
+
+
+class JointDiscriminator(nn.Module):
+    """D(x, z): an embedding of the sample and one of its latent side by side, then a perceptron.
+
+    `of_x` makes `[B, width]` of samples; `parts.discriminator(outputs=width)` does. The latent passes two layers before
+    it meets the sample, and both together two more, about as in Dumoulin et al. 2017 (appendix A).
+    """
+
+    def __init__(self, of_x: nn.Module, z_dim: int, width: int) -> None:
+        super().__init__()
+        self.of_x = of_x
+        self.of_z = nn.Sequential(nn.Linear(z_dim, width), nn.LeakyReLU(0.2), nn.Linear(width, width))
+        layers = [nn.LeakyReLU(0.2), nn.Linear(2 * width, width), nn.LeakyReLU(0.2), nn.Linear(width, 1)]
+        self.of_both = nn.Sequential(*layers)
+        for layer in (*self.of_z, *self.of_both):
+            if isinstance(layer, nn.Linear):  # nothing normalises these: keep the size of what passes (He et al. 2015)
+                nn.init.kaiming_normal_(layer.weight, a=0.2)
+                nn.init.zeros_(layer.bias)
+
+    def forward(self, x: Tensor, z: Tensor) -> Tensor:
+        """Return the logit of each pair, `[B, 1]`, in float32."""
+        output: Tensor = self.of_both(torch.cat([self.of_x(x), self.of_z(z)], 1))
+        return output.float()

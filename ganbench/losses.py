@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torch.nn.functional import softplus
+from torch.nn.functional import relu, softplus
 
 Critic = Callable[[Tensor], Tensor]
 
@@ -26,6 +26,11 @@ def saturating_loss(fake: Tensor) -> Tensor:
     return -softplus(fake).mean()
 
 
+def hinge_discriminator_loss(real: Tensor, fake: Tensor) -> Tensor:
+    """E max(0, 1 - D(x)) + E max(0, 1 + D(G(z))), the discriminator's hinge loss (Lim & Ye 2017, eq. 9)."""
+    return relu(1 - real).mean() + relu(1 + fake).mean()
+
+
 def input_gradients(critic: Critic, x: Tensor) -> Tensor:
     """Return ∇ₓ of the critic's summed output for each sample, `[B, *shape]`, differentiable, in float32.
 
@@ -41,6 +46,18 @@ def gradient_norms(critic: Critic, x: Tensor) -> Tensor:
     """Return ‖∇ₓ critic(x)‖₂ over all dimensions of each sample, `[B]`; its own gradient is finite at zero."""
     squares = input_gradients(critic, x).flatten(1).square().sum(1)
     return (squares + 1e-12).sqrt()
+
+
+def squared_jacobian_norms(network: Critic, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return network(x), `[B, d]`, and ‖∂ network(x) / ∂x‖² over all outputs and inputs of each sample, `[B]`.
+
+    Of one pass in float32, differentiable, and exact only where samples do not mix.
+    """
+    with torch.autocast(x.device.type, enabled=False):
+        x = x.detach().float().requires_grad_(True)
+        outputs = network(x)
+        rows = [torch.autograd.grad(column.sum(), x, create_graph=True)[0] for column in outputs.unbind(1)]
+    return outputs, torch.stack([row.flatten(1).square().sum(1) for row in rows]).sum(0)
 
 
 def gradient_penalty(critic: Critic, real: Tensor, fake: Tensor) -> Tensor:

@@ -12,6 +12,9 @@ from typing import Any
 
 from ganbench.errors import UserError
 
+TEXTUAL = ("string_type", "path_type", "literal_error")
+"""Faults of values that were taken for numbers, lists or nothing, although the option is a text."""
+
 
 def config_class(owner: type) -> type | None:
     """Return the dataclass that a variant, data set or backbone declares in `config: Config`, or None.
@@ -59,7 +62,7 @@ def resolve(owner: type, name: str, settings: Mapping[str, str]) -> Any:
         try:
             config = adapter.validate_python(values)
         except ValidationError as error:  # perhaps a text that looks like a number or a list
-            texts = {fault["loc"][0] for fault in error.errors() if fault["type"] in ("string_type", "path_type")}
+            texts = {fault["loc"][0] for fault in error.errors() if fault["type"] in TEXTUAL}
             config = adapter.validate_python({k: settings[k] if k in texts else value for k, value in values.items()})
     except ValidationError as error:
         raise UserError(_explain(error.errors()[0], name, settings)) from None

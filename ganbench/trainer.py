@@ -26,6 +26,8 @@ TICK_STEPS = 50
 """Traces leave the device and divergence is looked for at every so many steps."""
 TICK_SECONDS = 1.0
 """A tick comes at least this often, so that progress shows and a request to stop is heard."""
+EMA_RAMP = 0.05
+"""The half-life of averaged weights is at most this share of the images served so far."""
 FLOP_SAMPLE = 256
 """FLOPs are counted in one period of steps in so many; in between, each step costs what its phase cost last."""
 
@@ -202,7 +204,9 @@ class Trainer:
     @torch.no_grad()
     def _move_ema(self, images: int) -> None:
         assert self.ema is not None and self.variant.ema_half_life_images is not None
-        weight = 1 - 0.5 ** (images / self.variant.ema_half_life_images)
+        # A young average would hold on to the initial weights: its half-life is no more than a part of what was served.
+        half_life = min(self.variant.ema_half_life_images, EMA_RAMP * self.meters.images)
+        weight = 1 - 0.5 ** (images / half_life)
         torch._foreach_lerp_(list(self.ema.parameters()), list(self.variant.parameters()), weight)
         for mine, new in zip(self.ema.buffers(), self.variant.buffers(), strict=True):
             mine.copy_(new)

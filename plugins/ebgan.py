@@ -34,7 +34,7 @@ class EBGAN(Variant):
     """D is an autoencoder and E(x) = ‖Dec(Enc(x)) - x‖ its energy, pushed up to a margin on fakes (eq. 1 and 2).
 
     The margin holds sample by sample. G is the generator that all variants share, and D has no batch norm, where the
-    paper's has.
+    paper's has. The pull-away term is constant where a code is a single number, as it is of points.
     """
 
     name = "ebgan"

@@ -12,7 +12,11 @@ from ganbench.options import resolve
 from ganbench.plugins import discover, load_file
 from ganbench.trainer import Trainer, build_variant
 
-VARIANTS = ("gan", "gan-minimax", "lsgan", "wgan", "wgan-gp", "began")
+VARIANTS = sorted(
+    name
+    for name, (entry, *_) in discover().entries["variant"].items()
+    if entry.origin.distribution == "ganbench" and entry.item.family not in ("control", "translate")
+)
 FOLDER = Path(__file__).with_name("golden")
 RECORDED = 20
 TOLERANCE = 1e-4
@@ -32,7 +36,7 @@ def trajectory(name: str) -> dict[str, list[float]]:
     cls = discover().get("variant", name).item
     backbone, data = DCGAN(), tiny.Tiny().load(Path(), 8)
     backbone.config = Config(width=8, z_dim=8)
-    variant = build_variant(cls, backbone, data.spec(), seed=0, config=resolve(cls, name, {}))
+    variant = build_variant(cls, backbone, data.spec(cls.task), seed=0, config=resolve(cls, name, {}))
     run = Trainer(variant, data.train, Budget(1e6, "images"), seed=0, batch=8, device=torch.device("cpu"))
     while min(run.meters.updates.values()) < RECORDED:
         run.step()

@@ -5,7 +5,14 @@ import pytest
 import torch
 from torch import nn
 
-from ganbench import draw_normal, draw_truncated, norm_of_maps, norm_of_units, normalise_weights
+from ganbench import (
+    JointDiscriminator,
+    draw_normal,
+    draw_truncated,
+    norm_of_maps,
+    norm_of_units,
+    normalise_weights,
+)
 
 NORMALISED_OVER = {"batch": (0, 2, 3), "layer": (1, 2, 3), "instance": (2, 3)}
 
@@ -71,3 +78,39 @@ def test_drawing_weights_leaves_norms_alone():
     draw_truncated(layer)
     assert (layer.weight == 5).all()
     draw_normal(nn.Linear(2, 2, bias=False))
+
+
+def test_a_joint_discriminator_is_a_perceptron_on_both_embeddings():
+    torch.manual_seed(0)
+    network = JointDiscriminator(nn.Linear(2, 6), 3, 6)
+    x, z = torch.randn(5, 2), torch.randn(5, 3)
+
+    def linear(layer, inputs):
+        return inputs @ layer.weight.detach().double().numpy().T + layer.bias.detach().double().numpy()
+
+    def leaky(inputs):
+        return np.where(inputs > 0, inputs, 0.2 * inputs)
+
+    of_z = linear(network.of_z[2], leaky(linear(network.of_z[0], z.double().numpy())))
+    both = leaky(np.concatenate([linear(network.of_x, x.double().numpy()), of_z], 1))
+    expected = linear(network.of_both[3], leaky(linear(network.of_both[1], both)))
+    np.testing.assert_allclose(network(x, z).detach().numpy(), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_joint_discriminator_hears_both_halves_of_a_pair_and_how_they_go_together():
+    torch.manual_seed(0)
+    network = JointDiscriminator(nn.Linear(2, 64), 3, 64)
+    x, z = torch.randn(200, 2), torch.randn(200, 3)
+    with torch.no_grad():
+        pairs, other_x, other_z, both = network(x, z), network(-x, z), network(x, -z), network(-x, -z)
+    spread = pairs.std()
+    assert 0.2 < spread < 5
+    assert (pairs - other_x).std() > 0.1 * spread
+    assert (pairs - other_z).std() > 0.1 * spread
+    assert (pairs - other_x - other_z + both).std() > 0.05 * spread  # zero for a sum of functions of x and of z
+
+
+def test_a_joint_discriminator_returns_float32_under_autocast():
+    network = JointDiscriminator(nn.Linear(2, 4), 3, 4)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert network(torch.randn(5, 2), torch.randn(5, 3)).dtype == torch.float32

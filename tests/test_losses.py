@@ -11,9 +11,11 @@ from ganbench import (
     discriminator_loss,
     gradient_norms,
     gradient_penalty,
+    hinge_discriminator_loss,
     input_gradients,
     nonsaturating_loss,
     saturating_loss,
+    squared_jacobian_norms,
 )
 
 LOGITS = torch.tensor([-3.0, -0.5, 0.0, 2.0], dtype=torch.float64)
@@ -158,3 +160,28 @@ def test_the_penalty_is_in_float32_under_autocast():
         penalty = gradient_penalty(critic, torch.randn(4, 2), torch.randn(4, 2).bfloat16())
     assert penalty.dtype == torch.float32
     assert penalty.item() == pytest.approx((critic.weight.detach().norm().item() - 1) ** 2, rel=1e-5)
+
+
+def test_the_jacobian_of_a_quadratic_network_is_known():
+    """x ↦ (½ aᵢ ‖x‖²)ᵢ has the Jacobian rows aᵢ x; the derivative of ‖a‖² ‖x‖² by a is 2 a ‖x‖²."""
+    a, x = torch.tensor([3.0, -1.0, 2.0], requires_grad=True), torch.randn(5, 2, 3, 3)
+    outputs, norms = squared_jacobian_norms(lambda x: 0.5 * a * x.square().flatten(1).sum(1, keepdim=True), x)
+    lengths = x.square().flatten(1).sum(1)
+    torch.testing.assert_close(outputs, 0.5 * a * lengths[:, None])
+    torch.testing.assert_close(norms, 14 * lengths)
+    norms.sum().backward()
+    torch.testing.assert_close(a.grad, 2 * a.detach() * lengths.sum())
+    assert not x.requires_grad
+
+
+def test_the_jacobian_is_in_float32_under_autocast():
+    network = nn.Linear(2, 3)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        outputs, norms = squared_jacobian_norms(network, torch.randn(4, 2).bfloat16())
+    assert outputs.dtype == norms.dtype == torch.float32
+    torch.testing.assert_close(norms, network.weight.detach().square().sum().expand(4))
+
+
+def test_the_hinge_is_flat_beyond_its_margins():
+    real, fake = torch.tensor([-1.0, 0.5, 1.0, 3.0]), torch.tensor([-4.0, -1.0, 0.0, 2.0])
+    assert hinge_discriminator_loss(real, fake).item() == pytest.approx((2 + 0.5) / 4 + (1 + 3) / 4)

@@ -166,3 +166,10 @@ def test_a_config_is_recorded_in_plain_values():
 def test_suggestions_do_not_mind_the_case():
     assert suggestion("WGAN_gp", ["wgan-gp", "gan"]) == ": did you mean 'wgan-gp'?"
     assert suggestion("stylegan", ["mlp"]) == ""
+
+
+def test_none_is_a_word_where_an_option_has_it():
+    from ganbench_plugins.hinge import Hinge
+
+    assert resolve(Hinge, "hinge", {"norm": "none"}).norm == "none"
+    assert resolve(Hinge, "hinge", {"norm": "layer"}).norm == "layer"

@@ -874,17 +874,26 @@ class Averaged(tiny.Plain):
         self.count.add_(1)
 
 
-def test_the_average_forgets_half_in_its_half_life():
-    run = make(Averaged, "160-images")
-    start = parameters(run.variant.G)
+def test_the_average_forgets_half_in_its_half_life_which_is_ramped_up():
+    run = make(Averaged, "1600-images")
+    start, gap = parameters(run.variant.G), 1.0
     with torch.no_grad():
         for parameter in run.variant.G.parameters():
             parameter.add_(1.0)
-    for number in range(1, 21):
+    for number in range(1, 201):
         run.step()
-        expected = start + (1 - 0.5 ** (8 * number / 40))
+        gap *= 0.5 ** (8 / min(40, 0.05 * 8 * number))
+        if number in (1, 2, 5):  # what is left of the initial weights
+            assert gap < 0.5 ** (20 * number / 5)
+        expected = start + (1 - gap)
         torch.testing.assert_close(parameters(run.ema.G), expected, rtol=0, atol=1e-5)
-    assert run.ema.count == 20  # buffers are taken as they are
+    with torch.no_grad():
+        before = parameters(run.ema.G)
+        for parameter in run.variant.G.parameters():
+            parameter.add_(1.0)
+    steps(run, 5)  # 40 images, of more than 800
+    torch.testing.assert_close(parameters(run.ema.G), before + 0.5, rtol=0, atol=1e-4)
+    assert run.ema.count == 205  # buffers are taken as they are
     torch.testing.assert_close(parameters(run.snapshot().G), parameters(run.ema.G), rtol=0, atol=0)
 
 

@@ -1,0 +1,101 @@
+"""The networks of PacGAN's experiments with points in the plane (Lin et al., 2018)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from ganbench import (
+    Backbone,
+    Count,
+    DataSpec,
+    Discriminator,
+    Norm,
+    Parts,
+    UserError,
+    draw_normal,
+    hookimpl,
+    norm_of_units,
+    normalise_weights,
+)
+
+
+@dataclass(frozen=True)
+class Config:
+    """Options. `width`, `depth`: of the generator's hidden layers; `units`, `pieces`: of the three maxout layers."""
+
+    width: Count = 400
+    depth: Count = 4
+    units: Count = 200
+    pieces: Count = 5
+    z_dim: Count = 2
+
+
+class Maxout(nn.Module):
+    """The largest of several affine maps, unit by unit (Goodfellow et al. 2013)."""
+
+    def __init__(self, inputs: int, units: int, pieces: int) -> None:
+        super().__init__()
+        self.maps, self.units = nn.Linear(inputs, units * pieces), units
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map `[B, inputs]` to `[B, units]`."""
+        return self.maps(x).unflatten(1, (self.units, -1)).amax(2)
+
+
+class PacGANParts(Parts):
+    """A generator with batch norm, whose running statistics keep 0.95 of what they were, and a maxout discriminator."""
+
+    def __init__(self, data: DataSpec, config: Config) -> None:
+        super().__init__(data, config.z_dim)
+        self.config = config
+
+    def generator(self, *, inputs: int | None = None) -> nn.Module:
+        return self._upward(inputs or self.z_dim, self.data.shape[0])
+
+    def discriminator(self, *, outputs: int = 1, channels: int | None = None, norm: Norm = "batch") -> Discriminator:
+        if norm == "instance":
+            raise UserError("the pacgan backbone has no instance norm, its layers have no spatial extent")
+        units, pieces = self.config.units, self.config.pieces
+        layers: list[nn.Module] = []
+        for inputs in (channels or self.data.shape[0], units, units):
+            layers += [Maxout(inputs, units, pieces)]
+            layers += [norm_of_units(norm, units)] if norm == "layer" else []  # PacGAN's has no batch norm
+        network = Discriminator(nn.Sequential(*layers), nn.Linear(units, outputs)).apply(draw_normal)
+        if norm == "spectral":
+            normalise_weights(network)
+        return network
+
+    def encoder(self, *, outputs: int) -> nn.Module:
+        return self._upward(self.data.shape[0], outputs)
+
+    def _upward(self, inputs: int, outputs: int) -> nn.Module:
+        layers: list[nn.Module] = []
+        for level in range(self.config.depth):
+            width = self.config.width
+            layers += [nn.Linear(width if level else inputs, width, bias=False), nn.BatchNorm1d(width, momentum=0.05)]
+            layers += [nn.ReLU()]
+        return nn.Sequential(*layers, nn.Linear(self.config.width, outputs)).apply(draw_normal)
+
+
+class PacGAN(Backbone):
+    """For points alone. The authors draw all weights from N(0, 0.02)."""
+
+    name = "pacgan"
+    summary = "for points: batch-normalised generator of 4 × 400 units, maxout discriminator of 3 × 200 × 5"
+    config: Config = Config()
+
+    def misfit(self, data: DataSpec) -> str | None:
+        """Return why these networks cannot be made for `data`, or None."""
+        return f"pacgan makes points, not images of shape {data.shape}" if data.is_image else None
+
+    def __call__(self, data: DataSpec) -> Parts:
+        if reason := self.misfit(data):
+            raise UserError(reason)
+        return PacGANParts(data, self.config)
+
+
+@hookimpl
+def ganbench_backbones() -> list[Backbone]:
+    return [PacGAN()]

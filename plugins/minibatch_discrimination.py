@@ -1,0 +1,124 @@
+"""Minibatch discrimination: a layer that compares the samples of a batch (Salimans et al., 2016)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Adam, Optimizer
+
+from ganbench import (
+    Batch,
+    Clock,
+    Count,
+    Discriminator,
+    Fraction,
+    Parts,
+    Positive,
+    Update,
+    Variant,
+    discriminator_loss,
+    draw_normal,
+    hookimpl,
+    nonsaturating_loss,
+)
+
+NEAREST = 2.0
+
+
+@dataclass(frozen=True)
+class Config:
+    """Options; rate, `betas` and the size of the layer are those of the authors' code for CIFAR-10.
+
+    `kernels` and `kernel_size` are B and C of the paper. That code makes `generator_steps` of 3.
+    """
+
+    lr: Positive = 3e-4
+    betas: tuple[Fraction, Fraction] = (0.5, 0.999)
+    kernels: Count = 100
+    kernel_size: Count = 5
+    generator_steps: Count = 1
+
+
+class Closeness(nn.Module):
+    """Append to the features of a sample how close it is to the others of its batch (§3.2).
+
+    o_b(xᵢ) = Σ_{j≠i} exp(-‖M_{i,b} - M_{j,b}‖₁), M_i = f(xᵢ) T. As in the authors' code, the columns of T have unit
+    length times a trained scale, distances start at a mean to the nearest neighbour of 2 and the sums at a mean of 0;
+    the first batch sets these. The trained offset of that code is left to the bias of D's head.
+    """
+
+    unit: Tensor
+    offset: Tensor
+    fresh: Tensor
+
+    def __init__(self, features: int, kernels: int, kernel_size: int) -> None:
+        super().__init__()
+        self.kernels = kernels
+        self.directions = nn.Parameter(0.05 * torch.randn(features, kernels * kernel_size))
+        self.log_scale = nn.Parameter(torch.zeros(kernels * kernel_size))
+        self.register_buffer("unit", torch.ones(kernels, 1, 1))
+        self.register_buffer("offset", torch.zeros(kernels))
+        self.register_buffer("fresh", torch.ones((), dtype=torch.bool))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return features and closeness side by side, `[B, F + kernels]`, in float32."""
+        with torch.autocast(features.device.type, enabled=False):
+            features = features.float()
+            weight = self.log_scale.exp() * self.directions / self.directions.norm(dim=0)
+            rows = (features @ weight).unflatten(1, (self.kernels, -1)).transpose(0, 1)
+            distances = torch.cdist(rows, rows, p=1)
+            others = 1 - torch.eye(len(features), device=features.device)
+            if self.training:
+                self.settle(distances.detach(), others)
+            unit = self.unit.clone()  # a second batch may pass before the first one's gradient is taken
+            closeness = ((-distances / unit).exp() * others).sum(2).T
+            return torch.cat([features, closeness - self.offset], 1)
+
+    @torch.no_grad()
+    def settle(self, distances: Tensor, others: Tensor) -> None:
+        """Set the unit of distance and the offset by the first batch that passes; without asking the device."""
+        nearest = (distances + 1e6 * (1 - others)).amin(2).mean(1)[:, None, None]
+        self.unit.copy_(torch.where(self.fresh, (nearest / NEAREST).clamp_min(1e-12), self.unit))
+        closeness = ((-distances / self.unit).exp() * others).sum(2).mean(1)
+        self.offset.copy_(torch.where(self.fresh, closeness, self.offset))
+        self.fresh.zero_()
+
+
+class MinibatchDiscrimination(Variant):
+    """The GAN whose D sees beside each sample's features how close the sample is to its neighbours in the batch.
+
+    Real and fake batches pass apart, so samples are compared with their own kind.
+    """
+
+    name = "minibatch-discrimination"
+    summary = "the discriminator sees how alike the samples of a batch are"
+    paper = "Salimans et al. 2016, arXiv:1606.03498"
+    family = "collapse"
+    config: Config
+
+    def build(self, parts: Parts) -> None:
+        single = parts.discriminator(norm="batch")
+        assert isinstance(single.head, nn.Linear)
+        features, kernels = single.head.in_features, self.config.kernels
+        closeness = Closeness(features, kernels, self.config.kernel_size)
+        head = nn.Linear(features + kernels, 1).apply(draw_normal)
+        self.G, self.D = parts.generator(), Discriminator(nn.Sequential(single.trunk, closeness), head)
+
+    def optimizers(self) -> dict[str, Optimizer]:
+        lr, betas = self.config.lr, self.config.betas
+        return {"G": Adam(self.G.parameters(), lr, betas), "D": Adam(self.D.parameters(), lr, betas)}
+
+    def step(self, batch: Batch, clock: Clock) -> Iterator[Update]:
+        n = len(batch.real)
+        fake = self.sample(n).detach()
+        yield Update("D", discriminator_loss(self.D(batch.real), self.D(fake)))
+        for _ in range(self.config.generator_steps):
+            yield Update("G", nonsaturating_loss(self.D(self.sample(n))))
+
+
+@hookimpl
+def ganbench_variants() -> list[type[Variant]]:
+    return [MinibatchDiscrimination]
