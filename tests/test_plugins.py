@@ -230,7 +230,7 @@ def test_all_leaves_controls_out_and_a_family_is_a_pattern() -> None:
 
 def test_all_globs_and_plain_names_are_found_in_order():
     registry = discover()
-    assert registry.find("variant", "wgan*") == ["wgan", "wgan-gp"]
+    assert registry.find("variant", "wgan*") == ["wgan", "wgan-div", "wgan-gp", "wgan-lp"]
     assert registry.find("variant", "gan") == ["gan"]
     assert registry.find("backbone", "all") == sorted(registry.entries["backbone"])
     with pytest.raises(UserError, match=r"no variant matches 'x\*'; there are "):
