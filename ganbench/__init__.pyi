@@ -61,7 +61,9 @@ from .losses import (
     hinge_discriminator_loss as hinge_discriminator_loss,
     input_gradients as input_gradients,
     nonsaturating_loss as nonsaturating_loss,
+    points_between as points_between,
     saturating_loss as saturating_loss,
+    squared_gradient_norms as squared_gradient_norms,
     squared_jacobian_norms as squared_jacobian_norms,
 )
 from .metrics import (

@@ -134,13 +134,18 @@ class Dataset(ABC):
         """
 
 
+def control_order(total: int) -> Tensor:
+    """Return the order in which images of a training split are taken to stand for generated ones."""
+    return torch.randperm(total, generator=torch.Generator().manual_seed(derive(0, "control")))
+
+
 def control_rows(total: int, samples: int) -> tuple[Tensor, Tensor]:
     """Divide the rows of a training split, the same for all runs: those that controls learn by heart, and those that
     stand for real images that nobody has seen, twice as many as `samples` but at most half.
 
     Trained variants are served all of them.
     """
-    order = torch.randperm(total, generator=torch.Generator().manual_seed(derive(0, "control")))
+    order = control_order(total)
     unseen = min(2 * samples, total // 2)
     return order[unseen:], order[:unseen]
 

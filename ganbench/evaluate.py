@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ganbench.data import ImageSet, Modes, Splits, control_rows, to_float, to_uint8
+from ganbench.data import ImageSet, Modes, Splits, control_order, control_rows, to_float, to_uint8
 from ganbench.errors import UserError
 from ganbench.features import CHUNK, FeatureExtraction, read_cached, write_cached
 from ganbench.files import cache_folder
@@ -230,7 +230,7 @@ def _reason(error: Exception) -> str:
 
 
 def _subset(images: ImageSet, n: int) -> ImageSet:
-    rows = torch.randperm(len(images.images), generator=torch.Generator().manual_seed(derive(0, "control")))[:n]
+    rows = control_order(len(images.images))[:n]
     return ImageSet(images.images[rows], None if images.cond is None else images.cond[rows])
 
 

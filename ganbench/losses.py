@@ -42,10 +42,21 @@ def input_gradients(critic: Critic, x: Tensor) -> Tensor:
     return gradients
 
 
+def squared_gradient_norms(critic: Critic, x: Tensor) -> Tensor:
+    """Return ‖∇ₓ critic(x)‖₂² over all dimensions of each sample, `[B]`."""
+    return input_gradients(critic, x).flatten(1).square().sum(1)
+
+
 def gradient_norms(critic: Critic, x: Tensor) -> Tensor:
     """Return ‖∇ₓ critic(x)‖₂ over all dimensions of each sample, `[B]`; its own gradient is finite at zero."""
-    squares = input_gradients(critic, x).flatten(1).square().sum(1)
-    return (squares + 1e-12).sqrt()
+    return (squared_gradient_norms(critic, x) + 1e-12).sqrt()
+
+
+def points_between(real: Tensor, fake: Tensor) -> Tensor:
+    """Return x̂ = εx + (1-ε)G(z) in float32, one ε ~ U[0, 1] a sample; no gradient flows to G."""
+    real, fake = real.float(), fake.detach().float()
+    mix = torch.rand(len(real), *[1] * (real.ndim - 1), device=real.device)
+    return mix * real + (1 - mix) * fake
 
 
 def squared_jacobian_norms(network: Critic, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -62,6 +73,4 @@ def squared_jacobian_norms(network: Critic, x: Tensor) -> tuple[Tensor, Tensor]:
 
 def gradient_penalty(critic: Critic, real: Tensor, fake: Tensor) -> Tensor:
     """E (‖∇D(x̂)‖₂ - 1)² at x̂ = εx + (1-ε)G(z), one ε ~ U[0, 1] a sample (Gulrajani et al. 2017, eq. 3)."""
-    real, fake = real.float(), fake.detach().float()
-    mix = torch.rand(len(real), *[1] * (real.ndim - 1), device=real.device)
-    return (gradient_norms(critic, mix * real + (1 - mix) * fake) - 1).square().mean()
+    return (gradient_norms(critic, points_between(real, fake)) - 1).square().mean()

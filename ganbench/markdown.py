@@ -10,6 +10,7 @@ from typing import Any
 
 from ganbench.record import NOT_TRAINED, RunRecord, RunSpec
 from ganbench.rows import METERS, Row, Score, flatten, mean_of, plain, plain_text
+from ganbench.types import CONTROL
 
 NOTHING = "–"
 FEW_SEEDS = 4
@@ -127,7 +128,7 @@ def _published_cell(said: Mapping[str, Any], metric: str) -> str:
 
 
 def _is_control(row: Row) -> bool:
-    return any(run.variant.get("family") == "control" for run in row.runs)
+    return any(run.variant.get("family") == CONTROL for run in row.runs)
 
 
 def _name(row: Row) -> str:

@@ -21,7 +21,7 @@ from ganbench import hookspecs
 from ganbench.errors import UserError
 from ganbench.files import sha256_of
 from ganbench.options import suggestion
-from ganbench.types import digest
+from ganbench.types import CONTROL, digest
 
 Kind = Literal["variant", "dataset", "backbone", "metric", "extractor", "preset"]
 HOOKS: dict[Kind, str] = {
@@ -116,8 +116,6 @@ class Registry:
 
         A pattern is a name, a glob, or `all`, which leaves out controls; of variants also `family:NAME`.
         """
-        from ganbench.variant import CONTROL  # torch is imported late
-
         families = {name: [e.item.family for e in owners] for name, owners in self.entries["variant"].items()}
         if pattern == "all":
             return sorted(name for name in self.entries[kind] if kind != "variant" or CONTROL not in families[name])

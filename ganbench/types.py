@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 Task = Literal["generate", "label", "translate"]
 """What a sample is drawn from: noise, a class label, or a source image."""
 
+CONTROL = "control"
+"""The family of what is not trained; `all` leaves it out."""
+
 Norm = Literal["batch", "layer", "instance", "spectral", "none"]
 """Normalisation of a discriminator; chosen by the variant, because its loss allows or forbids it."""
 

@@ -11,10 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ganbench.backbone import Parts
-from ganbench.types import Batch, Clock, DataSpec, Task, Update
-
-CONTROL = "control"
-"""The family of what is no GAN; `all` leaves it out."""
+from ganbench.types import CONTROL, Batch, Clock, DataSpec, Task, Update
 
 
 class Variant(nn.Module, ABC):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.nn.functional import embedding, relu
+from torch.nn.functional import embedding
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.parametrizations import spectral_norm
 from torch.optim import Adam, Optimizer
@@ -24,6 +24,7 @@ from ganbench import (
     Update,
     UserError,
     Variant,
+    hinge_discriminator_loss,
     hookimpl,
 )
 
@@ -123,7 +124,7 @@ class ProjectionGAN(Variant):
         assert labels is not None
         fake = self.sample(len(real), labels).detach()
         on_real, on_fake = self.D(real, labels), self.D(fake, labels)
-        yield Update("D", relu(1 - on_real).mean() + relu(1 + on_fake).mean())
+        yield Update("D", hinge_discriminator_loss(on_real, on_fake))
         if (clock.step + 1) % self.config.critic_steps == 0:
             yield Update("G", -self.D(self.sample(len(real), labels), labels).mean())
 

@@ -21,8 +21,8 @@ from ganbench import (
     Variant,
     discriminator_loss,
     hookimpl,
-    input_gradients,
     nonsaturating_loss,
+    squared_gradient_norms,
 )
 
 
@@ -65,7 +65,7 @@ class R1(Variant):
 
     def slope(self, x: Tensor) -> Tensor:
         """Return ½ E‖∇D(x)‖²."""
-        return 0.5 * input_gradients(self.D, x).flatten(1).square().sum(1).mean()
+        return 0.5 * squared_gradient_norms(self.D, x).mean()
 
     def step(self, batch: Batch, clock: Clock) -> Iterator[Update]:
         n, config = len(batch.real), self.config

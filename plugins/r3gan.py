@@ -24,7 +24,7 @@ from ganbench import (
     Update,
     Variant,
     hookimpl,
-    input_gradients,
+    squared_gradient_norms,
 )
 
 SLOPE = 0.2
@@ -107,7 +107,7 @@ class R3GAN(Variant):
 
     def slope(self, x: Tensor) -> Tensor:
         """Return ½ E‖∇D(x)‖²."""
-        return 0.5 * input_gradients(self.D, x).flatten(1).square().sum(1).mean()
+        return 0.5 * squared_gradient_norms(self.D, x).mean()
 
     def judge(self, x: Tensor) -> Tensor:
         """Return D's raw output in float32."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 from torch.optim import Adam, Optimizer
 
@@ -20,7 +19,8 @@ from ganbench import (
     Update,
     Variant,
     hookimpl,
-    input_gradients,
+    points_between,
+    squared_gradient_norms,
 )
 
 
@@ -58,9 +58,7 @@ class WGANDiv(Variant):
 
     def slope(self, real: Tensor, fake: Tensor) -> Tensor:
         """Return E‖∇D(x̂)‖^p."""
-        real, fake = real.float(), fake.float()
-        share = torch.rand(len(real), *[1] * (real.ndim - 1), device=real.device)
-        squares = input_gradients(self.D, share * real + (1 - share) * fake).flatten(1).square().sum(1)
+        squares = squared_gradient_norms(self.D, points_between(real, fake))
         return (squares + 1e-12).pow(self.config.power / 2).mean()
 
     def step(self, batch: Batch, clock: Clock) -> Iterator[Update]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 from torch.nn.functional import relu
 from torch.optim import Adam, Optimizer
@@ -22,6 +21,7 @@ from ganbench import (
     Variant,
     gradient_norms,
     hookimpl,
+    points_between,
 )
 
 
@@ -58,9 +58,7 @@ class WGANLP(Variant):
 
     def excess(self, real: Tensor, fake: Tensor) -> Tensor:
         """Return E max(0, ‖∇D(x̂)‖ - 1)²."""
-        real, fake = real.float(), fake.float()
-        share = torch.rand(len(real), *[1] * (real.ndim - 1), device=real.device)
-        return relu(gradient_norms(self.D, share * real + (1 - share) * fake) - 1).square().mean()
+        return relu(gradient_norms(self.D, points_between(real, fake)) - 1).square().mean()
 
     def step(self, batch: Batch, clock: Clock) -> Iterator[Update]:
         n = len(batch.real)
