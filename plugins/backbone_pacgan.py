@@ -41,7 +41,7 @@ class Maxout(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `[B, inputs]` to `[B, units]`."""
-        return self.maps(x).unflatten(1, (self.units, -1)).amax(2)
+        return self.maps(x).unflatten(1, (self.units, -1)).max(2).values
 
 
 class PacGANParts(Parts):
