@@ -105,8 +105,8 @@ def _thawed(variant: Variant) -> Variant:
 def _take_over_generator(other: Variant, trained: Variant, parameters: set[nn.Parameter]) -> None:
     names = {name for name, parameter in other.named_parameters() if parameter in parameters}
     names |= {name for name, _ in other.named_buffers() if name.startswith("G.")}
-    state = trained.state_dict()
-    other.load_state_dict({name: state[name] for name in names}, strict=False)
+    # Without buffers that are no state, as `persistent=False` declares them.
+    other.load_state_dict({name: value for name, value in trained.state_dict().items() if name in names}, strict=False)
 
 
 def _conditions(variant: Variant, batch: Batch) -> Tensor | None:

@@ -40,6 +40,16 @@ class Alone(Linear):
         return {"G": SGD(self.parameters(), 0.1)}
 
 
+class Scratch(Linear):
+    """One whose generator has room for what is no state."""
+
+    name = "scratch"
+
+    def build(self, parts):
+        super().build(parts)
+        self.G.register_buffer("scratch", torch.zeros(1), persistent=False)
+
+
 def variant_of(seed, cls=Linear):
     torch.manual_seed(seed)
     return cls(Parts(DataSpec((2,)), 3))
@@ -111,8 +121,9 @@ def test_nothing_that_is_given_is_changed(probe):
     assert all(p.grad is None for p in variant.parameters())
 
 
-def test_the_own_loss_is_that_of_the_trained_generator_which_stands_still():
-    variant, fresh = variant_of(0), variant_of(1)
+@pytest.mark.parametrize("cls", [Linear, Scratch])
+def test_the_own_loss_is_that_of_the_trained_generator_which_stands_still(cls):
+    variant, fresh = variant_of(0, cls), variant_of(1, cls)
     curve = own_curve(variant, fresh, POINTS, batch=16, at=[0, 3, 8], seed=0)
     assert curve.iterations == [2, 4, 8], "updates of D made when G's turn came"
     weight = float(variant.G.weight.detach().norm())
