@@ -44,7 +44,7 @@ PACGAN = Preset(
     entries=(
         Entry("gan", ADAM),
         Entry("unrolled"),
-        Entry("veegan"),
+        Entry("veegan", ("reduction=sum",)),  # z has two numbers here
         Entry("ali", ADAM),
         *(Entry("pacgan", (*ADAM, f"packing={packing}"), f"pacgan{packing}") for packing in (2, 3, 4)),
         Entry("wgan-gp", ("penalty=0.1",)),  # that of its authors' own experiments with points

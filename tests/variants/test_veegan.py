@@ -73,9 +73,10 @@ def log_sigmoid(x):
     return -np.log1p(np.exp(-x))
 
 
-def check_losses(cls, deviation, reconstructor, real, perform, affine) -> None:
+def check_losses(cls, deviation, reconstructor, reduction, real, perform, affine) -> None:
     torch.manual_seed(0)
-    variant = cls(LinearParts(), Config(lr=0.05, deviation=deviation, reconstructor=reconstructor))
+    variant = cls(LinearParts(), Config(0.05, deviation=deviation, reconstructor=reconstructor, reduction=reduction))
+    share = {"sum": 1, "mean": 1 / 3}[reduction]  # of z's three numbers
     variant.D = Bilinear(torch.randn(2, 3))
     optimizers = variant.optimizers()
     torch.manual_seed(5)
@@ -93,8 +94,8 @@ def check_losses(cls, deviation, reconstructor, real, perform, affine) -> None:
     def distance(points):
         output = affine(variant.F, points)
         if deviation == "learned":
-            return -norm.logpdf(z, output[:, :3], np.exp(output[:, 3:])).sum(1).mean()
-        return ((z - output) ** 2).sum(1).mean()
+            return -norm.logpdf(z, output[:, :3], np.exp(output[:, 3:])).sum(1).mean() * share
+        return ((z - output) ** 2).sum(1).mean() * share
 
     torch.manual_seed(5)
     step = variant.step(Batch(real), START)
@@ -120,18 +121,19 @@ def check_losses(cls, deviation, reconstructor, real, perform, affine) -> None:
     if deviation != "learned":
         weight = variant.D.weight.detach().double().numpy()
         reader = variant.F.weight.detach().double().numpy()
-        slope = (z @ weight.T - 2 * (z - affine(variant.F, fake)) @ reader).mean(0)
+        slope = (z @ weight.T - 2 * share * (z - affine(variant.F, fake)) @ reader).mean(0)
         np.testing.assert_allclose(variant.G.bias.grad.numpy(), slope, rtol=1e-4, atol=1e-5)
     assert next(step, None) is None
 
 
 @pytest.mark.parametrize("reconstructor", ["distance", "both"])
 @pytest.mark.parametrize("deviation", ["zero", "unit", "learned"])
-def test_losses_and_gradients_are_those_of_the_algorithm(deviation, reconstructor, real, perform, affine):
-    check_losses(VEEGAN, deviation, reconstructor, real, perform, affine)
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_losses_and_gradients_are_those_of_the_algorithm(deviation, reconstructor, reduction, real, perform, affine):
+    check_losses(VEEGAN, deviation, reconstructor, reduction, real, perform, affine)
     for broken in (WrongLabels, WrongSign):
         with pytest.raises(AssertionError):
-            check_losses(broken, deviation, reconstructor, real, perform, affine)
+            check_losses(broken, deviation, reconstructor, reduction, real, perform, affine)
 
 
 class LogRatio(nn.Module):
@@ -236,10 +238,13 @@ def test_defaults():
         assert type(optimizer) is Adam
         assert (optimizer.defaults["lr"], optimizer.defaults["betas"]) == (2e-4, (0.5, 0.999))
         assert optimizer.param_groups[0]["params"] == list(getattr(variant, player).parameters())
-    assert (Config().deviation, Config().reconstructor, Config().width) == ("zero", "distance", 512)
+    assert (Config().deviation, Config().reconstructor, Config().width) == ("zero", "both", 512)
+    assert Config().reduction == "mean"
 
 
-@pytest.mark.parametrize("setting", [{"deviation": "fixed"}, {"reconstructor": "D"}, {"width": "0"}])
+@pytest.mark.parametrize(
+    "setting", [{"deviation": "fixed"}, {"reconstructor": "D"}, {"reduction": "max"}, {"width": "0"}]
+)
 def test_wrong_options_are_refused(setting):
     with pytest.raises(UserError, match=next(iter(setting))):
         resolve(VEEGAN, "veegan", setting)
