@@ -10,40 +10,13 @@ import torch
 from ganbench_plugins.ali import ALI, Config
 from ganbench_plugins.backbone_dcgan import DCGAN
 from ganbench_plugins.backbone_mlp import MLP
-from torch import nn
+from joint import Bilinear, LinearParts
 from torch.optim import Adam
 
-from ganbench import Batch, Clock, DataSpec, Discriminator, Parts, Update, UserError, discriminator_loss
+from ganbench import Batch, Clock, DataSpec, Update, UserError, discriminator_loss
 from ganbench.options import resolve
 
 START = Clock(0, torch.zeros(()))
-
-
-class LinearParts(Parts):
-    """Affine maps between latents of 3 numbers and points."""
-
-    def __init__(self):
-        super().__init__(DataSpec((2,)), 3)
-
-    def generator(self, *, inputs=None):
-        return nn.Linear(self.z_dim, 2)
-
-    def encoder(self, *, outputs):
-        return nn.Linear(2, outputs)
-
-    def discriminator(self, *, outputs=1, channels=None, norm="batch"):
-        return Discriminator(nn.Identity(), nn.Linear(2, outputs))
-
-
-class Bilinear(nn.Module):
-    """D(x, z) = x·Wz."""
-
-    def __init__(self, weight):
-        super().__init__()
-        self.weight = nn.Parameter(weight)
-
-    def forward(self, x, z):
-        return (x @ self.weight * z).sum(1, keepdim=True)
 
 
 class Exchanged(ALI):

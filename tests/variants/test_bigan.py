@@ -7,40 +7,13 @@ import pytest
 import torch
 from ganbench_plugins.backbone_dcgan import DCGAN
 from ganbench_plugins.bigan import BiGAN, Config
-from torch import nn
+from joint import Bilinear, LinearParts
 from torch.optim import Adam
 
-from ganbench import Batch, Clock, DataSpec, Discriminator, Parts, Update, UserError, discriminator_loss
+from ganbench import Batch, Clock, DataSpec, Update, UserError, discriminator_loss
 from ganbench.options import resolve
 
 START = Clock(0, torch.zeros(()))
-
-
-class LinearParts(Parts):
-    """Affine maps between latents of 2 numbers and points."""
-
-    def __init__(self):
-        super().__init__(DataSpec((2,)), 2)
-
-    def generator(self, *, inputs=None):
-        return nn.Linear(self.z_dim, 2)
-
-    def encoder(self, *, outputs):
-        return nn.Linear(2, outputs)
-
-    def discriminator(self, *, outputs=1, channels=None, norm="batch"):
-        return Discriminator(nn.Identity(), nn.Linear(2, outputs))
-
-
-class Bilinear(nn.Module):
-    """D(x, z) = x·Wz."""
-
-    def __init__(self, weight):
-        super().__init__()
-        self.weight = nn.Parameter(weight)
-
-    def forward(self, x, z):
-        return (x @ self.weight * z).sum(1, keepdim=True)
 
 
 class Saturating(BiGAN):
@@ -61,7 +34,7 @@ def sigmoid(x):
 
 def check_losses(cls, real, perform, affine) -> None:
     torch.manual_seed(0)
-    variant = cls(LinearParts(), Config(lr=0.05, weight_decay=0))
+    variant = cls(LinearParts(2), Config(lr=0.05, weight_decay=0))
     variant.D = Bilinear(torch.randn(2, 2))
     optimizers = variant.optimizers()
     torch.manual_seed(5)
@@ -107,7 +80,7 @@ def test_encoder_and_generator_turn_towards_each_other(perform):
     and lowering D's view of the encoder's pairs then means larger codes; G's images shrink.
     """
     torch.manual_seed(0)
-    variant = BiGAN(LinearParts(), Config(lr=0.1, weight_decay=0))
+    variant = BiGAN(LinearParts(2), Config(lr=0.1, weight_decay=0))
     variant.D = Bilinear(torch.zeros(2, 2))
     with torch.no_grad():
         variant.G.weight.copy_(torch.eye(2))
@@ -123,10 +96,10 @@ def test_encoder_and_generator_turn_towards_each_other(perform):
 
 @pytest.mark.parametrize(("progress", "factor"), [(0, 1), (0.5, 1), (0.75, 0.1), (1, 0.01)])
 def test_rates_decay_exponentially_over_the_second_half(progress, factor):
-    rates = BiGAN(LinearParts(), Config()).rates(Clock(7, torch.tensor(float(progress))))
+    rates = BiGAN(LinearParts(2), Config()).rates(Clock(7, torch.tensor(float(progress))))
     assert set(rates) == {"G", "D"}
     assert all(float(rate) == pytest.approx(factor) for rate in rates.values())
-    constant = BiGAN(LinearParts(), Config(final_rate=1)).rates(Clock(7, torch.tensor(float(progress))))
+    constant = BiGAN(LinearParts(2), Config(final_rate=1)).rates(Clock(7, torch.tensor(float(progress))))
     assert all(float(rate) == 1 for rate in constant.values())
 
 
@@ -142,20 +115,20 @@ def test_only_weights_decay():
 
 
 def test_latents_are_uniform_on_the_cube():
-    z = BiGAN(LinearParts(), Config()).noise(20_000)
+    z = BiGAN(LinearParts(2), Config()).noise(20_000)
     assert z.abs().max() <= 1
     torch.testing.assert_close(z.var(0), torch.full((2,), 1 / 3), rtol=0, atol=0.01)
 
 
 def test_codes_have_no_noise():
-    variant = BiGAN(LinearParts(), Config())
+    variant = BiGAN(LinearParts(2), Config())
     assert torch.equal(variant.E(torch.ones(1, 2)), variant.E(torch.ones(1, 2)))
     assert variant.E(torch.ones(1, 2)).shape == (1, 2)
 
 
 def test_players_take_turns_and_encoder_and_generator_move_together(real, play):
     torch.manual_seed(0)
-    variant = BiGAN(LinearParts(), Config())
+    variant = BiGAN(LinearParts(2), Config())
     before = {name: value.clone() for name, value in variant.state_dict().items()}
     assert [update.player for update in play(variant, real, 20)] == ["D", "G"] * 20
     assert variant.period == 1
@@ -164,7 +137,7 @@ def test_players_take_turns_and_encoder_and_generator_move_together(real, play):
 
 
 def test_defaults():
-    for optimizer in BiGAN(LinearParts(), Config()).optimizers().values():
+    for optimizer in BiGAN(LinearParts(2), Config()).optimizers().values():
         assert type(optimizer) is Adam
         assert (optimizer.defaults["lr"], optimizer.defaults["betas"]) == (2e-4, (0.5, 0.999))
     assert (Config().final_rate, Config().weight_decay, Config().width) == (0.01, 2.5e-5, 512)

@@ -10,41 +10,15 @@ import torch
 from ganbench_plugins.backbone_dcgan import DCGAN
 from ganbench_plugins.backbone_mlp import MLP
 from ganbench_plugins.veegan import VEEGAN, Config
+from joint import Bilinear, LinearParts
 from scipy.stats import multivariate_normal, norm
 from torch import nn
 from torch.optim import Adam
 
-from ganbench import Batch, Clock, DataSpec, Discriminator, Parts, Update, UserError, discriminator_loss
+from ganbench import Batch, Clock, DataSpec, Update, UserError, discriminator_loss
 from ganbench.options import resolve
 
 START = Clock(0, torch.zeros(()))
-
-
-class LinearParts(Parts):
-    """Affine maps between latents of 3 numbers and points."""
-
-    def __init__(self):
-        super().__init__(DataSpec((2,)), 3)
-
-    def generator(self, *, inputs=None):
-        return nn.Linear(self.z_dim, 2)
-
-    def encoder(self, *, outputs):
-        return nn.Linear(2, outputs)
-
-    def discriminator(self, *, outputs=1, channels=None, norm="batch"):
-        return Discriminator(nn.Identity(), nn.Linear(2, outputs))
-
-
-class Bilinear(nn.Module):
-    """D(x, z) = x·Wz."""
-
-    def __init__(self, weight):
-        super().__init__()
-        self.weight = nn.Parameter(weight)
-
-    def forward(self, x, z):
-        return (x @ self.weight * z).sum(1, keepdim=True)
 
 
 class WrongLabels(VEEGAN):
@@ -149,14 +123,6 @@ class LogRatio(nn.Module):
         return self.scale * ratio[:, None]
 
 
-class SquareParts(LinearParts):
-    """As many latents as coordinates."""
-
-    def __init__(self):
-        super().__init__()
-        self.z_dim = 2
-
-
 def test_the_best_discriminator_is_the_log_ratio_of_generated_to_real_pairs():
     """G doubles and F halves data of deviation 1; at the log ratio D's loss is flat, and its mean on fakes is KL(q‖p).
 
@@ -175,7 +141,7 @@ def test_the_best_discriminator_is_the_log_ratio_of_generated_to_real_pairs():
         def forward(self, x, z):
             return super().forward(x + blur * torch.randn_like(x), z + blur * torch.randn_like(z))
 
-    variant = VEEGAN(SquareParts(), Config())
+    variant = VEEGAN(LinearParts(2), Config())
     with torch.no_grad():
         variant.G.weight.copy_(2 * torch.eye(2))
         variant.F.weight.copy_(torch.eye(2) / 2)
