@@ -175,14 +175,17 @@ def drive(
                 yield number, batch, update
 
 
-def draw(variant: Variant, subject: Subject, n: int, *, seed: int = 0, label: int = 0) -> Tensor:
-    """Sample a variant under a seed: all of one label where it is conditional; it translates images of noise."""
+def draw(variant: Variant, subject: Subject, n: int, *, seed: int = 0, label: int = 0, back: bool = False) -> Tensor:
+    """Sample a variant under a seed: all of one label where it is conditional; it translates images of noise.
+
+    `back`: a translation the other way.
+    """
     cond = torch.full((n,), label, device=subject.device) if variant.task == "label" else None
     if variant.task == "translate":
         cond = to_float(random_data(subject.data, n, seed).images).to(subject.device)
     seed_device(subject.device, derive(seed, "sample"))
     with torch.no_grad():
-        return variant.sample(n, cond)
+        return variant.sample(n, cond, **({"reverse": True} if back else {}))
 
 
 def require(condition: bool, message: str) -> None:

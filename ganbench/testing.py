@@ -55,21 +55,26 @@ class Outcome:
 
 def check_samples_are_images(subject: Subject) -> None:
     """Samples have the shape of the data, are float32 and finite, and images lie in [-1, 1]."""
+    ways = (False, True) if subject.trainer().variant.task == "translate" else (False,)
     for make in (subject.trainer, subject.finished):
-        variant = make().snapshot()
-        for n in (1, 5, 2 * subject.batch):
-            samples = draw(variant, subject, n)
-            found, right = tuple(samples.shape), (n, *subject.data.shape)
-            require(found == right, f"sample({n}) returns the shape {found}; it must be {right}")
-            require(samples.dtype == torch.float32, f"sample returns {samples.dtype}; it must be torch.float32")
-            require(bool(samples.isfinite().all()), "sample returns NaN or infinity")
-        if subject.data.is_image:
-            with torch.no_grad():  # large weights show whether the range is bounded
-                for parameter in variant.parameters():
-                    parameter.mul_(10)
-            largest = float(draw(variant, subject, 16).abs().nan_to_num().max())
-            bounded = largest <= 1 + 1e-6
-            require(bounded, f"samples reach {largest:.3g} in magnitude: end G with Tanh or clamp in sample")
+        for back in ways:
+            name, more = ("sample(reverse=True)", ", reverse=True") if back else ("sample", "")
+            variant = make().snapshot()
+            for n in (1, 5, 2 * subject.batch):
+                samples = draw(variant, subject, n, back=back)
+                found, right = tuple(samples.shape), (n, *subject.data.shape)
+                require(found == right, f"sample({n}{more}) returns the shape {found}; it must be {right}")
+                require(samples.dtype == torch.float32, f"{name} returns {samples.dtype}; it must be torch.float32")
+                require(bool(samples.isfinite().all()), f"{name} returns NaN or infinity")
+            if subject.data.is_image:
+                with torch.no_grad():  # large weights show whether the range is bounded
+                    for parameter in variant.parameters():
+                        parameter.mul_(10)
+                largest = float(draw(variant, subject, 16, back=back).abs().nan_to_num().max())
+                require(
+                    largest <= 1 + 1e-6,
+                    f"{name} reaches {largest:.3g} in magnitude: end G with Tanh or clamp in sample",
+                )
 
 
 def check_updates_name_a_player_and_carry_a_scalar_loss(subject: Subject) -> None:

@@ -144,6 +144,15 @@ class WrongShape(Plain):
         return super().sample(n).flatten(1)
 
 
+class OneWay(Translator):
+    """It cannot translate back."""
+
+
+class BackOutOfRange(Translator):
+    def sample(self, n, cond=None, reverse=False):
+        return super().sample(n, cond) * (2 if reverse else 1)
+
+
 class WrongType(Plain):
     def sample(self, n, cond=None):
         return super().sample(n).double()

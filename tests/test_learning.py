@@ -4,7 +4,6 @@ The limits were set from three seeds (0, 1, 2; the scores stand beside them) and
 test-slow` runs these tests; a variant without a case fails the first one, which is fast.
 """
 
-import contextlib
 from dataclasses import dataclass
 
 import pytest

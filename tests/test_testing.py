@@ -20,6 +20,8 @@ WAITING = "steps_do_not_wait_for_the_device"
 BREACHES = [
     ("OutOfRange", "samples_are_images", "Tanh"),
     ("WrongShape", "samples_are_images", r"\(1, 256\); it must be \(1, 1, 16, 16\)"),
+    ("OneWay", "samples_are_images", "unexpected keyword argument 'reverse'"),
+    ("BackOutOfRange", "samples_are_images", r"sample\(reverse=True\) reaches"),
     ("WrongType", "samples_are_images", "torch.float64; it must be torch.float32"),
     ("NotFinite", "samples_are_images", "NaN or infinity"),
     ("FixedBatch", "samples_are_images", r"sample\(1\)"),
