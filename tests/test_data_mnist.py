@@ -117,7 +117,7 @@ def test_images_and_labels_of_different_number_are_refused(tmp_path: Path):
     ("name", "content", "fault"),
     [
         ("a.gz", b"no gzip", "cannot be unpacked"),
-        ("a.gz", gzip.compress(idx(np.zeros((2, 2), np.uint8)))[:-9], "cannot be unpacked"),
+        ("a.gz", gzip.compress(idx(np.zeros((2, 2), np.uint8)), mtime=0)[:-9], "cannot be unpacked"),
         ("a", b"", "is not an idx file of bytes in 2 axes: it begins with nothing"),
         ("a", idx(np.zeros(2, np.uint8)), "in 2 axes: it begins with 00000801"),
         ("a", idx(np.zeros((2, 3), np.uint8))[:-1], "holds 5 bytes, but its header says 2 × 3"),
