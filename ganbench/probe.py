@@ -67,7 +67,7 @@ def plan_probe(
 
 
 def run_probe(probe: Probe, registry: Registry, *, threads: int, tell: Callable[[str], object]) -> Curves:
-    """Train, from the last checkpoint where there is one, and probe; the CSV grows by each epoch probed.
+    """Train, from the last checkpoint where that is not too late, and probe; the CSV grows by each epoch probed.
 
     Training is that of `ganbench run`: what a probe trains is a copy.
     """
@@ -81,6 +81,10 @@ def run_probe(probe: Probe, registry: Registry, *, threads: int, tell: Callable[
             raise UserError(f"another command is making this probe: {probe.path('.csv')}")
         run = Run(probe.job, store, registry, threads)
         trainer = run.begin()
+        if _is_beyond(trainer, missing[0] * probe.images):
+            tell(f"the checkpoint is of a later time than epoch {missing[0]:g}: training starts anew")
+            run.saved = None
+            trainer = run.begin()
         for epoch in missing:
             _advance(trainer, run, epoch * probe.images / probe.job.spec.budget.amount)
             if trainer.diverged:
@@ -93,6 +97,12 @@ def run_probe(probe: Probe, registry: Registry, *, threads: int, tell: Callable[
             for loss, curve in found.items():
                 tell(f"epoch {epoch:g}: {loss}  {curve.norms[0]:.3g} → {curve.norms[-1]:.3g}")
     return curves
+
+
+def _is_beyond(trainer: Trainer, images: float) -> bool:
+    """Whether it had been served so many images before its last step; each step is served the same number."""
+    meters = trainer.meters
+    return meters.images - meters.images / max(1, meters.steps) >= images
 
 
 def _advance(trainer: Trainer, run: Run, until: float) -> None:

@@ -35,9 +35,9 @@ def registry():
     return discover([PLUGIN])
 
 
-def probe_of(registry, results, variant="plain", epochs=(1, 2.5)):
+def probe_of(registry, results, variant="plain", epochs=(1, 2.5), iterations=12):
     request = Request([variant], ["tiny"], settings=SETTINGS)
-    return plan_probe(request, registry, epochs=epochs, iterations=12, seed=0, results=results)
+    return plan_probe(request, registry, epochs=epochs, iterations=iterations, seed=0, results=results)
 
 
 def made(probe, registry, tell=lambda line: None):
@@ -79,6 +79,18 @@ def test_a_probe_that_was_stopped_continues_to_the_same_curves(registry, tmp_pat
     assert made(probe, registry) == whole
     told = []
     assert made(probe, registry, told.append) == whole and not told
+
+
+def test_an_earlier_epoch_asked_for_later_is_not_probed_at_the_checkpoint(registry, tmp_path):
+    both = made(probe_of(registry, tmp_path / "at once"), registry)
+    made(probe_of(registry, tmp_path / "again", epochs=(2.5,)), registry)
+    told = []
+    again = made(probe_of(registry, tmp_path / "again"), registry, told.append)
+    assert again == both
+    assert "training starts anew" in told[0]
+    longer = made(probe_of(registry, tmp_path / "again", iterations=20), registry)
+    for key, curve in both.items():
+        assert longer[key].norms[0] == curve.norms[0]
 
 
 def test_the_command_prints_a_table_and_writes_csv_and_picture(tmp_path):
