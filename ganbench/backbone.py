@@ -85,19 +85,12 @@ class Backbone(ABC):
         """Bind the family to one data set."""
 
 
-def square_misfit(name: str, data: DataSpec, *, at_least: int = 1, multiple: int = 1) -> str | None:
-    """Return why `data` are no square images whose side, in px, is `at_least` and a `multiple` of so many, or None.
-
-    `name`: of the backbone or variant that can make no others.
-    """
+def square_misfit(name: str, data: DataSpec) -> str | None:
+    """Return why the backbone `name` cannot make networks for `data` if these are not square images, or None."""
     if not data.is_image:
         return f"{name} makes images, not data of shape {data.shape}"
     _, height, width = data.shape
-    if height != width:
-        return f"{name} makes square images, not {height}×{width} px"
-    if width < at_least or width % multiple:
-        return f"{name} makes images of {at_least} px or more whose side is a multiple of {multiple}, not {width} px"
-    return None
+    return None if height == width else f"{name} makes square images, not {height}×{width} px"
 
 
 class SeededParts(Parts):

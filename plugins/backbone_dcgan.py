@@ -8,18 +8,7 @@ from dataclasses import dataclass
 from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from ganbench import (
-    Autoencoder,
-    Backbone,
-    Count,
-    DataSpec,
-    Discriminator,
-    Norm,
-    Parts,
-    UserError,
-    hookimpl,
-    square_misfit,
-)
+from ganbench import Autoencoder, Backbone, Count, DataSpec, Discriminator, Norm, Parts, UserError, hookimpl
 
 NORMS: dict[Norm, Callable[[int], nn.Module]] = {
     "batch": nn.BatchNorm2d,
@@ -123,9 +112,11 @@ class DCGAN(Backbone):
 
     def misfit(self, data: DataSpec) -> str | None:
         """Return why DCGAN cannot make networks for `data`, or None."""
-        if reason := square_misfit(self.name, data):
-            return reason
-        width = data.shape[-1]
+        if not data.is_image:
+            return f"dcgan makes images, not data of shape {data.shape}"
+        _, height, width = data.shape
+        if height != width:
+            return f"dcgan makes square images, not {height}×{width} px"
         if not 8 <= width <= 128 or split(width)[0] > 7:
             return f"dcgan makes images of 8 to 128 px with a side of 4 to 7 times a power of two, not {width} px"
         return None

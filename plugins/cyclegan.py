@@ -24,7 +24,6 @@ from ganbench import (
     Variant,
     draw_normal,
     hookimpl,
-    square_misfit,
 )
 
 
@@ -69,7 +68,7 @@ class CycleGAN(Variant):
     @classmethod
     def misfit(cls, data: DataSpec) -> str | None:
         """Return why this variant cannot be trained on `data`, or None."""
-        return super().misfit(data) or square_misfit(cls.name, data, at_least=8, multiple=4)
+        return super().misfit(data) or side_misfit(cls.name, data.shape)
 
     def optimizers(self) -> dict[str, Optimizer]:
         lr, betas = self.config.lr, self.config.betas
@@ -172,6 +171,18 @@ def patches(channels: int, width: int, side: int) -> nn.Module:
         below, above = width * 2 ** (level - 1), width * 2**level
         layers += [nn.Conv2d(below, above, 4, stride, 1), nn.InstanceNorm2d(above), nn.LeakyReLU(0.2)]
     return nn.Sequential(*layers, nn.Conv2d(width * 2**halvings, 1, 4, 1, 1)).apply(draw_normal)
+
+
+def side_misfit(name: str, shape: tuple[int, ...]) -> str | None:
+    """Return why images of a shape cannot be translated, or None."""
+    if len(shape) != 3:
+        return f"{name} translates images, not data of shape {shape}"
+    _, height, width = shape
+    return (
+        None
+        if height == width and width % 4 == 0 and width >= 8
+        else (f"{name} translates square images of 8 px or more whose side is a multiple of 4, not {height}×{width} px")
+    )
 
 
 @hookimpl

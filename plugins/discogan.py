@@ -26,7 +26,6 @@ from ganbench import (
     draw_normal,
     hookimpl,
     nonsaturating_loss,
-    square_misfit,
 )
 
 
@@ -66,7 +65,10 @@ class DiscoGAN(Variant):
     @classmethod
     def misfit(cls, data: DataSpec) -> str | None:
         """Return why this variant cannot be trained on `data`, or None."""
-        return super().misfit(data) or square_misfit(cls.name, data, at_least=8, multiple=4)
+        sides = data.shape[1:]
+        fits = len(sides) == 2 and sides[0] == sides[1] and sides[0] % 4 == 0 and sides[0] >= 8
+        found = f"{cls.name} translates square images of 8 px or more whose side is a multiple of 4, not {data.shape}"
+        return super().misfit(data) or (None if fits else found)
 
     def optimizers(self) -> dict[str, Optimizer]:
         c = self.config

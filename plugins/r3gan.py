@@ -24,7 +24,6 @@ from ganbench import (
     Update,
     Variant,
     hookimpl,
-    square_misfit,
     squared_gradient_norms,
 )
 
@@ -72,8 +71,9 @@ class R3GAN(Variant):
     @classmethod
     def misfit(cls, data: DataSpec) -> str | None:
         """Return why these networks cannot be made for `data`, or None."""
-        reason = square_misfit(cls.name, data, at_least=8, multiple=4) if data.is_image else None
-        return reason or super().misfit(data)
+        if data.is_image and (data.shape[1] != data.shape[2] or data.shape[1] % 4 or data.shape[1] < 8):
+            return f"r3gan makes square images whose side is a multiple of 4, from 8 px on, not {data.shape}"
+        return super().misfit(data)
 
     def build(self, parts: Parts) -> None:
         c = self.config
