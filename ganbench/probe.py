@@ -183,8 +183,8 @@ def draw(probe: Probe, curves: Curves) -> None:
     for number, loss in enumerate(losses):
         axes = figure.add_subplot(1, len(losses), number + 1)
         for epoch in sorted(epoch for epoch, other in curves if other == loss):
-            curve = curves[epoch, loss]
-            axes.plot([x + 1 for x in curve.iterations], curve.norms, label=f"after {epoch:g} epochs")
+            curve, unit = curves[epoch, loss], "epoch" if epoch == 1 else "epochs"
+            axes.plot([x + 1 for x in curve.iterations], curve.norms, label=f"after {epoch:g} {unit}")
         axes.set(xscale="log", yscale="log", title=f"loss of G: {loss}", xlabel="updates of the fresh D, plus 1")
         axes.set_ylabel("norm of the gradient of G")
         axes.grid(visible=True, which="major", alpha=0.3)

@@ -1,7 +1,8 @@
-"""Every variant learns: within about a minute it comes to a score that its own untrained generator is far from.
+"""Every variant learns: in about a minute it comes to a distance that its untrained generator is far from.
 
-The limits were set from three seeds (0, 1, 2; the scores stand beside them) and are checked with a fourth. `make
-test-slow` runs these tests; a variant without a case fails the first one, which is fast.
+The limits are set by the scores of three seeds and checked with a fourth; `make test-slow` runs that. The distance is
+between pixels: to a classifier of digits noise may look near. Nothing here asks for modes, so the plain GAN, which
+loses some on `grid` as published, need not find them.
 """
 
 from dataclasses import dataclass
@@ -15,26 +16,74 @@ from ganbench.plugins import discover
 from ganbench.store import ResultStore
 
 SEED = 3
+LEEWAY = 1.3
+"""A fourth seed may be so many times as bad as the worst of the three."""
 FAR = 1.5
-"""An untrained generator is at least so many times as bad as the limit."""
+"""An untrained generator is at least so many times as far away as the limit."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """A variant is trained on `dataset` for `budget`; then its `metric`, where less is better, is at most `limit`.
+    """`scores`: the distance of Fréchet between pixels after `budget`, of seeds 0 to 2."""
 
-    `why`: of a limit or an option that asks for an explanation.
-    """
-
-    limit: float
+    scores: tuple[float, float, float]
     dataset: str = "digits"
-    metric: str = "fd-classifier"
     budget: str = "40k-images"
+    batch: int = 64
     settings: tuple[str, ...] = ()
-    why: str = ""
+
+    @property
+    def limit(self) -> float:
+        """Return what the fourth seed must reach."""
+        return LEEWAY * max(self.scores)
 
 
-CASES: dict[str, Case] = {}
+def translator(scores):
+    """Translate digits by narrow networks, a few at a time as their papers do."""
+    return Case(scores, dataset="digits-pair", budget="8k-images", batch=8, settings=("width=16",))
+
+
+CASES = {
+    "acgan": Case((0.42, 0.42, 0.5)),
+    "ali": Case((0.62, 0.72, 0.63)),
+    "began": Case((4.74, 4.77, 4.75)),  # one blur: its paper trains a thousand times as long
+    "bigan": Case((0.86, 0.75, 0.91)),
+    "cgan": Case((0.51, 0.52, 0.53)),
+    "dcgan": Case((1.18, 1.12, 1.1)),
+    "dfm": Case((0.57, 0.58, 0.62), budget="20k-images"),
+    "dragan": Case((0.55, 0.6, 0.6)),
+    "ebgan": Case((4.28, 4.48, 4.53)),
+    "feature-matching": Case((1.92, 1.96, 2.24), budget="80k-images"),
+    "fgan": Case((0.44, 0.46, 0.51)),
+    "gan": Case((0.44, 0.46, 0.51)),
+    "gan-minimax": Case((1.42, 1.06, 0.97)),
+    "hinge": Case((0.45, 0.46, 0.47)),
+    "infogan": Case((0.93, 0.81, 1.01)),
+    "lsgan": Case((0.45, 0.53, 0.48)),
+    "mdgan": Case((0.63, 0.53, 0.6)),
+    "minibatch-discrimination": Case((0.34, 0.38, 0.4)),
+    "mix-gan": Case((0.41, 0.31, 0.32), budget="10k-images"),
+    "mmd-gan": Case((2.51, 2.53, 2.47)),
+    "pacgan": Case((1.14, 1.27, 1.46)),
+    "projection": Case((2.4, 2.66, 2.41)),
+    "r1": Case((0.76, 0.8, 0.8)),
+    "r3gan": Case((3.2, 3.14, 3.41)),
+    "ragan": Case((0.55, 0.54, 0.53)),
+    "rgan": Case((0.47, 0.47, 0.5)),
+    "smmd-gan": Case((2.65, 2.75, 2.63)),
+    "sn-smmd-gan": Case((2.17, 2.16, 2.14)),
+    "sngan": Case((3.28, 3.53, 3.23)),
+    "unrolled": Case((1.43, 1.65, 1.46), budget="20k-images"),
+    "vae": Case((0.55, 0.62, 0.56)),
+    "veegan": Case((0.51, 0.66, 0.64)),
+    "wgan": Case((3.91, 3.89, 3.59)),
+    "wgan-div": Case((2.31, 2.27, 2.18)),
+    "wgan-gp": Case((2.31, 2.26, 2.2)),
+    "wgan-lp": Case((4.21, 4.17, 3.97)),
+    "cyclegan": translator((0.0, 0.0, 0.0)),
+    "discogan": translator((0.0, 0.0, 0.0)),
+    "dualgan": translator((0.0, 0.0, 0.0)),
+}
 
 
 @pytest.fixture(autouse=True)
@@ -57,16 +106,17 @@ def score(case, variant, budget, registry, folder):
         [variant],
         [case.dataset],
         budget=budget,
-        seeds=SEED + 1,
-        metrics=(case.metric,),
-        marks=1,
+        batch=case.batch,
         settings=case.settings,
+        seeds=SEED + 1,
+        metrics=("fd-pixels",),
+        marks=1,
     )
     made = plan(request, registry)
     (job,) = (job for job in made.jobs if job.spec.seed == SEED)
     record = execute(job, ResultStore(folder), registry, threads=1)
     assert record.status == "done", record.error
-    (value,) = record.values[case.metric]
+    (value,) = record.values["fd-pixels"]
     return value.value
 
 
@@ -85,5 +135,5 @@ def test_it_learns(variant, registry, tmp_path):
     case = CASES[variant]
     untrained = score(case, variant, "1-images", registry, tmp_path)
     trained = score(case, variant, case.budget, registry, tmp_path)
-    assert trained <= case.limit, case.why
+    assert trained <= case.limit
     assert untrained >= FAR * case.limit
