@@ -1,9 +1,14 @@
 """What the README shows works as it stands there."""
 
 import re
+import subprocess
 from pathlib import Path
 
+import pytest
+
+from ganbench.plan import Request, plan
 from ganbench.plugins import HOOKS, discover
+from ganbench.store import ResultStore
 from ganbench.testing import run_checks
 
 README = Path(__file__).parents[1] / "README.md"
@@ -28,3 +33,13 @@ def test_the_readme_names_everything_that_comes_with_ganbench() -> None:
     ]
     assert len(mine) > 20
     assert [name for name in mine if f"`{name}" not in text] == []
+
+
+def test_the_demo_trains_in_a_checkout_and_finds_no_committed_records() -> None:
+    variants, dataset = re.findall(r"ganbench run --variants (\S+) --dataset (\S+)\n", README.read_text())[0]
+    jobs = plan(Request(variants.split(","), [dataset], seeds=3), discover()).jobs
+    listed = subprocess.run(["git", "ls-files", "results"], cwd=README.parent, capture_output=True, text=True)
+    if listed.returncode:
+        pytest.skip("this is no git checkout")
+    assert len(jobs) == 15
+    assert not {str(ResultStore(Path("results")).path(job.spec)) for job in jobs} & set(listed.stdout.splitlines())
