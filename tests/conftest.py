@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -38,3 +39,12 @@ def data_root() -> Path:
     if not folder.is_dir():
         pytest.skip("no real data here: set GANBENCH_DATA")
     return folder
+
+
+@pytest.fixture
+def switches() -> Iterator[None]:
+    """Put back what a run fixes for its whole process."""
+    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    yield
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(deterministic)

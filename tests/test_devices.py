@@ -11,15 +11,6 @@ from ganbench.errors import UserError
 CPU = torch.device("cpu")
 
 
-@pytest.fixture
-def switches():
-    """Put back what `make_repeatable` changes for the whole process."""
-    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    yield
-    torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(deterministic)
-
-
 def test_the_cpu_is_always_there():
     assert resolve_device("cpu") == CPU
 

@@ -20,13 +20,7 @@ from ganbench.store import ResultStore
 PLUGIN = Path(__file__).with_name("tiny_plugin.py")
 
 
-@pytest.fixture(autouse=True)
-def switches():
-    """Put back what a run fixes for its whole process."""
-    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    yield
-    torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(deterministic)
+pytestmark = pytest.mark.usefixtures("switches")
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,6 @@ loses some on `grid` as published, need not find them.
 from dataclasses import dataclass
 
 import pytest
-import torch
 
 from ganbench.execute import execute
 from ganbench.plan import Request, plan
@@ -86,13 +85,7 @@ CASES = {
 }
 
 
-@pytest.fixture(autouse=True)
-def switches():
-    """Put back what a run fixes for its whole process."""
-    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    yield
-    torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(deterministic)
+pytestmark = pytest.mark.usefixtures("switches")
 
 
 @pytest.fixture(scope="module")
