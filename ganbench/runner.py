@@ -43,9 +43,16 @@ class Event:
 
 @dataclass
 class _Worker:
+    """A run's process. `ended`: its last message has been read, which may be long after its process has gone."""
+
     job: Job
     process: Any
     connection: Connection
+    ended: bool = False
+
+    def end(self) -> None:
+        self.process.join()
+        self.ended = True
 
 
 def run_all(jobs: Sequence[Job], results: Path, *, parallel: int) -> Iterator[Event]:
@@ -71,7 +78,7 @@ def run_all(jobs: Sequence[Job], results: Path, *, parallel: int) -> Iterator[Ev
                         queue.append((worker.job, True))
                     else:
                         yield event
-                if worker.process.exitcode is not None:
+                if worker.ended:
                     running.remove(worker)
     finally:
         _stop(running, store)
@@ -106,18 +113,18 @@ def _news(worker: _Worker, store: ResultStore) -> Iterator[Event | None]:
     try:
         message = worker.connection.recv()
     except (EOFError, OSError):
-        worker.process.join()
+        worker.end()
         yield Event(worker.job, record=_fallen(worker, store))
         return
     if isinstance(message, Event):
         yield message
         if message.record is not None:
-            worker.process.join()
+            worker.end()
     elif isinstance(message, UserError):
-        worker.process.join()
+        worker.end()
         raise message
     else:
-        worker.process.join()
+        worker.end()
         yield None
 
 

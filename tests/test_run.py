@@ -1,6 +1,7 @@
 """The main job as a user runs it: real processes, killed and started again."""
 
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -11,6 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+
+from ganbench.plan import Request, plan
+from ganbench.plugins import discover
+from ganbench.runner import run_all
 
 PLUGIN = Path(__file__).with_name("tiny_plugin.py")
 BUDGET = ("--budget", "3840-images", "--seeds", "1", "--dataset", "tiny", "--plugin", str(PLUGIN))
@@ -193,3 +198,17 @@ def test_seeds_give_other_numbers_and_the_same_seed_the_same(tmp_path: Path) -> 
     }
     one, two = ([v for (_, _, f), v in sorted(values.items()) if f == folder] for folder in ("a", "b"))
     assert one == two and one[0] != one[1]
+
+
+def test_what_a_run_has_said_is_heard_though_its_process_has_gone(tmp_path: Path) -> None:
+    request = Request(["gan"], ["tiny"], budget="640-images", seeds=1, marks=2, plugins=(PLUGIN,))
+    events = []
+    for event in run_all(plan(request, discover(request.plugins)).jobs, tmp_path, parallel=1):
+        events.append(event)
+        until = time.monotonic() + 120
+        while len(events) == 2 and multiprocessing.active_children():  # a busy machine reads late
+            assert time.monotonic() < until
+            time.sleep(0.05)
+    assert events[1].record is None
+    assert [event.mark.share for event in events if event.mark is not None] == [0.5, 1.0]
+    assert events[-1].record is not None and events[-1].record.status == "done"
