@@ -43,16 +43,15 @@ class Event:
 
 @dataclass
 class _Worker:
-    """A run's process. `ended`: its last message has been read, which may be long after its process has gone."""
+    """A run's process, and the connection to it, open until its last message has been read."""
 
     job: Job
     process: Any
     connection: Connection
-    ended: bool = False
 
     def end(self) -> None:
+        self.connection.close()
         self.process.join()
-        self.ended = True
 
 
 def run_all(jobs: Sequence[Job], results: Path, *, parallel: int) -> Iterator[Event]:
@@ -73,13 +72,13 @@ def run_all(jobs: Sequence[Job], results: Path, *, parallel: int) -> Iterator[Ev
                 running.append(_start(context, job, results, threads, patient))
                 yield Event(job)
             for worker in _ready(running):
-                for event in _news(worker, store):
-                    if event is None:
-                        queue.append((worker.job, True))
-                    else:
-                        yield event
-                if worker.ended:
+                event = _hear(worker, store)
+                if worker.connection.closed:
                     running.remove(worker)
+                if event is None:
+                    queue.append((worker.job, True))
+                else:
+                    yield event
     finally:
         _stop(running, store)
 
@@ -108,24 +107,21 @@ def _ready(running: Sequence[_Worker]) -> list[_Worker]:
     return [worker for worker in running if worker.connection in ready]
 
 
-def _news(worker: _Worker, store: ResultStore) -> Iterator[Event | None]:
-    """Yield the events of a worker; None asks to put its job off."""
+def _hear(worker: _Worker, store: ResultStore) -> Event | None:
+    """Return the next event of a worker, which ends with its last one; None asks to put its job off."""
     try:
         message = worker.connection.recv()
     except (EOFError, OSError):
         worker.end()
-        yield Event(worker.job, record=_fallen(worker, store))
-        return
+        return Event(worker.job, record=_fallen(worker, store))
     if isinstance(message, Event):
-        yield message
         if message.record is not None:
             worker.end()
-    elif isinstance(message, UserError):
-        worker.end()
+        return message
+    worker.end()
+    if isinstance(message, UserError):
         raise message
-    else:
-        worker.end()
-        yield None
+    return None
 
 
 def _fallen(worker: _Worker, store: ResultStore) -> RunRecord:
