@@ -17,15 +17,16 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from ganbench.backbone import Backbone
-from ganbench.budget import Budget
-from ganbench.data import ImageSet
-from ganbench.devices import make_repeatable, resolve_device
-from ganbench.options import resolve
-from ganbench.plugins import discover
-from ganbench.trainer import Trainer, build_variant
-from ganbench.types import DataSpec
-from ganbench.variant import Variant
+from ganbench.contract.backbone import Backbone
+from ganbench.contract.data import ImageSet
+from ganbench.contract.types import DataSpec
+from ganbench.contract.variant import Variant
+from ganbench.runs.options import resolve
+from ganbench.runs.registry import discover
+from ganbench.training.budget import Budget
+from ganbench.training.devices import make_repeatable, resolve_device
+from ganbench.training.networks import build_variant
+from ganbench.training.trainer import Trainer
 
 
 def batches(images: Tensor, batch: int) -> Iterator[Tensor]:

@@ -16,17 +16,17 @@ from typing import Any
 
 import click
 import torch
-from ganbench_plugins.data_stacked_mnist import SAMPLES, single_triples, stack, uniform_triples
-from ganbench_plugins.metric_modes import mode_kl, modes
+from ganbench_plugins.datasets.stacked_mnist import SAMPLES, single_triples, stack, uniform_triples
+from ganbench_plugins.metrics.modes import mode_kl, modes
 from torch import Tensor
 
-from ganbench.data import ImageSet, Splits
-from ganbench.devices import make_repeatable, resolve_device
-from ganbench.features import CHUNK
+from ganbench.contract.data import ImageSet, Splits
+from ganbench.contract.metrics import Embedding, Features, Scene
 from ganbench.files import write_atomically
-from ganbench.metrics import Embedding, Features, Scene
-from ganbench.plan import open_dataset
-from ganbench.plugins import discover
+from ganbench.runs.opening import open_dataset
+from ganbench.runs.registry import discover
+from ganbench.scoring.samples import CHUNK
+from ganbench.training.devices import make_repeatable, resolve_device
 
 SINGLE = (123, 666, 789)
 ROUNDS = 20

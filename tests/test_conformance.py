@@ -1,7 +1,7 @@
 """Every variant that is installed passes every check of the conformance kit."""
 
-from ganbench.plugins import discover
-from ganbench.testing import parametrize
+from ganbench.runs.registry import discover
+from ganbench.testing.kit import parametrize
 
 
 @parametrize(*discover().find("variant", "all"))

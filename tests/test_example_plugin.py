@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ganbench import sha256_of
-from ganbench.plugins import discover
+from ganbench.runs.registry import discover
 
 FOLDER = Path(__file__).with_name("example_plugin")
 INSTALL = f"run `{sys.executable} -m pip install --no-deps {FOLDER}`"

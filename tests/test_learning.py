@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 import pytest
 
-from ganbench.execute import execute
-from ganbench.plan import Request, plan
-from ganbench.plugins import discover
-from ganbench.store import ResultStore
+from ganbench.results.store import ResultStore
+from ganbench.runs.execute import execute
+from ganbench.runs.plan import Request, plan
+from ganbench.runs.registry import discover
 
 SEED = 3
 LEEWAY = 1.5

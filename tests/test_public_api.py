@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 
 import ganbench
-from ganbench import hookspecs
-from ganbench.plugins import HOOKS
+from ganbench.contract import hookspecs
+from ganbench.runs.registry import HOOKS
 
 ROOT = Path(__file__).parents[1]
-PLUGINS = sorted(path.stem for path in (ROOT / "plugins").glob("[!_]*.py"))
+WINGS = ("contract", "toolbox", "training", "scoring", "results", "runs", "reports", "testing", "cli")
+PLUGINS = sorted(f"{path.parent.name}.{path.stem}" for path in (ROOT / "plugins").glob("*/[!_]*.py"))
 ENTRY_POINTS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]["ganbench"]
 
 
@@ -58,29 +59,54 @@ def test_the_version_is_the_distribution_s():
     assert tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"] == ganbench.__version__
 
 
-@pytest.mark.parametrize("stem", PLUGINS)
-def test_each_plugin_file_has_an_entry_point_and_a_test(stem):
-    assert list(ENTRY_POINTS.values()).count(f"ganbench_plugins.{stem}") == 1
+@pytest.mark.parametrize("name", PLUGINS)
+def test_each_plugin_file_has_an_entry_point_and_a_test(name):
+    assert list(ENTRY_POINTS.values()).count(f"ganbench_plugins.{name}") == 1
     tests = [path for path in (ROOT / "tests").rglob("test_*.py") if path.name != Path(__file__).name]
-    assert [path for path in tests if f"ganbench_plugins.{stem}" in imports(path.read_text())], (
-        f"no test imports ganbench_plugins.{stem}"
+    assert [path for path in tests if f"ganbench_plugins.{name}" in imports(path.read_text())], (
+        f"no test imports ganbench_plugins.{name}"
     )
 
 
 def test_each_entry_point_has_a_plugin_file():
-    assert sorted(ENTRY_POINTS.values()) == [f"ganbench_plugins.{stem}" for stem in PLUGINS]
+    assert sorted(ENTRY_POINTS.values()) == [f"ganbench_plugins.{name}" for name in PLUGINS]
 
 
-@pytest.mark.parametrize("stem", PLUGINS)
-def test_a_plugin_imports_the_public_api_alone(stem):
-    used = {name for name in imports((ROOT / "plugins" / f"{stem}.py").read_text()) if name.startswith("ganbench")}
-    assert used <= {"ganbench", *(f"ganbench.{name}" for name in ganbench.__all__)}
+@pytest.mark.parametrize("name", PLUGINS)
+def test_a_plugin_imports_the_public_api_alone(name):
+    source = ROOT.joinpath("plugins", *name.split(".")).with_suffix(".py").read_text()
+    used = {imported for imported in imports(source) if imported.startswith("ganbench")}
+    assert used <= {"ganbench", *(f"ganbench.{public}" for public in ganbench.__all__)}
+
+
+def test_each_folder_is_packaged():
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    roots = {"ganbench": ROOT / "ganbench", "ganbench_plugins": ROOT / "plugins"}
+    found = {
+        ".".join([name, *path.parent.relative_to(root).parts])
+        for name, root in roots.items()
+        for path in root.rglob("__init__.py")
+    }
+    assert sorted(found) == sorted(listed)
+
+
+@pytest.mark.parametrize("wing", WINGS)
+def test_each_wing_says_in_one_sentence_what_lives_there_and_what_it_may_import(wing):
+    said = ast.get_docstring(ast.parse((ROOT / "ganbench" / wing / "__init__.py").read_text()))
+    assert re.fullmatch(r"[A-Z][^.]+; may import [^.]+\.", said), said
+
+
+def test_the_contract_of_the_layers_knows_each_wing():
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    (layers,) = (contract["layers"] for contract in contracts if contract["type"] == "layers")
+    folders = {path.parent.name for path in (ROOT / "ganbench").glob("*/__init__.py")}
+    assert folders == set(WINGS) <= {name for layer in layers for name in layer.split(" | ")}
 
 
 def test_each_hook_is_collected_documented_and_tested():
     hooks = {name for name, value in vars(hookspecs).items() if hasattr(value, "ganbench_spec")}
     assert hooks == set(HOOKS.values())
-    tests = (ROOT / "tests" / "test_plugins.py").read_text()
+    tests = (ROOT / "tests" / "runs" / "test_registry.py").read_text()
     for hook in hooks:
         assert re.match(r"Return .+\.", inspect.getdoc(getattr(hookspecs, hook)))
-        assert re.search(rf"def {hook}\(\)", tests), f"tests/test_plugins.py has no plugin with {hook}"
+        assert re.search(rf"def {hook}\(\)", tests), f"tests/runs/test_registry.py has no plugin with {hook}"

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from ganbench.plan import Request, plan
-from ganbench.plugins import HOOKS, discover
-from ganbench.store import ResultStore
-from ganbench.testing import run_checks
+from ganbench.results.store import ResultStore
+from ganbench.runs.plan import Request, plan
+from ganbench.runs.registry import HOOKS, discover
+from ganbench.testing.kit import run_checks
 
 README = Path(__file__).parents[1] / "README.md"
 

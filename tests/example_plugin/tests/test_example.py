@@ -5,7 +5,7 @@ import torch
 from ganbench_example import Stripes, brightness
 
 from ganbench import DataSpec, Features, Scene, UserError
-from ganbench.testing import parametrize
+from ganbench.testing.kit import parametrize
 
 
 @parametrize("example-hinge")

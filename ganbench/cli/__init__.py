@@ -1,0 +1,5 @@
+"""The commands, one module each, imported when they are called; may import everything else."""
+
+from ganbench.cli.group import main
+
+__all__ = ["main"]

@@ -1,0 +1,34 @@
+"""`ganbench check`: the conformance kit."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from ganbench.cli.options import plugin_option
+
+
+@click.command()
+@click.argument("name")
+@plugin_option
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def command(name: str, plugins: tuple[Path, ...], as_json: bool) -> None:
+    """Put a variant through the conformance checks."""
+    import json
+    from dataclasses import asdict
+
+    from ganbench.runs.registry import discover
+    from ganbench.testing.kit import run_checks
+
+    outcomes = run_checks(name, registry=discover(plugins))
+    if as_json:
+        click.echo(json.dumps([asdict(outcome) for outcome in outcomes], indent=1))
+    else:
+        for outcome in outcomes:
+            click.echo(f"{'passed' if outcome.passed else 'FAILED'}  {outcome.name}: {outcome.rule}")
+            if not outcome.passed:
+                click.echo(f"        {outcome.message}")
+    if not all(outcome.passed for outcome in outcomes):
+        sys.exit(1)

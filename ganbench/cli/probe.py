@@ -1,0 +1,58 @@
+"""`ganbench probe`: how the gradient of a fixed generator vanishes or grows."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ganbench.cli.options import Names, data_option, plugin_option, results_option
+from ganbench.errors import UserError
+
+
+@click.command()
+@click.option("--variant", required=True, help="The variant whose generator is probed.")
+@click.option("--dataset", required=True, help="For instance mnist.")
+@click.option("--at", type=Names(), default="1,10,25", show_default=True, help="Epochs of training before each probe.")
+@click.option(
+    "--iterations", type=click.IntRange(1), default=4000, show_default=True, help="Updates of each fresh discriminator."
+)
+@click.option("--backbone", help="Architecture family.  [default: the data set's]")
+@click.option("--size", type=click.IntRange(1), help="Side of the images in pixels.  [default: the data set's]")
+@click.option("--batch", type=click.IntRange(1), default=64, show_default=True, help="Real images in a batch.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 or mps.")
+@results_option
+@data_option
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="An option: lr=2e-4, dcgan.width=32.")
+@plugin_option
+def command(
+    variant: str, dataset: str, at: tuple[str, ...], iterations: int, seed: int, results: Path, **request: Any
+) -> None:
+    """Measure how G's gradient vanishes or grows while a fresh D is trained against it (Arjovsky & Bottou 2017).
+
+    Trains the variant, fixes its generator after so many epochs, trains a discriminator from scratch and prints the
+    norm of G's gradient under log(1-D), under -log D and under the variant's own loss; CSV and PNG lie in
+    RESULTS/probe. Killed and given again, it continues.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is imported: see executors.local
+    from ganbench.reports.probe import draw, table
+    from ganbench.runs.plan import Request
+    from ganbench.runs.probe import plan_probe, run_probe
+    from ganbench.runs.registry import discover
+    from ganbench.training.devices import cores, resolve_device
+
+    try:
+        epochs = [float(text) for text in at]
+    except ValueError:
+        raise UserError(f"--at {','.join(at)}: name epochs, as in 1,10,25") from None
+    request |= {"variants": [variant], "datasets": [dataset], "data_root": request.pop("data")}
+    request |= {"device": str(resolve_device(request["device"])), "size": request["size"] or 0}
+    registry = discover(request["plugins"])
+    made = plan_probe(Request(**request), registry, epochs=epochs, iterations=iterations, seed=seed, results=results)
+    curves = run_probe(made, registry, threads=cores(), tell=lambda line: click.echo(line, err=True))
+    draw(made, curves)
+    click.echo(table(made, curves))
+    click.echo(f"\n{made.path('.csv')}\n{made.path('.png')}", err=True)

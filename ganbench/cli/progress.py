@@ -1,0 +1,113 @@
+"""Progress of runs: one live line a run on a terminal, plain lines elsewhere; always on standard error."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+
+from ganbench.contract.types import Value
+from ganbench.runs.executors.local import Event
+from ganbench.runs.job import Job
+
+
+class Listener(Protocol):
+    """What hears of events."""
+
+    def hear(self, event: Event) -> None:
+        """Show one event."""
+
+
+@contextmanager
+def shown(count: int) -> Iterator[Listener]:
+    """Show the progress of `count` runs inside the block, as suits where standard error goes."""
+    if not sys.stderr.isatty():
+        yield PlainLines(count)
+        return
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), TextColumn("{task.fields[facts]}"))
+    with Progress(*columns, console=console, refresh_per_second=4) as progress:
+        yield LiveLines(progress, count)
+
+
+class PlainLines:
+    """A line for each start, mark, note and end."""
+
+    def __init__(self, count: int) -> None:
+        self._count, self._started = count, 0
+
+    def hear(self, event: Event) -> None:
+        """Print what is worth a line; ticks are not."""
+        if event.tick is None:
+            line = describe(event)
+            if line is None:
+                self._started += 1
+                line = f"started ({self._started} of {self._count})"
+            print(f"{title(event.job)}  {line}", file=sys.stderr, flush=True)
+
+
+class LiveLines:
+    """One line a running run that changes in place; a finished run leaves one line."""
+
+    def __init__(self, progress: Progress, count: int) -> None:
+        self._progress, self._count, self._ended = progress, count, 0
+        self._tasks: dict[str, TaskID] = {}
+
+    def hear(self, event: Event) -> None:
+        """Move the line of the run."""
+        key = event.job.spec.id
+        if key not in self._tasks:
+            self._tasks[key] = self._progress.add_task(title(event.job), total=1.0, facts="starting")
+        if event.tick is not None:
+            self._progress.update(self._tasks[key], completed=event.share, facts=facts(event))
+            return
+        line = describe(event)
+        if event.record is not None:
+            self._ended += 1
+            self._progress.remove_task(self._tasks.pop(key))
+            line = f"{line}  ({self._ended} of {self._count})"
+        if line is not None:
+            self._progress.console.print(f"{title(event.job)}  {line}", highlight=False, markup=False, soft_wrap=True)
+
+
+def title(job: Job) -> str:
+    """Name a run for people."""
+    options = " ".join(f"{key}={value}" for key, value in job.spec.options.items())
+    return " ".join(filter(None, (job.spec.variant, options, job.spec.dataset, f"seed {job.spec.seed}")))
+
+
+def facts(event: Event) -> str:
+    """Say how far a run is: images done, rate, time left, losses."""
+    assert event.tick is not None
+    meters = event.tick.meters
+    rate = meters.images / max(meters.seconds, 1e-9)
+    left = meters.seconds * (1 / max(event.share, 1e-9) - 1)
+    losses = " ".join(f"{player} {loss:.4g}" for player, loss in event.tick.losses.items())
+    return f"{meters.images:,} images  {rate:,.0f}/s  {_clock(left)} left  loss {losses}"
+
+
+def describe(event: Event) -> str | None:
+    """Put a mark, a note or an end into words; None for a start."""
+    if event.note:
+        return event.note
+    if event.mark is not None:
+        return f"{event.share:4.0%}  {event.mark.meters.images:,} images  {_values(event.mark.values.items())}"
+    if event.record is not None:
+        record = event.record
+        why = f": {record.error}" if record.error else ""
+        return f"{record.status}{why}  {record.meters.images:,} images in {_clock(record.meters.seconds)}"
+    return None
+
+
+def _values(values: Iterable[tuple[str, Value]]) -> str:
+    return "  ".join(f"{name} {value.value:.4g}" for name, value in values)
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,0 +1,182 @@
+"""`ganbench run`: train, score, store, and print the table."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ganbench.cli.options import Names, data_option, plugin_option, results_option
+from ganbench.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from ganbench.results.record import RunRecord, RunSpec
+    from ganbench.results.store import ResultStore
+    from ganbench.runs.job import Job
+
+
+@click.command()
+@click.option("--variants", type=Names(), help="Names, globs ('wgan*'), family:NAME or all.")
+@click.option("--dataset", "datasets", type=Names(), help="For instance digits, mnist, folder:PATH.")
+@click.option("--preset", help="A comparison of the literature, see `ganbench list presets`.")
+@click.option("--scale", type=float, default=1.0, show_default=True, help="Share of the preset's budget.")
+@click.option("--backbone", help="Architecture family.  [default: the data set's]")
+@click.option("--budget", help="200k-images, 2000-updates, 3e15-flops or 90-seconds.  [default: the data set's]")
+@click.option("--seeds", type=click.IntRange(1), default=3, show_default=True, help="Seeds 0 to N-1.")
+@click.option("--metrics", type=Names(), help="Metrics to compute.  [default: the data set's]")
+@click.option("--size", type=click.IntRange(1), help="Side of the images in pixels.  [default: the data set's]")
+@click.option("--batch", type=click.IntRange(1), default=64, show_default=True, help="Real images in a batch.")
+@click.option(
+    "--samples",
+    type=click.IntRange(2),
+    help="Generated images an evaluation.  [default: the data set's, else its test split, ≤ 10000]",
+)
+@click.option("--marks", type=click.IntRange(1), default=5, show_default=True, help="Evaluation points of the budget.")
+@click.option("--marks-metrics", type=Names(), help="Costly metrics to compute at every mark, not only the last.")
+@click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True)
+@click.option(
+    "--jobs",
+    type=click.IntRange(1),
+    help="Runs side by side, the cores shared out.  [default: on a CPU its cores, at most 8]",
+)
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 or mps.")
+@results_option
+@data_option
+@click.option("--weights", type=click.Path(path_type=Path), envvar="GANBENCH_WEIGHTS", help="Folder of metric weights.")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="An option: lr=2e-4, wgan.clip=0.1.")
+@plugin_option
+@click.option(
+    "--redo", type=click.Choice(["stale"]), help="Make again the runs of an older ganbench that gave other numbers."
+)
+@click.option("--dry-run", is_flag=True, help="Print the plan and stop.")
+@click.option("--json", "as_json", is_flag=True, help="Print the table as JSON.")
+def command(
+    jobs: int | None,
+    results: Path,
+    redo: str | None,
+    dry_run: bool,
+    as_json: bool,
+    preset: str | None,
+    scale: float,
+    **request: Any,
+) -> None:
+    """Train variants under identical budgets, score them, and print the table.
+
+    Killed and given again, the command continues where it was; complete, it returns at once.
+    """
+    from ganbench.cli.progress import shown
+    from ganbench.reports.notes import STALE
+    from ganbench.reports.render import render
+    from ganbench.results.store import ResultStore
+    from ganbench.runs.executors.local import run_all
+    from ganbench.runs.former import lookup_in
+    from ganbench.runs.job import is_complete
+    from ganbench.runs.plan import Request, plan
+    from ganbench.runs.presets import plan_preset
+    from ganbench.runs.registry import discover
+    from ganbench.training.devices import default_jobs, resolve_device
+
+    request["data_root"], request["size"] = request.pop("data"), request["size"] or 0
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a cluster's notice is heard like Ctrl-C
+    device = resolve_device(request["device"])
+    request["device"] = str(device)
+    request["marks_metrics"] = request["marks_metrics"] or ()
+    registry = discover(request["plugins"])
+    store = ResultStore(results, lookup_in(registry))
+    if preset is None:
+        for option, given in (("--variants", request["variants"]), ("--dataset", request["datasets"])):
+            if not given:
+                raise UserError(f"{option} is missing: name some, or a --preset")
+        if scale != 1:
+            raise UserError(f"--scale {scale:g} is of a preset's budget: name a --preset, or set --budget")
+        made = plan(Request(**request), registry)
+    else:
+        asked = {name: value for name, value in request.items() if _was_given(name)}
+        made = plan_preset(preset, scale, Request(**request), asked, registry)
+    for note in made.notes:
+        click.echo(f"Note: {note}", err=True)
+    for skip in made.skips:
+        click.echo(f"Skipped: {skip.variant} on {skip.dataset}: {skip.reason}", err=True)
+    if not made.jobs:
+        raise UserError("nothing to run: every variant was skipped")
+    look = store.get if redo == "stale" else store.find
+    if dry_run:
+        click.echo(_plan_table(made.jobs, look))
+        return
+    found, todo, stale = {}, [], 0
+    for job in made.jobs:
+        try:
+            record = look(job.spec)
+        except UserError as error:
+            click.echo(f"Skipped: {error}", err=True)
+            continue
+        if not is_complete(record, job):
+            todo.append(job)
+        elif record is not None and record.spec.is_stale:
+            record, stale = _as_shown(record, job), stale + 1
+        found[job.spec.id] = record
+    if stale:
+        made_by = f"{'was' if stale == 1 else 'were'} made by an older ganbench"
+        click.echo(f"Note: {stale} of {len(made.jobs)} runs {made_by}; {STALE}", err=True)
+    if not found:
+        raise UserError("nothing to run: no record of these runs can be used")
+    for job in todo:
+        if found[job.spec.id] is not None:
+            _adopt(store, job.spec)
+    with shown(len(todo)) as listener:
+        for event in run_all(todo, results, parallel=jobs or default_jobs(device)):
+            listener.hear(event)
+            if event.record is not None:
+                found[event.job.spec.id] = event.record
+    records = [record for record in found.values() if record is not None]
+    click.echo(render(records, [], "json" if as_json else "markdown", runs=False))
+    if any(record.status in ("error", "killed") for record in records):
+        sys.exit(1)
+
+
+def _adopt(store: ResultStore, spec: RunSpec) -> None:
+    """Let a run continue from what an older schema kept of it, unless another command is at work on it."""
+    with store.lock(spec, blocking=False) as free:
+        if free:
+            store.adopt(spec)
+
+
+def _as_shown(record: RunRecord, job: Job) -> RunRecord:
+    """Say of a run of an older ganbench why it has no value of what is asked for now."""
+    from dataclasses import replace
+
+    from ganbench.runs.job import unscored_metrics
+
+    reason = "asked for after the run, which an older ganbench made"
+    return replace(record, unscored={**record.unscored, **dict.fromkeys(unscored_metrics(record, job), reason)})
+
+
+def _was_given(name: str) -> bool:
+    """Return whether the user gave an option of the command that runs now, other than those that every run has."""
+    given = {"data_root": "data"}.get(name, name)
+    source = click.get_current_context().get_parameter_source(given)
+    elsewhere = ("settings", "plugins", "data_root", "weights", "device")
+    return name not in elsewhere and source is click.core.ParameterSource.COMMANDLINE
+
+
+def _plan_table(jobs: Sequence[Job], look: Callable[[RunSpec], RunRecord | None]) -> str:
+    from ganbench.reports.words import aligned
+    from ganbench.results.rows import plain_text
+    from ganbench.runs.job import is_complete
+
+    header = ("variant", "options", "dataset", "size", "backbone", "budget", "seed", "parameters", "state")
+    lines = []
+    for job in jobs:
+        spec, record = job.spec, look(job.spec)
+        state: str = "done" if is_complete(record, job) else (record.status if record else "to do")
+        state += " (stale)" if record is not None and record.spec.is_stale else ""
+        parameters = ", ".join(f"{name} {count:,}" for name, count in job.parameters.items())
+        facts = (spec.dataset, str(spec.size), spec.backbone, str(spec.budget), str(spec.seed), parameters, state)
+        lines.append((spec.variant, plain_text(spec.options), *facts))
+    scoring = f"metrics: {', '.join(jobs[0].metrics)}; {jobs[0].samples} samples at each of {jobs[0].marks} marks"
+    return f"{aligned(header, lines)}\n\n{len(jobs)} runs; {scoring}"

@@ -1,0 +1,1 @@
+"""What a plugin must be, the nouns of the border to the harness; may import `files`, `seeds` and `errors`."""

@@ -1,0 +1,82 @@
+"""Giving a record of an older schema the name that its run has now, with its traces and its working folder."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from ganbench.errors import DiskError, UserError
+from ganbench.files import write_atomically
+from ganbench.results.codec import encode
+from ganbench.results.record import FINAL, RunRecord
+
+
+@dataclass(frozen=True)
+class Former:
+    """A record that goes by another name today. `id`: the one that it was written under, which names its work."""
+
+    path: Path
+    id: str
+    record: RunRecord
+
+    @property
+    def rank(self) -> tuple[bool, bool]:
+        """Which of several that are one run today comes first: one that ended, one that has its proper name."""
+        return self.record.status not in FINAL, not self.is_named
+
+    @property
+    def is_named(self) -> bool:
+        """Whether the file has the name that the record was written under."""
+        return self.path.name == f"seed{self.record.spec.seed}-{self.id[:8]}.json"
+
+
+class Taken(UserError):
+    """The new name of a record is that of another one."""
+
+
+def move(former: Former, target: Path) -> None:
+    """Give a record its new name and schema, with its traces and its working folder.
+
+    Raises `Taken` where there is another record of this name, `UserError` where another command makes the run,
+    `DiskError` where the disk refuses.
+    """
+    path, record, content = former.path, former.record, encode(former.record)
+    try:
+        # A proper name beside the same content was left by an upgrade that was stopped before its last step.
+        if target.exists() and not (former.is_named and target.read_bytes() == content):
+            raise Taken(f"{path} is left as it is: {target.name} is a record of the same run")
+        move_work(path, former.id, record.spec.id)
+        with suppress(FileNotFoundError):
+            path.with_suffix(".traces.npz").replace(target.with_suffix(".traces.npz"))
+        # The record last: until it has its new name alone, all of this is found and done again.
+        if path.exists():
+            write_atomically(target, lambda file: file.write(content))
+            path.unlink(missing_ok=True)
+    except (OSError, NotImplementedError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise DiskError(f"cannot move {path} to {target.name}: {reason}") from error
+
+
+def move_work(path: Path, old: str, new: str) -> None:
+    """Let a run continue in its working folder under another id; `path`: a file of the run.
+
+    Raises `UserError` where another command makes the run, `OSError` where the disk refuses.
+    """
+    for work in [folder / ".work" for folder in path.parents if (folder / ".work" / old).is_dir()]:
+        try:
+            with FileLock(work / old / "lock", blocking=False):
+                (work / new).mkdir(exist_ok=True)
+                for kept in sorted((work / old).iterdir()):
+                    if kept.name != "lock" and not (work / new / kept.name).exists():
+                        kept.replace(work / new / kept.name)
+                with suppress(OSError):  # what the new folder had already stays in the old one
+                    (work / old / "lock").unlink()
+                    (work / old).rmdir()
+        except Timeout:
+            raise UserError(f"{path} is left as it is: another command is at work on its run") from None
+        except FileNotFoundError:
+            if (work / old).is_dir():  # else another command has just done it
+                raise

@@ -1,0 +1,95 @@
+"""What is kept of a run: its specification and its record. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from typing import Any, Literal
+
+from ganbench import NUMBERS
+from ganbench.contract.types import Value, digest
+from ganbench.training.budget import Budget, Meters
+
+SCHEMA = 2
+Status = Literal["done", "diverged", "error", "killed"]
+NOT_TRAINED = "a control is not trained"
+"""Why a control has no value of a metric that looks at training."""
+UNFINISHED = "no end of this run was recorded: it is still running, or it was killed"
+"""What the record of a run says until its end."""
+FINAL: frozenset[str] = frozenset({"done", "diverged"})
+"""Statuses that the same command does not try again."""
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """What defines the numbers of a run; two equal specs give the same run.
+
+    `options`: those that differ from their defaults. `config`: all resolved options of variant, backbone and data set,
+    by kind. `data`: fingerprint of the data's content. `code`: hash of what the plugins of the variant and the backbone
+    execute, and that of the data set where it does not come with ganbench. `preset`: the comparison of the literature
+    that the run is part of, and the scale of its budget. `numbers`: `ganbench.NUMBERS` of the harness that made it.
+    """
+
+    variant: str
+    dataset: str
+    backbone: str
+    budget: Budget
+    seed: int
+    size: int
+    batch: int
+    precision: str = "fp32"
+    options: Mapping[str, Any] = field(default_factory=dict)
+    config: Mapping[str, Any] = field(default_factory=dict)
+    data: str = ""
+    code: Mapping[str, str] = field(default_factory=dict)
+    preset: str = ""
+    numbers: int = field(default_factory=lambda: NUMBERS)
+
+    @cached_property
+    def id(self) -> str:
+        """Sixteen hexadecimal digits of the hash of everything above."""
+        content = asdict(self)
+        if not self.preset:  # so that runs keep the names they had before there were presets
+            del content["preset"]
+        return digest(content)[:16]
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether today's harness gives other numbers for the same seed."""
+        return self.numbers != NUMBERS
+
+    @property
+    def is_newer(self) -> bool:
+        """Whether a newer harness than today's made it."""
+        return self.numbers > NUMBERS
+
+
+@dataclass(frozen=True)
+class Mark:
+    """One evaluation point of the curve: the share of the budget spent, the meters, and the values by metric."""
+
+    share: float
+    meters: Meters
+    values: Mapping[str, Value]
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """The outcome of a run. Traces of every update lie in the sibling file `….traces.npz`.
+
+    `values`: by metric name, one value a protocol. `unscored`: by metric name, why it has no value. `variant`: facts
+    that a report shows (paper, own architecture, defaults of its options). `provenance`: origin of every plugin used,
+    versions, machine, threads, device.
+    """
+
+    spec: RunSpec
+    status: Status
+    error: str = ""
+    meters: Meters = field(default_factory=Meters)
+    values: Mapping[str, list[Value]] = field(default_factory=dict)
+    unscored: Mapping[str, str] = field(default_factory=dict)
+    curve: list[Mark] = field(default_factory=list)
+    variant: Mapping[str, Any] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    schema: int = SCHEMA

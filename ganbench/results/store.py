@@ -1,0 +1,218 @@
+"""Results on disk: one JSON record and one file of traces a run, written whole or not at all. Imports no torch."""
+
+from __future__ import annotations
+
+import os
+import re
+import warnings
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from filelock import FileLock, Timeout
+
+from ganbench.errors import DiskError, UserError
+from ganbench.files import write_atomically
+from ganbench.results.codec import NewerRecord, decode, encode, id_in, load, read
+from ganbench.results.moving import Former, Taken, move
+from ganbench.results.record import FINAL, RunRecord, RunSpec
+from ganbench.results.schemas import Lookup, is_dated, shipped
+
+# Windows takes these for devices, whatever follows the first dot.
+_DEVICES = re.compile(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\.|$)")
+_PART_LENGTH = 80
+
+
+class ResultStore:
+    """The records, traces and working folders below one folder, which is made by the first write.
+
+    `lookup`: what is known of plugins, to find their runs that an older schema kept.
+    """
+
+    def __init__(self, root: Path, lookup: Lookup = shipped) -> None:
+        self.root, self._lookup = root, lookup
+        try:
+            if root.exists() and not root.is_dir():
+                raise UserError(f"results folder {root} is a file: name a folder")
+        except OSError as error:
+            raise DiskError(f"cannot read results folder {root}: {error.strerror or error}") from error
+
+    def path(self, spec: RunSpec) -> Path:
+        """Return where the record of a run lies: `<dataset>/<backbone>/<budget>/<variant>/seed<k>-<id8>.json`."""
+        folder = self.root.joinpath(*map(_safe, (spec.dataset, spec.backbone, str(spec.budget), spec.variant)))
+        return folder / f"seed{spec.seed}-{spec.id[:8]}.json"
+
+    def traces_path(self, spec: RunSpec) -> Path:
+        """Return where the traces of a run lie, beside its record."""
+        return self.path(spec).with_suffix(".traces.npz")
+
+    def work(self, spec: RunSpec) -> Path:
+        """Make and return the folder for checkpoints, weights, logs and samples of a run; git ignores it."""
+        ignore = self.root / ".work" / ".gitignore"
+        if not ignore.exists():
+            write_atomically(ignore, lambda file: file.write(b"*\n"))
+        folder = self.root / ".work" / spec.id
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise DiskError(f"cannot write {folder}: {error.strerror or error}") from error
+        return folder
+
+    def get(self, spec: RunSpec) -> RunRecord | None:
+        """Return the record of a run, or None where there is none; of a damaged one it warns and returns None.
+
+        A record of an older schema lies elsewhere and is found as well. Raises `UserError` for a record that a newer
+        ganbench wrote, `DiskError` for one that may not be read.
+        """
+        path = self.path(spec)
+        try:
+            record = read(path)
+        except FileNotFoundError:
+            former = self._former(spec)
+            return None if former is None else former.record
+        except (DiskError, NewerRecord):
+            raise
+        except UserError as error:
+            warnings.warn(f"{error}; the run counts as not made yet", stacklevel=2)
+            return None
+        if record.spec.id != spec.id:
+            warnings.warn(f"{path} is the record of another run; this one counts as not made yet", stacklevel=2)
+            return None
+        return record
+
+    def find(self, spec: RunSpec) -> RunRecord | None:
+        """Return the record of a run, or where there is none the latest that an older harness made of it."""
+        specs = (replace(spec, numbers=number) for number in range(spec.numbers, 0, -1))
+        return next((record for older in specs if (record := self.get(older)) is not None), None)
+
+    def adopt(self, spec: RunSpec) -> None:
+        """Bring what an older schema kept of a run to where it is looked for now; the caller holds the run's lock."""
+        if (former := self._former(spec)) is not None:
+            with suppress(Taken):
+                move(former, self.path(spec))
+
+    def _former(self, spec: RunSpec) -> Former | None:
+        """Look for the record of a run under the name that an older schema gave it, for one that ended if there is."""
+        found = []
+        for path in sorted(self.path(spec).parent.glob(f"seed{spec.seed}-*.json")):
+            try:
+                content = load(path)
+                record = decode(content, path, self._lookup) if is_dated(content) else None
+                if record is not None and record.spec.id == spec.id != id_in(content):
+                    found.append(Former(path, id_in(content), record))
+            except (UserError, FileNotFoundError):
+                continue
+        return min(found, key=lambda former: former.rank, default=None)
+
+    def add(self, record: RunRecord, traces: Mapping[str, np.ndarray] | None = None) -> None:
+        """Keep a record, its traces first; None keeps the traces that are there.
+
+        A failure never replaces a final record, and a damaged record is set aside as `….json.damaged`. Raises
+        `ValueError` or `TypeError` for a record that could not be read back (NaN, infinity, wrong types).
+        """
+        content = encode(record)
+        path = self.path(record.spec)
+        try:
+            old = read(path)
+            if old.spec.id == record.spec.id and old.status in FINAL and record.status not in FINAL:
+                return
+        except FileNotFoundError:
+            pass
+        except (DiskError, NewerRecord):
+            raise
+        except UserError:
+            _set_aside(path)
+        if traces is not None:
+            write_atomically(self.traces_path(record.spec), lambda file: _write_traces(file, traces))
+        write_atomically(path, lambda file: file.write(content))
+
+    def records(self) -> tuple[list[RunRecord], list[str]]:
+        """Return every record in the order of their paths, and one sentence for each file that could not be used.
+
+        Raises `UserError` where there is neither.
+        """
+        records: list[RunRecord] = []
+        problems: list[str] = []
+        origin: dict[str, Path] = {}
+        for path in sorted(self.files(problems), key=lambda path: path.relative_to(self.root).parts):
+            try:
+                record = read(path)
+            except FileNotFoundError:
+                continue  # taken away since the folder was listed
+            except UserError as error:
+                problems.append(str(error))
+                continue
+            first = origin.setdefault(record.spec.id, path)
+            if first is path:
+                records.append(record)
+            else:
+                problems.append(f"{path} is a second record of the run in {first} and is not counted")
+        if not records and not problems:
+            raise UserError(f"no results in {self.root}: run `ganbench run` first")
+        return records, problems
+
+    def files(self, problems: list[str]) -> Iterator[Path]:
+        """Yield every file that may be a record; folders that cannot be listed become problems."""
+
+        def refused(error: OSError) -> None:
+            if Path(error.filename) != self.root:
+                problems.append(f"cannot read {error.filename}: {error.strerror}")
+            elif not isinstance(error, FileNotFoundError):
+                raise DiskError(f"cannot read results folder {self.root}: {error.strerror}") from error
+
+        for folder, subfolders, names in os.walk(self.root, onerror=refused):
+            subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+            yield from (Path(folder, name) for name in names if name.endswith(".json") and not name.startswith("."))
+
+    def traces(self, record: RunRecord) -> dict[str, np.ndarray]:
+        """Return the traces of a run by name, nothing where none were kept. Raises `UserError` if they are damaged."""
+        path = self.traces_path(record.spec)
+        try:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+                return {name: archive[name] for name in archive.files}
+        except FileNotFoundError:
+            return {}
+        except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile, zlib.error) as error:
+            raise UserError(f"{path} is damaged: {error}") from error
+
+    @contextmanager
+    def lock(self, spec: RunSpec, *, blocking: bool = True) -> Iterator[bool]:
+        """Keep a run to this process inside the block; the block is told whether it was got."""
+        lock = FileLock(self.work(spec) / "lock")
+        try:
+            lock.acquire(blocking=blocking)
+        except Timeout:
+            pass
+        except (OSError, NotImplementedError) as error:
+            raise DiskError(f"cannot lock {lock.lock_file}: {error}") from error
+        try:
+            yield lock.is_locked
+        finally:
+            lock.release()
+
+
+def _safe(part: str) -> str:
+    name = re.sub(r"[^A-Za-z0-9._+-]+", "-", part)[:_PART_LENGTH].strip(".-") or "unnamed"
+    return f"_{name}" if _DEVICES.match(name) else name
+
+
+def _set_aside(path: Path) -> None:
+    try:
+        path.replace(path.with_name(f"{path.name}.damaged"))
+    except OSError as error:
+        raise DiskError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def _write_traces(file: IO[bytes], traces: Mapping[str, np.ndarray]) -> None:
+    # As numpy.savez_compressed does, but a trace may be called `file`, and equal traces give equal bytes.
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, trace in sorted(traces.items()):
+            info = zipfile.ZipInfo(f"{name}.npy")
+            info.compress_type = zipfile.ZIP_DEFLATED
+            with archive.open(info, "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, np.asarray(trace), allow_pickle=False)

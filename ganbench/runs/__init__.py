@@ -1,0 +1,1 @@
+"""From a request to finished runs; may import `scoring`, `results` and what is below them."""

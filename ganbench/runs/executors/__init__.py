@@ -1,0 +1,1 @@
+"""Where runs are made, one module a place; may import `runs` and what is below it."""

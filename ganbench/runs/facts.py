@@ -1,0 +1,59 @@
+"""What a record says of its run beside the numbers: facts of the variant, and where everything came from."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import asdict
+from importlib.metadata import version
+from typing import Any
+
+from ganbench.contract.variant import Variant
+from ganbench.runs.job import Job
+from ganbench.runs.options import as_plain, resolve
+from ganbench.runs.registry import Kind, Registry
+from ganbench.training.devices import cores, describe, resolve_device
+
+
+def variant_facts(job: Job, registry: Registry) -> dict[str, Any]:
+    """Return what a report shows of a variant, and the defaults of the options that the run has."""
+    cls: type[Variant] = registry.get("variant", job.spec.variant).item
+    return {
+        "paper": cls.paper,
+        "family": cls.family,
+        "task": cls.task,
+        "own_architecture": cls.own_architecture,
+        "parameters": dict(job.parameters),
+        "defaults": {kind: _defaults(kind, name, registry) for kind, name in _configured(job)},
+        **({"published": dict(job.published)} if job.published else {}),
+    }
+
+
+def _configured(job: Job) -> list[tuple[Kind, str]]:
+    return [
+        ("variant", job.spec.variant),
+        ("backbone", job.spec.backbone),
+        ("dataset", job.dataset.partition(":")[0]),
+    ]
+
+
+def _defaults(kind: Kind, name: str, registry: Registry) -> dict[str, Any]:
+    item = registry.get(kind, name).item
+    return as_plain(resolve(item if isinstance(item, type) else type(item), name, {}))
+
+
+def provenance(job: Job, registry: Registry, threads: int) -> dict[str, Any]:
+    """Return the origins of every plugin used, versions, machine, device, and the number of threads."""
+    versions = {name: version(name) for name in ("ganbench", "torch", "torchvision", "numpy", "scipy")}
+    used = [*_configured(job), *(("metric", name) for name in job.metrics)]
+    used += [("extractor", name) for name in job.extractors]
+    return {
+        "plugins": {f"{kind}:{name}": asdict(registry.get(kind, name).origin) for kind, name in used},
+        "versions": {"python": platform.python_version(), **versions},
+        "machine": {
+            "system": platform.system(),
+            "processor": platform.machine(),
+            "cores": cores(),
+            "device": describe(resolve_device(job.device)),
+        },
+        "threads": threads,
+    }

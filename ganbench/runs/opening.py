@@ -1,0 +1,54 @@
+"""Opening what a run needs, plugins with their options and data, in the one way that all who need it share."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ganbench.contract.data import Dataset
+from ganbench.runs.options import resolve
+from ganbench.runs.registry import Entry, Kind, Registry
+from ganbench.training.bench import Bench
+
+Settings = Mapping[Kind, Mapping[str, str]]
+"""Options as they were written, by the kind of the plugin that has them."""
+
+
+def open_bench(
+    dataset: Dataset,
+    backbone: str,
+    registry: Registry,
+    settings: Settings,
+    *,
+    root: Path,
+    size: int = 0,
+    metrics: Sequence[str] = (),
+    extractors: Sequence[str] = (),
+) -> Bench:
+    """Load a data set from a data root, and lay a backbone, metrics and extractors beside it.
+
+    `size`: in pixels, 0 is the data set's default. Raises `UserError` where one of them is not to be had.
+    """
+    return Bench(
+        dataset,
+        dataset.load(root, size or dataset.size),
+        configured(registry.get("backbone", backbone), settings["backbone"]),
+        tuple(registry.get("metric", name).item for name in metrics),
+        {name: registry.get("extractor", name).item for name in extractors},
+    )
+
+
+def open_dataset(text: str, registry: Registry, settings: Mapping[str, str]) -> Dataset:
+    """Return the data set that `NAME` or `NAME:argument` stands for, with its options, not yet loaded."""
+    name, colon, argument = text.partition(":")
+    dataset: Dataset = configured(registry.get("dataset", name), settings)
+    return dataset.of(argument) if colon else dataset
+
+
+def configured(entry: Entry, settings: Mapping[str, str]) -> Any:
+    """Return a copy of a plugin's data set or backbone with its options set."""
+    item = copy.copy(entry.item)
+    item.config = resolve(type(item), item.name, settings)
+    return item

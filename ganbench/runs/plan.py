@@ -1,0 +1,220 @@
+"""Planning: from what the user asked for to the jobs, the skips with their reasons, and the notes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from ganbench.contract.data import Splits
+from ganbench.contract.metrics import Metric
+from ganbench.contract.variant import Variant
+from ganbench.errors import UserError
+from ganbench.results.record import RunSpec
+from ganbench.runs.code import HARNESS
+from ganbench.runs.job import Job
+from ganbench.runs.opening import Settings, open_bench, open_dataset
+from ganbench.runs.options import as_plain, resolve
+from ganbench.runs.registry import Kind, Registry
+from ganbench.runs.settings import options_of, parse_settings, reject_unused, settings_for
+from ganbench.scoring.evaluate import extractor_of, misfit
+from ganbench.training.bench import Bench
+from ganbench.training.budget import Budget
+
+MOST_SAMPLES = 10_000
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asked for; None means the data set's default."""
+
+    variants: Sequence[str]
+    datasets: Sequence[str]
+    backbone: str | None = None
+    budget: str | None = None
+    seeds: int = 3
+    size: int = 0
+    batch: int = 64
+    precision: str = "fp32"
+    metrics: Sequence[str] | None = None
+    marks: int = 5
+    marks_metrics: Sequence[str] = ()
+    samples: int | None = None
+    settings: Sequence[str] = ()
+    preset: str = ""
+    plugins: Sequence[Path] = ()
+    data_root: Path = Path("data")
+    weights: Path | None = None
+    device: str = "cpu"
+
+
+@dataclass(frozen=True)
+class Skip:
+    """A variant that does not fit a data set, and why."""
+
+    variant: str
+    dataset: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Jobs in the order in which they run, what is left out with its reason, and notes for the user.
+
+    `benches`: what was opened for it, by data set as it was asked for.
+    """
+
+    jobs: list[Job] = field(default_factory=list)
+    skips: list[Skip] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    benches: dict[str, Bench] = field(default_factory=dict)
+
+
+def plan(request: Request, registry: Registry) -> Plan:
+    """Make the product of variants, data sets and seeds. Raises `UserError` where the request is wrong."""
+    if request.seeds < 1:
+        raise UserError(f"--seeds {request.seeds}: at least one seed is needed")
+    variants = expand(request.variants, "variant", registry)
+    settings = parse_settings(request.settings)
+    used: set[str] = set()
+    result = Plan()
+    for text in _with_arguments(request.datasets, registry):
+        _plan_dataset(text, request, registry, variants, settings, used, result)
+    reject_unused(settings, used, variants, registry)
+    result.jobs.sort(key=lambda job: job.spec.seed)  # every variant's first seed comes before anybody's second
+    return result
+
+
+def _with_arguments(texts: Sequence[str], registry: Registry) -> list[str]:
+    """Join what a comma parted: a data set of several arguments takes as many of the texts that follow it."""
+    rest, joined = list(texts), list[str]()
+    while rest:
+        name, colon, argument = (text := rest.pop(0)).partition(":")
+        wanted = registry.get("dataset", name).item.arguments if colon else 1
+        while argument and rest and text.count(",") < wanted - 1:
+            text = f"{text},{rest.pop(0)}"
+        joined.append(text)
+    return joined
+
+
+def _plan_dataset(
+    text: str,
+    request: Request,
+    registry: Registry,
+    variants: Sequence[str],
+    settings: Mapping[str, str],
+    used: set[str],
+    result: Plan,
+) -> None:
+    dataset_entry = registry.get("dataset", text.partition(":")[0])
+    mine: dict[Kind, dict[str, str]] = {"dataset": settings_for(dataset_entry.item, settings, used)}
+    dataset = open_dataset(text, registry, mine["dataset"])
+    backbone = registry.get("backbone", request.backbone or dataset.backbone)
+    mine["backbone"] = settings_for(backbone.item, settings, used)
+    budget = Budget.parse(request.budget or dataset.budget)
+    bench = open_bench(dataset, backbone.item.name, registry, mine, root=request.data_root, size=request.size)
+    metrics = _choose_metrics(request, bench, registry, result.notes)
+    samples = _choose_samples(request, bench.data)
+    # One that nobody offers takes only its metrics down, which the evaluator says.
+    extractors = sorted(
+        {extractor_of(metric, bench.data.modes) or "" for metric in metrics} & registry.entries["extractor"].keys()
+    )
+    result.benches[text] = replace(
+        bench,
+        metrics=tuple(metrics),
+        extractors={name: registry.get("extractor", name).item for name in extractors},
+    )
+    code = {"backbone": backbone.code}
+    if dataset_entry.origin.distribution != HARNESS:
+        code["dataset"] = dataset_entry.code
+    for name in variants:
+        variant = registry.get("variant", name)
+        own = settings_for(variant.item, settings, used, shared=True)
+        config = resolve(variant.item, name, own)
+        try:
+            built = bench.fit(variant.item, config)  # finds what does not fit before anything is spent
+        except UserError as reason:
+            result.skips.append(Skip(name, dataset.name, str(reason)))
+            continue
+        _require_images(built, bench, request.batch)
+        chosen: Settings = {**mine, "variant": own}
+        for seed in range(request.seeds):
+            spec = RunSpec(
+                variant=name,
+                dataset=dataset.name,
+                backbone=bench.backbone.name,
+                budget=budget,
+                seed=seed,
+                size=bench.size,
+                batch=request.batch,
+                precision=request.precision,
+                options=options_of(chosen, config, bench),
+                config={
+                    "variant": as_plain(config),
+                    "backbone": as_plain(bench.backbone.config),
+                    "dataset": as_plain(dataset.config),
+                },
+                data=bench.data.fingerprint,
+                code={"variant": variant.code, **code},
+                preset=request.preset,
+            )
+            result.jobs.append(
+                Job(
+                    spec=spec,
+                    dataset=text,
+                    settings=chosen,
+                    metrics=tuple(metric.name for metric in metrics),
+                    extractors=tuple(extractors),
+                    marks=request.marks,
+                    marks_metrics=tuple(request.marks_metrics),
+                    samples=samples,
+                    plugins=tuple(path.absolute() for path in request.plugins),
+                    data_root=request.data_root,
+                    weights=request.weights,
+                    device=request.device,
+                    parameters={
+                        part: sum(p.numel() for p in network.parameters()) for part, network in built.named_children()
+                    },
+                )
+            )
+
+
+def expand(patterns: Sequence[str], kind: Kind, registry: Registry) -> list[str]:
+    """Return the names that patterns stand for, each once, in the order given."""
+    names = [name for pattern in patterns for name in registry.find(kind, pattern)]
+    for name in names:
+        registry.get(kind, name)
+    return list(dict.fromkeys(names))
+
+
+def _choose_metrics(request: Request, bench: Bench, registry: Registry, notes: list[str]) -> list[Metric]:
+    chosen, dataset, domain = [], bench.dataset, bench.data.domain
+    for name in dict.fromkeys((*(request.metrics or dataset.metrics), *request.marks_metrics)):
+        metric: Metric = registry.get("metric", name).item
+        pairs = domain is not None and domain.paired
+        reason = misfit(metric, bench.spec, modes=bench.data.modes is not None, pairs=pairs)
+        if reason and request.metrics:
+            raise UserError(f"metric {name!r} does not fit data set {dataset.name!r}: {reason}")
+        if reason:
+            notes.append(f"{dataset.name}: {name} is left out, because {reason}")
+            continue
+        chosen.append(metric)
+    return chosen
+
+
+def _choose_samples(request: Request, data: Splits) -> int:
+    tests = [len(data.test.images), *([len(data.domain.test)] if data.domain else [])]
+    usual = data.samples or min(MOST_SAMPLES, *tests)
+    if data.domain is not None and request.samples is not None and request.samples > min(tests):
+        raise UserError(f"--samples {request.samples}: there are {min(tests)} test images to translate")
+    samples = usual if request.samples is None else request.samples
+    if samples < 2:
+        raise UserError(f"--samples {samples}: at least 2 generated samples are needed for a score")
+    return samples
+
+
+def _require_images(variant: Variant, bench: Bench, batch: int) -> None:
+    needed, found = variant.images_per_step(batch), len(bench.data.train.images)
+    if needed > found:
+        where = f"{bench.dataset.name}: its training split has {found}"
+        raise UserError(f"{variant.name} needs {needed} images a step, but {where}; lower --batch")

@@ -1,0 +1,57 @@
+"""Planning the runs of a preset: a published comparison at a share of its budget."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from ganbench.contract.preset import Preset
+from ganbench.errors import UserError
+from ganbench.runs.plan import Plan, Request, expand, plan
+from ganbench.runs.registry import Registry
+from ganbench.training.budget import Budget
+
+
+def plan_preset(name: str, scale: float, request: Request, asked: Mapping[str, Any], registry: Registry) -> Plan:
+    """Plan the runs of a preset, its budget times `scale`. `asked`: what the user set instead, by field of `Request`.
+
+    `asked` may choose among its variants and data sets, and change seeds, marks and what else is no part of the budget.
+    """
+    preset: Preset = registry.get("preset", name).item
+    if not 0 < scale <= 1:
+        raise UserError(f"--scale {scale:g}: name a share of the preset's budget, above 0 and at most 1")
+    if fixed := sorted(asked.keys() & preset.request.keys() - {"seeds", "marks", "metrics"}):
+        raise UserError(f"--{fixed[0]}: the preset {name!r} fixes it; leave it out, or run without the preset")
+    wanted = set(expand(asked["variants"], "variant", registry)) if asked.get("variants") else None
+    datasets = asked.get("datasets") or preset.datasets
+    if strange := sorted(set(datasets) - set(preset.datasets)):
+        raise UserError(f"--dataset {strange[0]}: the preset {name!r} has {', '.join(preset.datasets)}")
+    whole = Budget.parse(preset.request["budget"])
+    budget = Budget(max(1.0, round(whole.amount * scale)), whole.unit)
+    title = preset.name if scale == 1 else f"{preset.name} × {scale:g}"
+    result = Plan(notes=[f"{title}: {preset.source}. {preset.departures}".strip()])
+    variants = {entry.variant for entry in preset.entries}
+    for entry in preset.entries:
+        if wanted is not None and entry.variant not in wanted:
+            continue
+        others = tuple(f"{name}." for name in variants - {entry.variant})
+        users = (setting for setting in request.settings if not setting.startswith(others))
+        settings = (*preset.settings, *(f"{entry.variant}.{option}" for option in entry.settings), *users)
+        fields = {**preset.request, **asked, "variants": [entry.variant], "datasets": datasets, "settings": settings}
+        part = plan(replace(request, **{**fields, "budget": str(budget), "preset": title}), registry)
+        label = entry.label or entry.variant
+        result.jobs.extend(replace(job, published=_published(preset, job.spec.dataset, label)) for job in part.jobs)
+        result.skips.extend(part.skips)
+        result.notes.extend(note for note in part.notes if note not in result.notes)
+    if wanted is not None and not result.jobs and not result.skips:
+        raise UserError(
+            f"--variants {','.join(asked['variants'])}: the preset {name!r} has {', '.join(sorted(variants))}"
+        )
+    result.jobs.sort(key=lambda job: job.spec.seed)
+    return result
+
+
+def _published(preset: Preset, dataset: str, label: str) -> dict[str, Any]:
+    found = {p.metric: [p.value, p.error] for p in preset.published if (p.dataset, p.label) == (dataset, label)}
+    return {"values": found, "source": preset.source, "departures": preset.departures} if found else {}

@@ -1,0 +1,148 @@
+"""Feature extraction: every extractor in one pass over the images; real features are kept in the cache."""
+
+from __future__ import annotations
+
+import contextlib
+import zipfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ganbench.contract.data import ImageSet, Splits
+from ganbench.contract.metrics import Embedding, Extractor, Features
+from ganbench.contract.types import digest
+from ganbench.errors import UserError
+from ganbench.files import cache_folder, write_atomically
+from ganbench.scoring.samples import CHUNK
+
+Arrays = Mapping[str, np.ndarray]
+Found = Mapping[str | None, Features | Exception]
+
+
+class FeatureExtraction:
+    """The extractors of one data set, each made ready once.
+
+    An extractor is a plugin and may fail in any way: its error is then returned in the place of its features.
+    """
+
+    def __init__(
+        self,
+        dataset: str,
+        data: Splits,
+        extractors: Mapping[str, Extractor],
+        *,
+        device: torch.device,
+        weights: Path | None = None,
+    ) -> None:
+        self.dataset, self.data, self.device = dataset, data, device
+        self._extractors, self._weights = extractors, weights
+        self._ready: dict[str, Embedding] = {}
+        self._real: dict[tuple[str, str], Arrays] = {}
+
+    def ready(self, name: str) -> Embedding:
+        """Return an extractor, made ready. Raises whatever it raises, `UserError` where there is none of this name."""
+        if name not in self._ready:
+            if name not in self._extractors:
+                raise UserError(f"there is no extractor {name!r}")
+            self._ready[name] = self._extractors[name].prepare(self.dataset, self.data, self._weights, self.device)
+        return self._ready[name]
+
+    def of(self, images: ImageSet, names: Iterable[str]) -> Found:
+        """Extract the features of images by every extractor named; under None stand the images alone."""
+        return _features(images, self._extract(images, names))
+
+    def of_real(self, split: str, images: ImageSet, names: Iterable[str]) -> Found:
+        """Do so for the images of a split; their features are looked for in memory and on disk first."""
+        found = {name: self._kept(split, images, name) for name in names}
+        missing = self._extract(images, [name for name, arrays in found.items() if arrays is None])
+        for name, arrays in missing.items():
+            if not isinstance(arrays, Exception):
+                write_cached(self._path(split, images, name), partial(_save_arrays, arrays))
+                self._real[split, name] = arrays
+        return _features(images, {name: missing[name] if kept is None else kept for name, kept in found.items()})
+
+    def _kept(self, split: str, images: ImageSet, name: str) -> Arrays | Exception | None:
+        if (split, name) not in self._real:
+            try:
+                found = read_cached(self._path(split, images, name), _load_arrays)
+            except Exception as error:
+                return error
+            if found is None:
+                return None
+            self._real[split, name] = found
+        return self._real[split, name]
+
+    def _path(self, split: str, images: ImageSet, name: str) -> Path:
+        rows = {"data": self.data.fingerprint, "split": split, "n": len(images.images)}
+        key = {"images": rows, "protocol": self.ready(name).protocol}
+        return cache_folder() / "features" / f"{digest(key)[:32]}.npz"
+
+    @torch.no_grad()
+    def _extract(self, images: ImageSet, names: Iterable[str]) -> dict[str, Arrays | Exception]:
+        working: dict[str, tuple[Embedding, list[Arrays]]] = {}
+        failed: dict[str, Exception] = {}
+        for name in names:  # all are made ready before the first works: layers of one network then share a pass
+            try:
+                working[name] = self.ready(name), []
+            except Exception as error:
+                failed[name] = error
+        for chunk in images.images.split(CHUNK) if working else ():
+            there = chunk.to(self.device)
+            for name, (embedding, pieces) in list(working.items()):
+                try:
+                    pieces.append(_on_host(*embedding(there)))
+                except Exception as error:
+                    del working[name]
+                    failed[name] = error
+        return failed | {name: _joined(pieces) for name, (_, pieces) in working.items()}
+
+
+def _on_host(embedding: Tensor, probs: Tensor | None) -> Arrays:
+    found = {"embedding": embedding} if probs is None else {"embedding": embedding, "probs": probs}
+    return {name: tensor.cpu().numpy() for name, tensor in found.items()}
+
+
+def _joined(pieces: Sequence[Arrays]) -> Arrays:
+    return {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
+
+
+def _features(images: ImageSet, found: Mapping[str, Arrays | Exception]) -> Found:
+    features: dict[str | None, Features | Exception] = {None: Features(images.images, labels=images.cond)}
+    for name, arrays in found.items():
+        if isinstance(arrays, Exception):
+            features[name] = arrays
+        else:
+            probs = torch.from_numpy(arrays["probs"]) if "probs" in arrays else None
+            features[name] = Features(images.images, torch.from_numpy(arrays["embedding"]), probs, images.cond)
+    return features
+
+
+def read_cached(path: Path, load: Callable[[Path], Any]) -> Any:
+    """Return what an entry of the cache holds; None where there is none, or a damaged one."""
+    try:
+        return load(path)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, NotImplementedError):
+        return None
+
+
+def write_cached(path: Path, save: Callable[[Any], Any]) -> None:
+    """Write an entry; a cache that cannot be written costs time, not the result."""
+    with contextlib.suppress(UserError):
+        write_atomically(path, save)
+
+
+def _load_arrays(path: Path) -> Arrays:
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            return {"embedding": arrays["embedding"]} | {name: arrays[name] for name in arrays.files}
+    except zipfile.BadZipFile as error:
+        raise ValueError(f"{path} is damaged") from error
+
+
+def _save_arrays(arrays: Arrays, file: Any) -> None:
+    np.savez(file, **arrays)  # type: ignore[arg-type]

@@ -1,0 +1,82 @@
+"""Samples to be scored: of a generator, or real images in its place."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ganbench.contract.data import ImageSet, Splits, to_float, to_uint8
+from ganbench.contract.variant import Control, Variant
+from ganbench.errors import UserError
+from ganbench.seeds import derive, seed_device
+
+CHUNK = 256
+"""Samples are drawn and features extracted so many at a time, always, because rounding may depend on it."""
+
+
+class NotFinite(ArithmeticError):
+    """A generator gave NaN or infinity."""
+
+
+@torch.no_grad()
+def generate(
+    variant: Variant, n: int, data: Splits, *, seed: int, purpose: str = "evaluate", back: bool = False
+) -> ImageSet:
+    """Draw `n` samples on the variant's device, quantised, returned on the host.
+
+    Labels come from the training split; what is translated are the first test images of the source, in order. Equal
+    seeds give equal latents whatever the variant. Raises `NotFinite`.
+    """
+    train = data.train
+    if isinstance(variant, Control):
+        return _drawn(variant, n, train, derive(seed, purpose))
+    labels = None
+    if variant.task == "label" and train.cond is not None:
+        generator = torch.Generator().manual_seed(derive(seed, purpose, "labels"))
+        labels = train.cond[torch.randint(len(train.cond), (n,), generator=generator)]
+    conditions = labels
+    if data.domain is not None:
+        conditions = to_float(data.domain.test[:n])
+        n = len(conditions)
+    seed_device(variant.device, derive(seed, purpose))
+    pieces = []
+    for start in range(0, n, CHUNK):
+        stop = min(n, start + CHUNK)
+        cond = None if conditions is None else conditions[start:stop].to(variant.device)
+        samples = variant.sample(stop - start, cond, **({"reverse": True} if back else {}))
+        if not bool(torch.isfinite(samples).all()):
+            raise NotFinite(f"{variant.name} generates values that are not finite")
+        pieces.append(to_uint8(samples).cpu())
+    return ImageSet(torch.cat(pieces), labels)
+
+
+def _drawn(control: Control, n: int, train: ImageSet, seed: int) -> ImageSet:
+    total, generator = len(train.images), torch.Generator().manual_seed(seed)
+    chosen = control.rows(*control_rows(total, n))
+    order = torch.randperm(len(chosen), generator=generator)[:n]
+    if len(order) < n:
+        raise UserError(f"{control.name} has {len(chosen)} training images to draw from, not {n}: lower --samples")
+    rows = chosen[order]
+    return ImageSet(train.images[rows], None if train.cond is None else train.cond[rows])
+
+
+def real_samples(images: ImageSet, n: int) -> ImageSet:
+    """Return at most `n` training images that stand for generated ones."""
+    rows = control_order(len(images.images))[:n]
+    return ImageSet(images.images[rows], None if images.cond is None else images.cond[rows])
+
+
+def control_order(total: int) -> Tensor:
+    """Return the order in which images of a training split are taken to stand for generated ones."""
+    return torch.randperm(total, generator=torch.Generator().manual_seed(derive(0, "control")))
+
+
+def control_rows(total: int, samples: int) -> tuple[Tensor, Tensor]:
+    """Divide the rows of a training split, the same for all runs: those that controls learn by heart, and those that
+    stand for real images that nobody has seen, twice as many as `samples` but at most half.
+
+    Trained variants are served all of them.
+    """
+    order = control_order(total)
+    unseen = min(2 * samples, total // 2)
+    return order[unseen:], order[:unseen]

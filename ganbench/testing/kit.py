@@ -1,0 +1,101 @@
+"""Running the checks: for a person, for a command, and for pytest."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ganbench.contract.variant import Variant
+from ganbench.errors import UserError, suggestion
+from ganbench.runs.registry import Registry, discover
+from ganbench.testing.checks import Check, checks_for
+from ganbench.testing.subject import Subject, subject_of
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What one check found. `message`: what to change, or why a failure was expected."""
+
+    name: str
+    rule: str
+    passed: bool
+    message: str = ""
+
+
+def run_checks(
+    variant: str | type[Variant],
+    *,
+    registry: Registry | None = None,
+    expected_failures: Mapping[str, str] | None = None,
+    device: torch.device | None = None,
+) -> list[Outcome]:
+    """Put a variant through its checks. `expected_failures`: by check, why; one that passes after all is a failure."""
+    subject = subject_of(variant, registry=registry, device=device)
+    checks = list(checks_for(subject.variant))
+    expected = reasons_by_name(expected_failures, checks)
+    with torch.random.fork_rng(devices=[]):
+        return [outcome_of(check, subject, expected.get(name_of(check))) for check in checks]
+
+
+def parametrize(*variants: str | type[Variant], expected_failures: Mapping[str, str] | None = None) -> Any:
+    """Decorate a test that takes `check` and `subject`: pytest runs it for every check of every variant.
+
+    `expected_failures`: by check, why; they are run all the same, and one that passes after all is a failure.
+    """
+    import pytest
+
+    registry, cases = discover(), []
+    for variant in variants:
+        subject = subject_of(variant, registry=registry)
+        checks = list(checks_for(subject.variant))
+        expected = reasons_by_name(expected_failures, checks)
+        for check in checks:
+            reason = expected.get(name_of(check))
+            marks = [pytest.mark.xfail(reason=reason, strict=True)] if reason else []
+            cases.append(pytest.param(check, subject, id=f"{subject.variant.name}-{name_of(check)}", marks=marks))
+    return pytest.mark.parametrize(("check", "subject"), cases)
+
+
+def name_of(check: Check) -> str:
+    """Return the name of a check, without its prefix."""
+    return check.__name__.removeprefix("check_")
+
+
+def outcome_of(check: Check, subject: Subject, expected: str | None = None) -> Outcome:
+    """Run one check and tell what it found. `expected`: why it is known to fail."""
+    name, rule = name_of(check), (check.__doc__ or "").partition("\n")[0]
+    try:
+        check(subject)
+    except Exception as error:  # whatever a stranger's step raises is a finding
+        if expected:
+            return Outcome(name, rule, True, f"fails as expected: {expected}")
+        return Outcome(name, rule, False, explain(error, subject.variant))
+    if expected:
+        return Outcome(name, rule, False, f"passes, but was expected to fail ({expected}): take it off the list")
+    return Outcome(name, rule, True)
+
+
+def explain(error: Exception, variant: type[Variant]) -> str:
+    """Tell in one line what went wrong, and in which line of the plugin."""
+    if isinstance(error, AssertionError):
+        return str(error)
+    file = inspect.getfile(variant)
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
+    where = f" ({Path(file).name}, line {lines[-1]})" if lines else ""
+    return f"{type(error).__name__}: {error}".partition("\n")[0] + where
+
+
+def reasons_by_name(expected: Mapping[str, str] | None, checks: list[Check]) -> dict[str, str]:
+    """Return the expected failures by name of check; an unknown name raises `UserError`."""
+    names = [name_of(check) for check in checks]
+    found = {name.removeprefix("check_"): reason for name, reason in (expected or {}).items()}
+    for name in found:
+        if name not in names:
+            raise UserError(f"there is no check {name!r}{suggestion(name, names)}")
+    return found

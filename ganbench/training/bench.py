@@ -1,0 +1,44 @@
+"""What the runs on one data set share, opened once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from ganbench.contract.backbone import Backbone
+from ganbench.contract.data import Dataset, Splits
+from ganbench.contract.metrics import Extractor, Metric
+from ganbench.contract.types import DataSpec
+from ganbench.contract.variant import Variant
+from ganbench.training.networks import build_variant, fit_variant
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A data set, loaded; the family of networks on it; and what samples are scored by, extractors by their names."""
+
+    dataset: Dataset
+    data: Splits
+    backbone: Backbone
+    metrics: tuple[Metric, ...] = ()
+    extractors: Mapping[str, Extractor] = field(default_factory=dict)
+
+    @cached_property
+    def spec(self) -> DataSpec:
+        """What networks must know of the data."""
+        return self.data.spec(self.dataset.task)
+
+    @property
+    def size(self) -> int:
+        """The side of the images in pixels; 0 for points."""
+        return self.data.train.images.shape[-1] if self.spec.is_image else 0
+
+    def build(self, cls: type[Variant], config: Any, seed: int) -> Variant:
+        """Build a variant at its first step, on the host."""
+        return build_variant(cls, self.backbone, self.spec, seed=seed, config=config)
+
+    def fit(self, cls: type[Variant], config: Any) -> Variant:
+        """Build a variant to see whether it fits. Raises `UserError` that says why where it does not."""
+        return fit_variant(cls, self.backbone, self.spec, config)

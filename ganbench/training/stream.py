@@ -1,0 +1,83 @@
+"""The stream of batches: batch t is a function of (seed, t)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ganbench.contract.data import ImageSet, Source, to_float
+from ganbench.contract.types import Batch
+from ganbench.errors import UserError
+from ganbench.seeds import derive
+
+BLOCK = 65_536
+"""Numbers of samples are drawn so many at a time from a source, whatever the batch size."""
+
+
+class Stream:
+    """The batches of one run: batch t is a function of (seed, t), so that nothing needs saving to resume.
+
+    Images are drawn without replacement, one seeded permutation an epoch, the same for every variant; of a source
+    with replacement, in seeded blocks that take the place of epochs. `stream[t]` copies; what a variant does to its
+    batch reaches nobody else.
+    """
+
+    def __init__(self, data: ImageSet, batch: int, seed: int, device: torch.device) -> None:
+        if batch > len(data.images):
+            raise UserError(f"a step needs {batch} real images, but the training split has {len(data.images)}")
+        self.batch, self._seed, self._device = batch, seed, device
+        self._fresh = data.source is not None
+        self._source: Source = _Held(data) if data.source is None else data.source
+        self._home = device if self._fits(device) else torch.device("cpu")
+        self._source = self._source.to(self._home)
+        self._epoch, self._order = -1, torch.empty(0, dtype=torch.int64)
+
+    def _fits(self, device: torch.device) -> bool:
+        size = self._source.nbytes
+        if device.type != "cuda":
+            return size < 2**31
+        free, _ = torch.cuda.mem_get_info(device)
+        return size < free // 4
+
+    def __getitem__(self, step: int) -> Batch:
+        """Return batch number `step`."""
+        start, count = step * self.batch, BLOCK if self._fresh else len(self._source)
+        stop, pieces = start + self.batch, list[Tensor]()
+        while start < stop:
+            epoch, offset = divmod(start, count)
+            pieces.append(self._order_of(epoch)[offset : offset + stop - start])
+            start += len(pieces[-1])
+        rows = pieces[0] if len(pieces) == 1 else torch.cat(pieces)
+        real, cond, _ = self._source[rows]
+        if cond is None:
+            return Batch(to_float(real.to(self._device)))
+        cond = cond.to(self._device)
+        return Batch(to_float(real.to(self._device)), to_float(cond) if cond.dtype == torch.uint8 else cond)
+
+    def _order_of(self, epoch: int) -> Tensor:
+        if epoch != self._epoch:
+            generator, count = torch.Generator().manual_seed(derive(self._seed, "epoch", epoch)), len(self._source)
+            if self._fresh:
+                order = torch.randint(count, (BLOCK,), generator=generator)
+            else:
+                order = torch.randperm(count, generator=generator)
+            self._epoch, self._order = epoch, order.to(self._home)
+        return self._order
+
+
+class _Held:
+    """A set that is held whole, as a source."""
+
+    def __init__(self, data: ImageSet) -> None:
+        self.data, self.nbytes = data, data.images.nbytes
+
+    def __len__(self) -> int:
+        return len(self.data.images)
+
+    def __getitem__(self, rows: Tensor) -> ImageSet:
+        images, cond, _ = self.data
+        return ImageSet(images[rows], None if cond is None else cond[rows])
+
+    def to(self, device: torch.device) -> Source:
+        images, cond, _ = self.data
+        return _Held(ImageSet(images.to(device), None if cond is None else cond.to(device)))

@@ -1,0 +1,272 @@
+"""The one training loop: it serves batches, performs the updates that a variant yields, and meters everything."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ganbench.contract.data import ImageSet
+from ganbench.contract.types import Clock, Update
+from ganbench.contract.variant import Control, Variant
+from ganbench.seeds import derive, seed_device
+from ganbench.training.budget import Budget, Meters
+from ganbench.training.meter import FlopCounter, peak_bytes, reset_peak
+from ganbench.training.stream import Stream
+
+TICK_STEPS = 50
+"""Traces leave the device and divergence is looked for at every so many steps."""
+TICK_SECONDS = 1.0
+"""A tick comes at least this often, so that progress shows and a request to stop is heard."""
+EMA_RAMP = 0.05
+"""The half-life of averaged weights is at most this share of the images served so far."""
+FLOP_SAMPLE = 256
+"""FLOPs are counted in one period of steps in so many; in between, each step costs what its phase cost last."""
+
+
+@dataclass(frozen=True)
+class Tick:
+    """The state of a run at a moment when the device was waited for anyway. `losses`: the latest of each player."""
+
+    meters: Meters
+    losses: Mapping[str, float]
+
+
+class Trainer:
+    """One run in the making. All that it knows lies in `state_dict`, so a run continues bit for bit."""
+
+    def __init__(
+        self,
+        variant: Variant,
+        data: ImageSet,
+        budget: Budget,
+        *,
+        seed: int,
+        batch: int,
+        device: torch.device,
+        precision: str = "fp32",
+    ) -> None:
+        self.variant = variant.to(device)
+        self.optimizers = variant.optimizers()
+        self.players = {
+            player: [p for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
+            for player, optimizer in self.optimizers.items()
+        }
+        if budget.unit == "updates" and "G" not in self.players and not isinstance(variant, Control):
+            raise ValueError(f"{variant.name} has no player G, so its updates cannot be a budget")
+        # Read once: what a plugin changes of these later changes neither what it is served nor what is metered.
+        self.period, self.images_per_step = variant.period, variant.images_per_step(batch)
+        if self.images_per_step < 1 or self.period < 1:
+            found = f"a period of {self.period} steps and {self.images_per_step} real images a step"
+            raise ValueError(f"{variant.name} asks for {found}; both are at least 1")
+        self.stream = Stream(data, self.images_per_step, seed, device)
+        self.budget, self.seed, self.device, self.precision = budget, seed, device, precision
+        self.meters = Meters(updates=dict.fromkeys(self.players, 0))
+        self.diverged = ""
+        self.ema = copy.deepcopy(self.variant) if variant.ema_half_life_images else None
+        self._rates = {player: [g["lr"] for g in o.param_groups] for player, o in self.optimizers.items()}
+        self._flops = [0.0] * self.period
+        self._pending: dict[str, list[Tensor]] = {}
+        self._traces: dict[str, list[Tensor]] = {}
+        self._schedule: dict[int, list[str]] = {}  # the players updated in each phase of the period
+        self._looked: dict[str, int] = {}  # pieces of each trace in which nothing was found
+
+    def train(self, until: float) -> Iterator[Tick]:
+        """Advance to a share of the budget, rounded up to whole steps. The clock stands still during ticks.
+
+        Ends early where losses or gradients are no longer finite; `diverged` then says which and where. A control takes
+        no step.
+        """
+        self.variant.train()
+        reset_peak(self.device)
+        now = last_tick = time.perf_counter()
+        # As a quotient, because 9/14 times 42 is more than 27 in floats and would cost a step.
+        trained = not isinstance(self.variant, Control)
+        while trained and not self.diverged and self.budget.spent(self.meters) / self.budget.amount < until:
+            self.step()
+            before, now = now, time.perf_counter()
+            self.meters.seconds += now - before
+            due = self.meters.steps % TICK_STEPS == 0
+            if due or now - last_tick > TICK_SECONDS:
+                yield self._tick(since=now, look=due)
+                now = last_tick = time.perf_counter()
+        yield self._tick(since=now, look=True)
+
+    def step(self) -> None:
+        """Make one step: serve a batch, seed the device, and perform what the variant yields."""
+        number, meters = self.meters.steps, self.meters
+        batch = self.stream[number]
+        progress = min(1.0, self.budget.spent(meters) / self.budget.amount)
+        self._set_rates(number, progress)
+        seed_device(self.device, derive(self.seed, "step", number))
+        phase = number % self.period
+        counter = FlopCounter() if number // self.period % FLOP_SAMPLE == 0 else None
+        with counter or nullcontext():
+            updates = self.variant.step(batch, Clock(number, torch.full((), progress, device=self.device)))
+            moved = []
+            while (update := self._resume(updates)) is not None:
+                self.apply(update)
+                moved.append(update.player)
+        if self._schedule.setdefault(phase, moved) != moved:
+            raise ValueError(
+                f"{self.variant.name} updates {', '.join(moved) or 'nobody'} in step {number}, but "
+                f"{', '.join(self._schedule[phase]) or 'nobody'} {self.period} steps before: set `period` in build to "
+                f"the number of steps after which its updates repeat"
+            )
+        if counter is not None:
+            self._flops[phase] = float(counter.flops)
+        meters.flops += self._flops[phase]
+        meters.steps += 1
+        meters.images += self.images_per_step  # not len(batch.real), which a plugin can resize
+        if self.ema is not None:
+            self._move_ema(self.images_per_step)
+
+    def apply(self, update: Update) -> None:
+        """Perform one update: the only place in ganbench where weights change."""
+        if update.player not in self.players:
+            raise ValueError(
+                f"{self.variant.name} yields an update of {update.player!r}; its players are {', '.join(self.players)}"
+            )
+        optimizer, params = self.optimizers[update.player], self.players[update.player]
+        optimizer.zero_grad(set_to_none=True)
+        update.loss.backward(inputs=params)
+        norm = torch.nn.utils.get_total_norm([p.grad for p in params if p.grad is not None])
+        optimizer.step()
+        self.meters.updates[update.player] += 1
+        self._trace(f"loss/{update.player}", update.loss)
+        self._trace(f"grad_norm/{update.player}", norm)
+        for name, value in update.log.items():
+            self._trace(f"log/{name}", value)
+
+    def snapshot(self) -> Variant:
+        """Return a frozen copy in evaluation mode: of the moving average where the variant declares one, else raw."""
+        copied = copy.deepcopy(self.variant if self.ema is None else self.ema).requires_grad_(False)
+        if self.ema is not None:
+            self._renew_statistics(copied)
+        return copied.eval()
+
+    def traces(self) -> dict[str, np.ndarray]:
+        """Return everything traced so far, float32, one entry an update."""
+        return {name: trace.numpy() for name, trace in self._joined().items()}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything that the rest of the run depends on, as tensors and plain values."""
+        return {
+            "variant": self.variant.state_dict(),
+            "ema": None if self.ema is None else self.ema.state_dict(),
+            "optimizers": {player: optimizer.state_dict() for player, optimizer in self.optimizers.items()},
+            "meters": asdict(self.meters),
+            "flops": list(self._flops),
+            "traces": self._joined(),
+            "diverged": self.diverged,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from a state; its tensors may lie on any device."""
+        self.variant.load_state_dict(state["variant"])
+        if self.ema is not None:
+            self.ema.load_state_dict(state["ema"])
+        for player, optimizer in self.optimizers.items():
+            optimizer.load_state_dict(state["optimizers"][player])
+        self.meters = copy.deepcopy(Meters(**state["meters"]))
+        self._flops = list(state["flops"])
+        self._pending = {}
+        self._traces = {name: [trace] for name, trace in state["traces"].items()}
+        self._looked = {}
+        self.diverged = state["diverged"]
+
+    def _resume(self, updates: Iterator[Update]) -> Update | None:
+        if self.precision == "bf16":
+            with torch.autocast(self.device.type, torch.bfloat16):
+                return next(updates, None)
+        return next(updates, None)
+
+    def _set_rates(self, number: int, progress: float) -> None:
+        factors = self.variant.rates(Clock(number, torch.tensor(progress)))  # on the host: reading it waits for nothing
+        for player, factor in factors.items():
+            for group, rate in zip(self.optimizers[player].param_groups, self._rates[player], strict=True):
+                group["lr"] = rate * float(factor)
+
+    @torch.no_grad()
+    def _move_ema(self, images: int) -> None:
+        assert self.ema is not None and self.variant.ema_half_life_images is not None
+        # A young average would hold on to the initial weights: its half-life is no more than a part of what was served.
+        half_life = min(self.variant.ema_half_life_images, EMA_RAMP * self.meters.images)
+        weight = 1 - 0.5 ** (images / half_life)
+        torch._foreach_lerp_(list(self.ema.parameters()), list(self.variant.parameters()), weight)
+        for mine, new in zip(self.ema.buffers(), self.variant.buffers(), strict=True):
+            mine.copy_(new)
+
+    @torch.no_grad()
+    def _renew_statistics(self, copied: Variant) -> None:
+        # Averaged weights do not fit the raw weights' batch statistics: estimate them from the copy's own samples.
+        norms = [m for m in copied.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+        if not norms:
+            return
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.momentum = None  # a plain mean over the batches
+        copied.train()
+        for number in range(16):
+            seed_device(self.device, derive(self.seed, "statistics", number))
+            copied.sample(256, self._conditions(256))
+
+    def _conditions(self, n: int) -> Tensor | None:
+        conditions = self.stream[0].cond if self.variant.task != "generate" else None
+        if conditions is None:
+            return None
+        return conditions[torch.randint(len(conditions), (n,), device=conditions.device)]
+
+    def _trace(self, name: str, value: Tensor) -> None:
+        # A copy: a logged buffer, or a loss, may be changed in place before the next tick.
+        self._pending.setdefault(name, []).append(value.detach().to(torch.float32, copy=True))
+
+    def _flush(self) -> None:
+        for name, values in self._pending.items():
+            self._traces.setdefault(name, []).append(torch.stack(values).cpu())
+        self._pending = {}
+
+    def _joined(self) -> dict[str, Tensor]:
+        self._flush()
+        joined = {name: torch.cat(pieces) for name, pieces in self._traces.items()}
+        self._traces = {name: [trace] for name, trace in joined.items()}
+        self._looked = {}  # it counts pieces; the next look goes through all
+        return joined
+
+    def _tick(self, *, since: float, look: bool) -> Tick:
+        self._flush()  # waits for the device
+        self.meters.seconds += time.perf_counter() - since
+        self.meters.peak_bytes = max(self.meters.peak_bytes, peak_bytes(self.device))
+        if look and not self.diverged:
+            self.diverged = self._first_non_finite()
+        losses = {
+            player: float(self._traces[f"loss/{player}"][-1][-1]) for player in self.players if self._seen(player)
+        }
+        return Tick(replace(self.meters, updates=dict(self.meters.updates)), losses)
+
+    def _seen(self, player: str) -> bool:
+        return f"loss/{player}" in self._traces
+
+    def _first_non_finite(self) -> str:
+        # Every player moves at a rate of its own, so the share of its updates tells which of two faults came first.
+        first, found = math.inf, ""
+        for name, pieces in self._traces.items():
+            fresh, self._looked[name] = pieces[self._looked.get(name, 0) :], len(pieces)
+            kind, _, player = name.partition("/")
+            if kind == "log" or all(bool(torch.isfinite(piece).all()) for piece in fresh):
+                continue
+            trace = torch.cat(pieces)
+            number = 1 + int(torch.nonzero(~torch.isfinite(trace))[0, 0])
+            if number / len(trace) < first:
+                what = "loss" if kind == "loss" else "gradient norm"
+                first = number / len(trace)
+                found = f"the {what} of {player} is {float(trace[number - 1])} at its update {number}"
+        return found

@@ -1,0 +1,1 @@
+"""Feature extractors, and the classifiers that come with them."""

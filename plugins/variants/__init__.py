@@ -1,0 +1,1 @@
+"""GAN variants and controls."""

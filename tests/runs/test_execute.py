@@ -1,0 +1,432 @@
+"""One run from the first step to its record: whatever happens, nothing that was computed is lost or done twice."""
+
+import resource
+from contextlib import contextmanager
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ganbench.errors import DiskError
+from ganbench.results.record import UNFINISHED
+from ganbench.results.store import ResultStore
+from ganbench.runs import run as module
+from ganbench.runs.execute import execute
+from ganbench.runs.plan import Request, plan
+from ganbench.runs.registry import discover
+from ganbench.training import trainer
+
+PLUGIN = Path(__file__).parents[1] / "tiny_plugin.py"
+
+
+pytestmark = pytest.mark.usefixtures("switches")
+
+
+@pytest.fixture(scope="module")
+def registry():
+    return discover([PLUGIN])
+
+
+@pytest.fixture
+def store(tmp_path):
+    return ResultStore(tmp_path / "results")
+
+
+def job_of(registry, variant="plain", **changes):
+    request = {
+        "variants": [variant],
+        "datasets": ["tiny"],
+        "budget": "768-images",  # 12 steps
+        "seeds": 1,
+        "marks": 3,
+        "samples": 32,
+        "settings": ("mlp.width=16",),
+        "metrics": ("tiny-mean", "grad-norm-g"),
+    }
+    (job,) = plan(Request(**(request | changes)), registry).jobs
+    return job
+
+
+def timeless(meters):
+    return replace(meters, seconds=0.0, peak_bytes=0)
+
+
+def outcome(record):
+    """What two runs of the same numbers have in common."""
+    curve = [replace(mark, meters=timeless(mark.meters)) for mark in record.curve]
+    return replace(record, meters=timeless(record.meters), curve=curve)
+
+
+def same_traces(a, b):
+    return a.keys() == b.keys() and all(np.array_equal(a[name], b[name]) for name in a)
+
+
+def weights(store, job):
+    return torch.load(store.work(job.spec) / "final.pt", weights_only=True)["variant"]
+
+
+# Records
+
+
+def test_a_finished_run_is_recorded_with_everything(registry, store):
+    job = job_of(registry)
+    record = execute(job, store, registry, threads=1)
+    assert (record.status, record.error) == ("done", "")
+    assert record.spec == job.spec and store.get(job.spec) == record
+    meters = record.meters
+    assert (meters.steps, meters.images, meters.updates) == (12, 768, {"D": 12, "G": 12})
+    assert min(meters.flops, meters.seconds, meters.peak_bytes) > 0
+    assert [mark.share for mark in record.curve] == pytest.approx([1 / 3, 2 / 3, 1])
+    assert [mark.meters.images for mark in record.curve] == [256, 512, 768]
+    assert all(set(mark.values) >= {"tiny-mean", "grad-norm-g"} for mark in record.curve)
+    assert record.values == {name: [value] for name, value in record.curve[-1].values.items()}
+    assert record.unscored == {}
+    traces = store.traces(record)
+    assert {name: len(trace) for name, trace in traces.items()} == dict.fromkeys(
+        ("loss/D", "grad_norm/D", "loss/G", "grad_norm/G"), 12
+    )
+    assert record.values["grad-norm-g"][0].value == np.median(traces["grad_norm/G"].astype(np.float64))
+
+
+def test_a_record_says_where_everything_came_from(registry, store):
+    record = execute(job_of(registry), store, registry, threads=1)
+    plugins = record.provenance["plugins"]
+    assert set(plugins) == {"variant:plain", "dataset:tiny", "backbone:mlp", "metric:tiny-mean", "metric:grad-norm-g"}
+    assert plugins["variant:plain"]["plugin"] == "tiny_plugin.py"
+    assert plugins["backbone:mlp"]["distribution"] == "ganbench"
+    assert all(len(origin["sha256"]) == 64 for origin in plugins.values())
+    assert record.provenance["versions"]["torch"] == version("torch")
+    assert record.provenance["threads"] == 1
+    assert record.provenance["machine"]["device"].startswith("cpu")
+
+
+def test_final_weights_and_a_picture_of_every_mark_are_kept_and_no_checkpoint(registry, store):
+    job = job_of(registry)
+    execute(job, store, registry, threads=1)
+    work = store.work(job.spec)
+    assert sorted(path.name for path in (work / "samples").iterdir()) == ["033.png", "067.png", "100.png"]
+    assert not (work / "checkpoint.pt").exists()
+    fresh = module.Run(job, store, registry, 1).build()
+    fresh.load_state_dict(weights(store, job))
+
+
+def test_each_mark_takes_one_snapshot_and_the_last_one_is_kept(registry, store, monkeypatch):
+    taken, snapshot = [], trainer.Trainer.snapshot
+    monkeypatch.setattr(trainer.Trainer, "snapshot", lambda run: taken.append(snapshot(run)) or taken[-1])
+    job = job_of(registry)
+    record = execute(job, store, registry, threads=1)
+    assert len(taken) == len(record.curve) == job.marks
+    last = taken[-1].state_dict()
+    assert all(torch.equal(weight, last[name]) for name, weight in weights(store, job).items())
+
+
+def test_a_run_is_trained_once(registry, store, monkeypatch):
+    job = job_of(registry)
+    first = execute(job, store, registry, threads=1)
+    monkeypatch.setattr(trainer.Trainer, "step", lambda run: pytest.fail("it trains again"))
+    assert execute(job, store, registry, threads=1) == first
+
+
+def test_equal_jobs_give_equal_records_and_another_seed_differs(registry, tmp_path):
+    one, two = (ResultStore(tmp_path / name) for name in "ab")
+    job = job_of(registry)
+    a, b = (execute(job, store, registry, threads=1) for store in (one, two))
+    assert outcome(a) == outcome(b) and same_traces(one.traces(a), two.traces(b))
+    other_job = replace(job, spec=replace(job.spec, seed=1))
+    other = execute(other_job, one, registry, threads=1)
+    assert other.values["tiny-mean"][0].value != a.values["tiny-mean"][0].value
+    assert other.values["tiny-mean"][0].protocol_hash == a.values["tiny-mean"][0].protocol_hash
+
+
+def test_whoever_listens_hears_of_ticks_and_marks(registry, store, monkeypatch):
+    monkeypatch.setattr(trainer, "TICK_SECONDS", 0.0)
+    heard = []
+    record = execute(job_of(registry), store, registry, threads=1, listen=lambda *news: heard.append(news))
+    assert [mark for _, _, mark in heard if mark] == record.curve
+    ticks = [(share, tick) for share, tick, mark in heard if tick]
+    assert [share for share, _ in ticks] == sorted(share for share, _ in ticks) and ticks[-1][0] == 1
+    assert {tick.meters.images for _, tick in ticks} == set(range(64, 769, 64))
+    assert set(ticks[-1][1].losses) == {"D", "G"}
+
+
+def test_a_costly_metric_waits_for_the_last_mark_unless_asked_for(registry, tmp_path):
+    entry = registry.get("metric", "tiny-late")
+    costly = discover([PLUGIN])
+    costly.entries["metric"]["tiny-late"] = [replace(entry, item=replace(entry.item, last_mark_only=True))]
+    for marks_metrics, found in (((), [False, False, True]), (("tiny-late",), [True] * 3)):
+        job = job_of(costly, metrics=("tiny-mean", "tiny-late"), marks_metrics=marks_metrics)
+        record = execute(job, ResultStore(tmp_path / str(found)), costly, threads=1)
+        assert ["tiny-late" in mark.values for mark in record.curve] == found
+        assert all("tiny-mean" in mark.values for mark in record.curve)
+
+
+# Failures
+
+
+def test_a_plugin_that_raises_becomes_a_record_with_what_was_measured(registry, store):
+    job = job_of(registry, "raises")
+    record = execute(job, store, registry, threads=1)
+    assert (record.status, record.error) == ("error", "RuntimeError: the plugin broke")
+    assert store.get(job.spec) == record
+    assert (record.meters.steps, record.meters.images) == (3, 192)
+    assert len(store.traces(record)["loss/G"]) == 3
+    assert record.values == {} and record.curve == []
+    log = (store.work(job.spec) / "error.txt").read_text()
+    assert log.startswith("Traceback") and "tiny_plugin.py" in log
+
+
+def test_a_run_that_failed_is_tried_again(registry, store, monkeypatch):
+    job, step, made = job_of(registry, "raises"), trainer.Trainer.step, []
+    first = execute(job, store, registry, threads=1)
+    monkeypatch.setattr(trainer.Trainer, "step", lambda run: (made.append(run.meters.steps), step(run)))
+    assert outcome(execute(job, store, registry, threads=1)) == outcome(first)
+    assert made == [0, 1, 2, 3]
+
+
+def test_a_run_that_diverges_is_a_result_with_its_reason_and_traces(registry, store, monkeypatch):
+    job = job_of(registry, "makes-nan")
+    record = execute(job, store, registry, threads=1)
+    assert (record.status, record.error) == ("diverged", "the loss of D is nan at its update 5")
+    assert record.values == {} and len(record.curve) == 1
+    assert record.meters.steps == 8  # found at the mark after it
+    losses = store.traces(record)["loss/D"]
+    assert len(losses) == 8 and np.isfinite(losses[:4]).all() and np.isnan(losses[4])
+    assert store.get(job.spec) == record
+    monkeypatch.setattr(trainer.Trainer, "step", lambda run: pytest.fail("it is tried again"))
+    assert execute(job, store, registry, threads=1) == record
+
+
+def test_samples_that_are_not_finite_are_a_divergence_with_the_meters_of_the_moment(store):
+    registry = discover([PLUGIN])
+    entry = registry.get("variant", "plain")
+
+    class Blind(entry.item):
+        def sample(self, n, cond=None):
+            samples = super().sample(n, cond)
+            return samples if self.training else samples * float("nan")
+
+    registry.entries["variant"]["plain"] = [replace(entry, item=Blind)]
+    record = execute(job_of(registry), store, registry, threads=1)
+    assert (record.status, record.error) == ("diverged", "plain generates values that are not finite")
+    assert record.meters.images == 256 and len(store.traces(record)["loss/D"]) == 4
+
+
+def test_a_data_set_that_cannot_be_loaded_becomes_a_record(store):
+    registry = discover([PLUGIN])
+    job = job_of(registry)
+    entry = registry.get("dataset", "tiny")
+
+    class Gone(type(entry.item)):
+        def load(self, root, size):
+            raise OSError("the network drive is gone")
+
+    registry.entries["dataset"]["tiny"] = [replace(entry, item=Gone())]
+    record = execute(job, store, registry, threads=1)
+    assert (record.status, record.error) == ("error", "OSError: the network drive is gone")
+    assert store.get(job.spec) == record
+
+
+@contextmanager
+def files_of_at_most(size):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def test_a_disk_that_refuses_a_checkpoint_is_told_in_one_sentence_and_the_run_goes_on_later(registry, store):
+    job = job_of(registry, settings=("mlp.width=128",))
+    with files_of_at_most(16_000), pytest.raises(DiskError) as caught:
+        execute(job, store, registry, threads=1)
+    work = store.work(job.spec)
+    assert str(caught.value) == f"cannot write {work / 'checkpoint.pt'}: File too large"
+    assert list(work.iterdir()) == []
+    found = store.get(job.spec)
+    assert (found.status, found.error) == ("killed", UNFINISHED)
+    assert execute(job, store, registry, threads=1).status == "done"
+
+
+# Stopping and going on
+
+
+class Crash(BaseException):
+    """What no handler of errors sees, like the end of a process."""
+
+
+def interrupted(job, store, registry, ticks, how):
+    """Begin a run and end it at a tick: on request, or without warning."""
+    heard = []
+
+    def listen(share, tick, mark):
+        if tick:
+            heard.append(tick)
+        if how == "crash" and len(heard) == ticks:
+            raise Crash
+
+    try:
+        return execute(
+            job, store, registry, threads=1, listen=listen, stopping=lambda: how == "stop" and len(heard) == ticks
+        )
+    except Crash:
+        return store.get(job.spec)
+
+
+@pytest.fixture(scope="module")
+def whole(registry, tmp_path_factory):
+    """An uninterrupted run: its store and record by variant."""
+    store = ResultStore(tmp_path_factory.mktemp("whole"))
+    return {
+        name: (store, execute(job_of(registry, name), store, registry, threads=1)) for name in ("plain", "labelled")
+    }
+
+
+@pytest.mark.parametrize("how", ["stop", "crash"])
+@pytest.mark.parametrize(("variant", "ticks"), [("plain", 2), ("plain", 5), ("plain", 15), ("labelled", 7)])
+def test_an_interrupted_run_ends_like_an_uninterrupted_one(variant, ticks, how, registry, store, whole, monkeypatch):
+    monkeypatch.setattr(trainer, "TICK_SECONDS", 0.0)  # a tick after every step, and one at every mark
+    monkeypatch.setattr(module, "CHECKPOINT_SECONDS", 0.0)
+    job = job_of(registry, variant)
+    first = interrupted(job, store, registry, ticks, how)
+    assert first.status == "killed"
+    if how == "stop":
+        assert first.error == "stopped on request; the same command continues it"
+        assert first.meters.steps == len(store.traces(first)["loss/D"]) == ticks - ticks // 5
+    else:
+        assert first.error == UNFINISHED
+    made = []
+    step = trainer.Trainer.step
+    monkeypatch.setattr(trainer.Trainer, "step", lambda run: (made.append(run.meters.steps), step(run)))
+    last = execute(job, store, registry, threads=1)
+
+    expected_store, expected = whole[variant]
+    assert outcome(last) == outcome(expected)
+    assert same_traces(store.traces(last), expected_store.traces(expected))
+    for name, weight in weights(store, job).items():
+        assert torch.equal(weight, weights(expected_store, job)[name])
+    assert len(made) < 12 and made == list(range(12 - len(made), 12))  # it went on where it was
+    if how == "stop":
+        assert len(made) == 12 - first.meters.steps
+    assert last.meters.seconds > 0
+
+
+def test_a_run_interrupted_again_and_again_ends_like_an_uninterrupted_one(registry, store, whole, monkeypatch):
+    monkeypatch.setattr(trainer, "TICK_SECONDS", 0.0)
+    job = job_of(registry)
+    record = None
+    while record is None or record.status == "killed":
+        steps = record.meters.steps if record else 0
+        record = interrupted(job, store, registry, 2, "stop")
+        assert record.status == "done" or record.meters.steps > steps
+    expected_store, expected = whole["plain"]
+    assert outcome(record) == outcome(expected)
+    assert same_traces(store.traces(record), expected_store.traces(expected))
+
+
+def test_marks_are_not_scored_again(registry, store, monkeypatch):
+    monkeypatch.setattr(trainer, "TICK_SECONDS", 0.0)
+    job = job_of(registry)
+    first = interrupted(job, store, registry, 7, "stop")
+    assert len(first.curve) == 1
+    heard = []
+    last = execute(job, store, registry, threads=1, listen=lambda share, tick, mark: heard.append(mark))
+    assert [mark for mark in heard if mark] == last.curve[1:]
+    assert last.curve[0] == first.curve[0]
+
+
+def test_a_run_goes_on_with_as_many_threads_as_it_began_with(registry, store, monkeypatch):
+    monkeypatch.setattr(trainer, "TICK_SECONDS", 0.0)
+    job = job_of(registry)
+    interrupted(job, store, registry, 3, "stop")
+    record = execute(job, store, registry, threads=2)
+    assert record.provenance["threads"] == 1 == torch.get_num_threads()
+    assert execute(job_of(registry, batch=32), store, registry, threads=2).provenance["threads"] == 2
+
+
+@pytest.mark.parametrize("damage", [lambda content: content[:-100], lambda content: b"", lambda content: b"\0" * 999])
+def test_a_damaged_checkpoint_is_set_aside_and_the_run_starts_anew(damage, registry, store, whole, monkeypatch):
+    monkeypatch.setattr(trainer, "TICK_SECONDS", 0.0)
+    job = job_of(registry)
+    interrupted(job, store, registry, 3, "stop")
+    path = store.work(job.spec) / "checkpoint.pt"
+    damaged = damage(path.read_bytes())
+    path.write_bytes(damaged)
+    with pytest.warns(UserWarning, match=r"checkpoint\.pt is damaged .* and was set aside"):
+        record = execute(job, store, registry, threads=1)
+    assert outcome(record) == outcome(whole["plain"][1])
+    assert path.with_suffix(".damaged").read_bytes() == damaged
+
+
+def test_no_code_in_a_checkpoint_is_run(registry, store, tmp_path):
+    class Trap:
+        def __reduce__(self):
+            return (Path.touch, (tmp_path / "sprung",))
+
+    job = job_of(registry)
+    torch.save({"trainer": Trap()}, store.work(job.spec) / "checkpoint.pt")
+    with pytest.warns(UserWarning, match="is damaged .* and was set aside"):
+        assert execute(job, store, registry, threads=1).status == "done"
+    assert not (tmp_path / "sprung").exists()
+
+
+# Metrics asked for later
+
+
+@pytest.mark.parametrize("backbone", ["mlp", "dcgan"])
+def test_a_metric_asked_for_later_is_scored_from_the_kept_weights(backbone, registry, store, monkeypatch):
+    chosen = {"backbone": backbone, "settings": (f"{backbone}.width=8",)}
+    first = execute(job_of(registry, **chosen), store, registry, threads=1)
+    traces = store.traces(first)
+    monkeypatch.setattr(trainer.Trainer, "step", lambda run: pytest.fail("it trains again"))
+    job = job_of(registry, metrics=("tiny-mean", "tiny-late", "grad-norm-d"), **chosen)
+    second = execute(job, store, registry, threads=1)
+    assert second.status == "done" and second.meters == first.meters and second.curve == first.curve
+    assert second.values | first.values == dict(second.values)  # what was there is kept
+    # The same samples are drawn from the same weights, so the late value is the one of the last mark.
+    assert second.values["tiny-late"][0].value == first.values["tiny-mean"][0].value
+    assert second.values["tiny-late"][0].reference == first.values["tiny-mean"][0].reference
+    assert second.values["grad-norm-d"][0].value == np.median(traces["grad_norm/D"].astype(np.float64))
+    assert same_traces(store.traces(second), traces)
+    assert store.get(job.spec) == second
+    assert execute(job, store, registry, threads=1) == second
+
+
+def test_another_number_of_samples_is_scored_beside_the_first(registry, store):
+    first = execute(job_of(registry), store, registry, threads=1)
+    second = execute(job_of(registry, samples=48), store, registry, threads=1)
+    assert second.meters == first.meters
+    assert [value.protocol["n_fake"] for value in second.values["tiny-mean"]] == [32, 48]
+    assert second.values["tiny-mean"][0] == first.values["tiny-mean"][0]
+    assert len(second.values["grad-norm-g"]) == 1
+
+
+def test_a_metric_of_lost_weights_says_what_to_do(registry, store):
+    job = job_of(registry)
+    first = execute(job, store, registry, threads=1)
+    (store.work(job.spec) / "final.pt").unlink()
+    second = execute(job_of(registry, metrics=("tiny-late",)), store, registry, threads=1)
+    assert second.values == first.values and second.status == "done"
+    assert second.unscored["tiny-late"].endswith("delete its record to train it again")
+
+
+def test_a_metric_that_was_unavailable_is_tried_again_later(store):
+    registry = discover([PLUGIN])
+    entry = registry.get("metric", "tiny-late")
+    registry.entries["metric"]["tiny-late"] = [replace(entry, item=replace(entry.item, extractor="not-yet"))]
+    job = job_of(registry, metrics=("tiny-mean", "tiny-late"))
+    first = execute(job, store, registry, threads=1)
+    assert first.status == "done" and set(first.values) >= {"tiny-mean"}
+    assert first.unscored == {"tiny-late": "unavailable: there is no extractor 'not-yet'"}
+    registry.entries["metric"]["tiny-late"] = [entry]
+    second = execute(job, store, registry, threads=1)
+    assert second.unscored == {} and second.values["tiny-late"][0].value == first.values["tiny-mean"][0].value
+
+
+def test_two_owners_of_an_extractor_harm_nobody_who_does_not_use_it(store):
+    registry = discover([PLUGIN])
+    registry.entries["extractor"]["claimed-twice"] = [registry.get("variant", "plain")] * 2
+    assert execute(job_of(registry), store, registry, threads=1).status == "done"

@@ -1,0 +1,151 @@
+"""From a request to jobs: products, skips with reasons, options, and requests that are wrong."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from ganbench.contract.types import Value
+from ganbench.errors import UserError
+from ganbench.results.record import RunRecord
+from ganbench.runs.job import is_complete
+from ganbench.runs.plan import Request, plan
+from ganbench.runs.registry import Registry, discover
+
+PLUGIN = Path(__file__).parents[1] / "tiny_plugin.py"
+
+
+@pytest.fixture(scope="module")
+def registry() -> Registry:
+    return discover([PLUGIN])
+
+
+def request(*variants: str, dataset: str = "tiny", **more: object) -> Request:
+    return Request(variants, (dataset,), plugins=(PLUGIN,), **more)  # type: ignore[arg-type]
+
+
+def test_the_product_of_variants_and_seeds_runs_seed_by_seed(registry: Registry) -> None:
+    made = plan(request("plain", "wgan", seeds=2), registry)
+    assert [(job.spec.variant, job.spec.seed) for job in made.jobs] == [
+        ("plain", 0),
+        ("wgan", 0),
+        ("plain", 1),
+        ("wgan", 1),
+    ]
+    assert made.jobs[0].parameters.keys() == {"G", "D"}
+    assert {str(job.spec.budget) for job in made.jobs} == {"1280-images"}
+    assert {(job.spec.size, job.spec.backbone, job.samples) for job in made.jobs} == {(8, "mlp", 64)}
+
+
+def test_globs_and_all_expand_without_repeats(registry: Registry) -> None:
+    names = [job.spec.variant for job in plan(request("wgan*", "wgan", seeds=1), registry).jobs]
+    assert names == ["wgan", "wgan-div", "wgan-gp", "wgan-lp"]
+    everything = plan(request("all", seeds=1), registry)
+    unfit = {*registry.find("variant", "family:translate"), "projection"}  # whose G needs batch norm, which mlp has not
+    assert {job.spec.variant for job in everything.jobs} == set(registry.find("variant", "all")) - unfit
+    assert {skip.variant for skip in everything.skips} == unfit
+
+
+def test_what_does_not_fit_is_skipped_with_its_reason(registry: Registry) -> None:
+    made = plan(request("labelled", "gan", dataset="ring", seeds=1), registry)
+    assert [(skip.variant, skip.reason) for skip in made.skips] == [
+        ("labelled", "it needs labels of at least two classes")
+    ]
+    assert [job.spec.variant for job in made.jobs] == ["gan"]
+
+
+def test_options_reach_the_config_and_the_identity(registry: Registry) -> None:
+    plain = plan(request("wgan", seeds=1), registry).jobs[0].spec
+    changed = plan(request("wgan", seeds=1, settings=("lr=1e-3", "wgan.clip=0.1", "mlp.width=32")), registry).jobs[0]
+    assert changed.spec.options == {"clip": 0.1, "lr": 0.001, "mlp.width": 32}
+    assert changed.spec.config["variant"]["clip"] == 0.1
+    assert changed.spec.config["backbone"]["width"] == 32
+    assert changed.spec.id != plain.id
+
+
+def test_an_option_named_for_a_variant_beats_one_for_all(registry: Registry) -> None:
+    made = plan(request("gan", "wgan", seeds=1, settings=("wgan.lr=0.5", "lr=0.25")), registry)
+    assert [job.spec.config["variant"]["lr"] for job in made.jobs] == [0.25, 0.5]
+
+
+def test_identity_depends_on_what_changes_numbers_and_on_nothing_else(registry: Registry) -> None:
+    def id_of(**more: object) -> str:
+        return plan(request("plain", seeds=1, **more), registry).jobs[0].spec.id
+
+    base = id_of()
+    assert id_of(marks=2) == id_of(metrics=("tiny-late",)) == id_of(samples=10) == id_of(device="cpu") == base
+    others = [id_of(batch=32), id_of(budget="64-images"), id_of(precision="bf16"), id_of(backbone="dcgan")]
+    assert len({base, *others}) == 5
+
+
+@pytest.mark.parametrize(
+    ("line", "runs"),
+    [("# a remark", 1), ('"""A remark."""', 1), ("def unused(): return 1", 2)],
+)
+def test_an_edited_plugin_is_another_run_and_a_remark_is_none(line: str, runs: int, tmp_path: Path) -> None:
+    edited = tmp_path / "tiny_plugin.py"
+    edited.write_text(f"{PLUGIN.read_text()}\n{line}\n")
+    ids = set()
+    for path in (PLUGIN, edited):
+        made = plan(Request(("plain",), ("tiny",), plugins=(path,), seeds=1), discover([path]))
+        ids.add(made.jobs[0].spec.id)
+    assert len(ids) == runs
+
+
+@pytest.mark.parametrize(
+    ("more", "sentence"),
+    [
+        ({"variants": ("plian",)}, "unknown variant 'plian': did you mean 'plain'?"),
+        ({"variants": ("x*",)}, "no variant matches 'x*'"),
+        ({"datasets": ("tinny",)}, "unknown dataset 'tinny': did you mean 'tiny'?"),
+        ({"datasets": ("tiny:8",)}, "'tiny' takes no argument"),
+        ({"backbone": "dcgam"}, "did you mean 'dcgan'?"),
+        ({"metrics": ("tiny-meen",)}, "did you mean 'tiny-mean'?"),
+        ({"metrics": ("modes",)}, "metric 'modes' does not fit data set 'tiny': it needs modes"),
+        ({"budget": "100"}, "has no unit"),
+        ({"budget": "0-images"}, "not more than zero"),
+        ({"batch": 257}, "plain needs 257 images a step, but tiny: its training split has 256; lower --batch"),
+        ({"settings": ("lr",)}, "--set 'lr' is not an option and a value"),
+        ({"settings": ("clip=1",), "variants": ("gan",)}, "gan has no option 'clip'"),
+        ({"settings": ("wgan.clip=0",), "variants": ("wgan",)}, "wgan.clip: input should be greater than 0"),
+        ({"settings": ("wgan.clip=nan",), "variants": ("wgan",)}, "wgan.clip"),
+        ({"settings": ("wgan.clip=Infinity",), "variants": ("wgan",)}, "wgan.clip"),
+        ({"settings": ("wgan.lr=big",), "variants": ("wgan",)}, "wgan.lr: input should be a valid number"),
+        ({"settings": ("wgan.betas=1",), "variants": ("wgan",)}, "wgan has no option 'betas'"),
+        ({"settings": ("lsgan.lr=1",), "variants": ("gan",)}, "'lsgan' takes no part in this run"),
+        ({"settings": ("lsgna.lr=1",), "variants": ("gan",)}, "did you mean 'lsgan'?"),
+        ({"settings": ("dcgan.width=0",), "backbone": "dcgan"}, "dcgan.width: input should be greater than or equal"),
+        ({"seeds": 0}, "at least one seed"),
+        ({"samples": 1}, "at least 2 generated samples"),
+    ],
+)
+def test_a_wrong_request_is_one_sentence(registry: Registry, more: dict[str, object], sentence: str) -> None:
+    arguments = {"variants": ("plain",), "datasets": ("tiny",), **more}
+    with pytest.raises(UserError) as error:
+        plan(Request(**arguments), registry)  # type: ignore[arg-type]
+    assert sentence in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_default_metrics_that_do_not_fit_are_left_out_with_a_note(registry: Registry, tmp_path: Path) -> None:
+    from PIL import Image
+
+    for number in range(90):
+        Image.fromarray(torch.randint(0, 256, (16, 16), dtype=torch.uint8).numpy()).save(tmp_path / f"{number}.png")
+    made = plan(request("gan", dataset=f"folder:{tmp_path}", seeds=1), registry)
+    assert made.notes == [f"folder:{tmp_path.name}: fd-classifier is left out, because it needs labels"]
+    assert "ms-ssim" in made.jobs[0].metrics
+
+
+def test_a_finished_record_is_complete_only_with_every_metric_asked_for(registry: Registry) -> None:
+    (job,) = plan(request("plain", seeds=1, metrics=("tiny-mean",)), registry).jobs
+    value = Value(1.0, {"n_fake": job.samples})
+    assert not is_complete(None, job)
+    assert not is_complete(RunRecord(job.spec, "killed", values={"tiny-mean": [value]}), job)
+    assert not is_complete(RunRecord(job.spec, "error"), job)
+    assert not is_complete(RunRecord(job.spec, "done"), job)
+    assert not is_complete(RunRecord(job.spec, "done", values={"tiny-mean": [Value(1.0, {"n_fake": 3})]}), job)
+    assert is_complete(RunRecord(job.spec, "done", values={"tiny-mean": [value]}), job)
+    assert is_complete(RunRecord(job.spec, "done", unscored={"tiny-mean": "not defined"}), job)
+    assert not is_complete(RunRecord(job.spec, "done", unscored={"tiny-mean": "unavailable: no weights"}), job)
+    assert is_complete(RunRecord(job.spec, "diverged"), job)

@@ -1,0 +1,530 @@
+"""Scoring: one pass of samples and features, values that know their protocol, and caches that cannot lie."""
+
+import json
+import re
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from ganbench_plugins.backbones.dcgan import DCGAN
+from ganbench_plugins.backbones.mlp import MLP, Config
+from torch import nn
+
+from ganbench import DataSpec, Extractor, Metric, UserError, Value, frechet_distance, to_float, to_uint8
+from ganbench.runs.registry import load_file
+from ganbench.scoring.evaluate import UNAVAILABLE, Evaluator, misfit
+from ganbench.scoring.samples import NotFinite, generate
+from ganbench.seeds import derive
+from ganbench.training.bench import Bench
+from ganbench.training.networks import build_variant
+
+CPU = torch.device("cpu")
+tiny = load_file(Path(__file__).parents[1] / "tiny_plugin.py")
+DATA = tiny.Tiny().load(Path(), 8)
+SMALL = MLP()
+SMALL.config = Config(width=16, depth=2, z_dim=4)
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    folder = tmp_path / "cache"
+    monkeypatch.setenv("GANBENCH_CACHE", str(folder))
+    return folder
+
+
+def build(cls=tiny.Plain, *, seed=0, task="generate"):
+    return build_variant(cls, SMALL, DATA.spec(task), seed=seed).requires_grad_(False).eval()
+
+
+class Pixels(Extractor):
+    """The pixels themselves; notes how many images it is shown."""
+
+    name = "pixels"
+
+    def __init__(self):
+        self.prepared, self.shown = 0, []
+
+    def prepare(self, dataset, data, weights, device):
+        self.prepared += 1
+        embedding = partial(self.embed)
+        embedding.protocol = {"extractor": "pixels", "resize": "none"}
+        return embedding
+
+    def embed(self, images):
+        self.shown.append(len(images))
+        flat = images.flatten(1).float() / 255
+        return flat[:, :6], flat[:, :3].softmax(1)
+
+
+class Missing(Extractor):
+    name = "missing"
+
+    def prepare(self, dataset, data, weights, device):
+        raise UserError("put weights.pt into the weights folder")
+
+
+def brightness(scene):
+    return {"brightness": Value(scene.fake.images.double().mean().item(), {"of": "grey levels"})}
+
+
+def distance(scene, name="distance"):
+    return {name: Value(frechet_distance(scene.fake.embedding, scene.real.embedding))}
+
+
+def constant(number, name="constant"):
+    return Metric(name, lambda scene: {name: Value(number)})
+
+
+BRIGHTNESS = Metric("brightness", brightness, higher_is_better=True)
+DISTANCE = Metric("distance", distance, extractor="pixels", higher_is_better=False)
+
+
+def evaluator(samples=64, *, extractors=None, data=DATA):
+    found = {"pixels": Pixels(), "missing": Missing()} if extractors is None else extractors
+    return Evaluator(Bench(tiny.Tiny(), data, DCGAN(), extractors=found), samples=samples, device=CPU)
+
+
+def score(metrics, variant=None, *, by=None, seed=0, traces=None):
+    return (by or evaluator()).score(variant or build(), metrics, traces=traces or {}, seed=seed)
+
+
+# Quantisation
+
+
+class Levels(tiny.Plain):
+    """Gives all 256 grey levels, as a generator in [-1, 1] would."""
+
+    def sample(self, n, cond=None):
+        return to_float(torch.arange(256, dtype=torch.uint8).expand(n, 256).reshape(n, 1, 16, 16))
+
+
+def test_every_grey_level_survives_the_way_to_a_network_and_back():
+    levels = torch.arange(256, dtype=torch.uint8).reshape(1, 1, 16, 16)
+    served = to_float(levels)
+    assert served.dtype == torch.float32 and served.min() == -1 and served.max() == 1
+    torch.testing.assert_close(served.double(), levels.double() / 127.5 - 1, rtol=0, atol=1e-7)
+    assert torch.equal(to_uint8(served), levels)
+    assert torch.equal(generate(build(Levels), 3, DATA, seed=0).images, levels.expand(3, -1, -1, -1))
+
+
+def test_samples_are_rounded_to_the_nearest_level_and_clamped():
+    between = torch.tensor([-1.7, -1.0, -0.999, (99.4 / 127.5) - 1, (99.6 / 127.5) - 1, 0.999, 1.0, 3.0])
+    assert to_uint8(between.reshape(1, 1, 2, 4)).flatten().tolist() == [0, 0, 0, 99, 100, 255, 255, 255]
+
+
+def test_points_are_not_quantised():
+    points = torch.tensor([[0.123456789, -7.5]], dtype=torch.float64)
+    assert torch.equal(to_uint8(points), points.float()) and torch.equal(to_float(points), points.float())
+
+
+# Sampling
+
+
+def noise_of(cls, seed, **options):
+    drawn = []
+
+    class Watched(cls):
+        def noise(self, n):
+            drawn.append(super().noise(n))
+            return drawn[-1]
+
+    generate(build(Watched), 300, DATA, seed=seed, **options)
+    return torch.cat(drawn)
+
+
+class Different(tiny.Plain):
+    """Other networks, and random numbers drawn while they are built."""
+
+    def build(self, parts):
+        super().build(parts)
+        self.G = nn.Sequential(nn.Linear(parts.z_dim, 5), nn.Linear(5, 64), nn.Unflatten(1, (1, 8, 8)))
+        self.register_buffer("more", torch.rand(1000))
+
+
+def test_latents_depend_on_the_seed_and_not_on_the_variant():
+    latents = noise_of(tiny.Plain, 3)
+    assert latents.shape == (300, 4)
+    torch.manual_seed(derive(3, "evaluate"))
+    assert torch.equal(latents, torch.cat([torch.randn(256, 4), torch.randn(44, 4)]))
+    torch.rand(17)  # whatever was drawn before
+    assert torch.equal(latents, noise_of(Different, 3))
+    assert not torch.equal(latents, noise_of(tiny.Plain, 4))
+    assert not torch.equal(latents, noise_of(tiny.Plain, 3, purpose="picture"))
+
+
+def test_equal_seeds_give_equal_samples():
+    variant = build()
+    first, again, other = (generate(variant, 20, DATA, seed=seed) for seed in (1, 1, 2))
+    assert first.images.dtype == torch.uint8 and first.images.shape == (20, 1, 8, 8)
+    assert torch.equal(first.images, again.images) and not torch.equal(first.images, other.images)
+    assert first.cond is None
+
+
+def test_labels_are_drawn_from_the_training_split_and_given_to_the_variant():
+    asked = []
+
+    class Watched(tiny.Labelled):
+        def sample(self, n, cond=None):
+            asked.append(cond)
+            return super().sample(n, cond)
+
+    # Label 3 alone in the training split, so that nothing else may be asked for.
+    train = DATA.train._replace(cond=torch.full((256,), 3))
+    only = generate(build(Watched, task="label"), 300, replace(DATA, train=train), seed=0)
+    assert only.cond.tolist() == [3] * 300 and torch.equal(torch.cat(asked), only.cond)
+    first, again, other = (generate(build(Watched, task="label"), 400, DATA, seed=s).cond for s in (0, 0, 1))
+    assert torch.equal(first, again) and not torch.equal(first, other)
+    assert (first.bincount(minlength=4) > 60).all()
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_a_sample_that_is_not_finite_is_never_scored(value):
+    class Broken(tiny.Plain):
+        def sample(self, n, cond=None):
+            samples = super().sample(n, cond)
+            samples[-1, 0, 3, 3] = value
+            return samples
+
+    with pytest.raises(NotFinite, match="plain generates values that are not finite"):
+        score([BRIGHTNESS], build(Broken))
+
+
+# Values
+
+
+def test_a_value_is_the_metric_of_the_samples_and_the_reference_split():
+    variant = build()
+    fake = generate(variant, 64, DATA, seed=5)
+    embed = Pixels().embed
+    scores = score([BRIGHTNESS, DISTANCE], variant, seed=5)
+    assert scores.unscored == {}
+    assert scores.values["brightness"].value == fake.images.double().mean().item()
+    assert scores.values["distance"].value == frechet_distance(embed(fake.images)[0], embed(DATA.test.images)[0])
+    assert scores.values["brightness"].higher_is_better is True
+    assert scores.values["distance"].higher_is_better is False
+
+
+def test_a_metric_sees_the_whole_scene():
+    seen = []
+
+    def look(scene):
+        seen.append(scene)
+        return {"look": Value(0.0)}
+
+    traces = {"grad_norm/G": np.ones(3, np.float32)}
+    by = evaluator(300)
+    by.score(build(tiny.Labelled, task="label"), [Metric("look", look, extractor="pixels")], traces=traces, seed=9)
+    (scene,) = seen
+    assert scene.data == DATA.spec() and scene.conditional and scene.traces is traces and scene.seed == 9
+    assert torch.equal(scene.real.images, DATA.test.images) and torch.equal(scene.real.labels, DATA.test.cond)
+    assert len(scene.fake.labels) == len(scene.fake.images) == len(scene.fake.embedding) == 300
+    torch.testing.assert_close(scene.fake.probs.sum(1), torch.ones(300))
+
+
+def test_samples_are_drawn_once_and_features_extracted_once():
+    draws, pixels = [], Pixels()
+
+    class Watched(tiny.Plain):
+        def sample(self, n, cond=None):
+            draws.append(n)
+            return super().sample(n, cond)
+
+    by = evaluator(300, extractors={"pixels": pixels})
+    second = Metric("second", partial(distance, name="second"), extractor="pixels")
+    for seed in range(2):
+        score([BRIGHTNESS, DISTANCE, second], build(Watched), by=by, seed=seed)
+    assert draws == [256, 44] * 2
+    assert pixels.prepared == 1
+    assert sorted(pixels.shown) == sorted([256, 44] * 2 + [64])  # the reference split once for both marks
+
+
+def test_all_extractors_are_shown_the_same_tensors_in_turn():
+    shown = []
+
+    class Watching(Pixels):
+        def embed(self, images):
+            shown.append(images)
+            return super().embed(images)
+
+    by = evaluator(300, extractors={"first": Watching(), "second": Watching()})
+    score([replace(DISTANCE, name=name, extractor=name) for name in ("first", "second")], by=by)
+    assert [len(images) for images in shown] == [256, 256, 44, 44, 64, 64]
+    assert all(first is second for first, second in zip(shown[::2], shown[1::2], strict=True))
+
+
+def test_a_metric_of_the_traces_needs_no_samples():
+    class Silent(tiny.Plain):
+        def sample(self, n, cond=None):
+            raise AssertionError("no samples were asked for")
+
+    last = Metric("last", lambda scene: {"last": Value(float(scene.traces["loss/D"][-1]))}, samples=False)
+    found = score([last], build(Silent), traces={"loss/D": np.array([1.0, 2.5])}).values["last"]
+    assert found.value == 2.5 and found.reference is None
+    assert "n_fake" not in found.protocol
+
+
+def test_a_metric_may_give_several_values_each_with_its_own_direction():
+    def several(scene):
+        return {"main": Value(1.0), "main-part": Value(2.0), "main-other": Value(3.0, higher_is_better=True)}
+
+    values = score([Metric("main", several, higher_is_better=False, version=4)]).values
+    assert [value.higher_is_better for value in values.values()] == [False, None, True]
+    assert [value.protocol["metric"] for value in values.values()] == ["main@4", "main-part@4", "main-other@4"]
+
+
+@pytest.mark.parametrize("number", [np.float32(1.5), np.float64(1.5), torch.tensor(1.5), 1.5])
+def test_a_number_of_any_library_is_kept_as_a_plain_one(number):
+    found = score([constant(number)]).values["constant"]
+    assert type(found.value) is float and found.value == found.reference == 1.5
+
+
+# What cannot be scored
+
+
+@pytest.mark.parametrize(("number", "told"), [(float("nan"), "nan"), (float("inf"), "inf"), (-float("inf"), "-inf")])
+def test_a_value_that_is_not_a_number_is_listed_and_the_others_go_on(number, told):
+    scores = score([constant(number, "odd"), BRIGHTNESS])
+    assert scores.unscored == {"odd": f"odd came out as {told}"}
+    assert list(scores.values) == ["brightness"]
+
+
+def test_a_metric_that_is_undefined_is_listed_with_its_reason():
+    def undefined(scene):
+        raise UserError("three classes have no samples")
+
+    scores = score([Metric("odd", undefined), BRIGHTNESS])
+    assert scores.unscored == {"odd": "three classes have no samples"}
+    assert list(scores.values) == ["brightness"]
+
+
+@pytest.mark.parametrize("extractor", [None, "pixels"])
+def test_a_metric_that_fails_is_listed_with_its_error(extractor):
+    scores = score([Metric("odd", lambda scene: {"odd": Value(1 / 0)}, extractor=extractor), BRIGHTNESS, DISTANCE])
+    assert scores.unscored == {"odd": "it failed with ZeroDivisionError: division by zero"}
+    assert sorted(scores.values) == ["brightness", "distance"]
+
+
+def test_an_extractor_that_fails_takes_only_its_own_metrics_down():
+    class Failing(Pixels):
+        def embed(self, images):
+            raise RuntimeError("out of memory")
+
+    scores = score([DISTANCE, BRIGHTNESS], by=evaluator(extractors={"pixels": Failing()}))
+    assert scores.unscored == {"distance": f"{UNAVAILABLE}it failed with RuntimeError: out of memory"}
+    assert list(scores.values) == ["brightness"]
+
+
+def test_an_extractor_without_weights_takes_only_its_own_metrics_down():
+    lost = [Metric(name, distance, extractor="missing") for name in ("fid", "kid")]
+    scores = score([*lost, BRIGHTNESS, DISTANCE])
+    reason = f"{UNAVAILABLE}put weights.pt into the weights folder"
+    assert scores.unscored == {"fid": reason, "kid": reason}
+    assert sorted(scores.values) == ["brightness", "distance"]
+
+
+def test_an_extractor_that_nobody_offers_is_named():
+    scores = score([Metric("fid", distance, extractor="inception")])
+    assert scores.unscored == {"fid": f"{UNAVAILABLE}there is no extractor 'inception'"}
+
+
+def test_metrics_that_do_not_fit_the_data_are_told_apart():
+    images, points = DataSpec((1, 8, 8), classes=4), DataSpec((2,))
+
+    def reason(*needs, data, modes=False):
+        return misfit(Metric("m", brightness, needs=frozenset(needs)), data, modes=modes)
+
+    assert reason("images", "labels", data=images) is None
+    assert reason("points", "modes", data=points, modes=True) is None
+    assert reason("images", "labels", data=points) == "it needs images and labels"
+    assert reason("modes", data=images) == "it needs modes"
+    assert reason("labels", data=DataSpec((1, 8, 8), classes=1)) == "it needs labels"
+    assert reason("points", data=images) == "it needs points"
+
+
+# References
+
+
+def test_the_reference_is_what_as_many_training_images_score():
+    found = score([BRIGHTNESS, DISTANCE], by=evaluator(256)).values  # as many as there are
+    embed = Pixels().embed
+    assert found["brightness"].reference == pytest.approx(DATA.train.images.double().mean().item(), rel=1e-12)
+    expected = frechet_distance(embed(DATA.train.images)[0], embed(DATA.test.images)[0])
+    assert found["distance"].reference == pytest.approx(expected, rel=1e-9)
+
+
+def test_a_smaller_reference_is_drawn_without_replacement_and_the_same_for_every_seed():
+    shown = []
+
+    def look(scene):
+        shown.append(scene.fake.images)
+        return {"look": Value(float(scene.seed))}
+
+    for run_seed in (1, 2):
+        found = evaluator(100).score(build(), [Metric("look", look, version=run_seed)], traces={}, seed=run_seed)
+        assert found.values["look"].value == run_seed and found.values["look"].reference == 0
+    one, other = shown[0], shown[2]
+    assert torch.equal(one, other) and len(one) == 100
+    train = {image.numpy().tobytes() for image in DATA.train.images}
+    drawn = {image.numpy().tobytes() for image in one}
+    assert len(drawn) == 100 and drawn <= train
+
+
+def test_fewer_training_images_than_samples_give_no_reference():
+    found = score([BRIGHTNESS], by=evaluator(257)).values["brightness"]
+    assert found.reference is None and found.protocol["n_fake"] == 257
+
+
+def test_a_reference_that_is_not_a_number_is_left_out():
+    def odd(scene):  # defined for generated samples alone, whose seed is not 0
+        return {"odd": Value(1.0 if scene.seed else float("nan"))}
+
+    found = score([Metric("odd", odd)], seed=1)
+    assert found.values["odd"].value == 1.0 and found.values["odd"].reference is None
+
+
+# Protocols
+
+
+def test_a_protocol_is_the_same_for_every_seed_and_variant():
+    hashes = {
+        score([DISTANCE], build(cls, seed=seed), seed=seed).values["distance"].protocol_hash
+        for seed in (0, 1)
+        for cls in (tiny.Plain, Different)
+    }
+    assert len(hashes) == 1
+
+
+class Averaged(tiny.Plain):
+    ema_half_life_images = 1000.0
+
+
+OTHER_DATA = replace(DATA, fingerprint="8" * 64)
+OTHER_CROP = replace(DATA, protocol={"kind": "noise", "crop": "centre"})
+FEWER_REAL = replace(DATA, test=DATA.test._replace(images=DATA.test.images[:50], cond=DATA.test.cond[:50]))
+
+
+@pytest.mark.parametrize(
+    ("metric", "cls", "samples", "data"),
+    [
+        (DISTANCE, tiny.Plain, 65, DATA),
+        (DISTANCE, tiny.Plain, 64, OTHER_DATA),
+        (DISTANCE, tiny.Plain, 64, OTHER_CROP),
+        (DISTANCE, tiny.Plain, 64, FEWER_REAL),
+        (DISTANCE, Averaged, 64, DATA),
+        (replace(DISTANCE, version=2), tiny.Plain, 64, DATA),
+    ],
+)
+def test_a_protocol_differs_with_whatever_a_number_depends_on(metric, cls, samples, data):
+    standard = score([DISTANCE]).values["distance"].protocol_hash
+    assert score([metric], build(cls), by=evaluator(samples, data=data)).values["distance"].protocol_hash != standard
+
+
+def test_a_protocol_says_what_a_reader_must_know():
+    protocol = score([DISTANCE]).values["distance"].protocol
+    assert protocol | {
+        "metric": "distance@1",
+        "data": "777777777777",
+        "kind": "noise",
+        "n_fake": 64,
+        "n_real": 64,
+        "reference": "test split",
+        "weights": "raw",
+        "extractor": "pixels",
+        "resize": "none",
+    } == dict(protocol)
+    assert re.fullmatch("[0-9a-f]{8}", Value(0.0, protocol).protocol_hash)
+    json.dumps(protocol)
+
+
+# Caches
+
+
+def test_real_features_and_references_are_computed_once_for_all_runs():
+    first = score([BRIGHTNESS, DISTANCE])
+    pixels = Pixels()
+    second = score([BRIGHTNESS, DISTANCE], by=evaluator(extractors={"pixels": pixels}))
+    assert pixels.shown == [64]  # the generated samples alone
+    assert second == first
+
+
+def test_metrics_of_one_protocol_keep_references_of_their_own():
+    both = [constant(1.0, "one"), constant(2.0, "two"), replace(constant(3.0, "one"), version=2)]
+    assert [score([metric]).values[metric.name].reference for metric in both] == [1.0, 2.0, 3.0]
+
+
+def test_no_word_of_a_protocol_is_taken_for_a_part_of_the_key():
+    odd = replace(DATA, protocol={"metric": "x", "data": "x", "split": "x", "n": 0, "version": 0, "conditional": 0})
+    other = replace(odd, fingerprint="9" * 64, train=odd.train._replace(images=255 - odd.train.images))
+    first, second = (score([BRIGHTNESS, DISTANCE], by=evaluator(256, data=data)).values for data in (odd, other))
+    for name in ("brightness", "distance"):
+        assert first[name].reference != second[name].reference
+
+
+def test_features_of_other_data_are_not_taken_for_these():
+    score([DISTANCE])
+    pixels = Pixels()
+    score([DISTANCE], by=evaluator(extractors={"pixels": pixels}, data=OTHER_DATA))
+    assert pixels.shown == [64, 64, 64]
+
+
+def spoil_packing(content):
+    entry = content.find(b"PK\x01\x02")  # of the archive's directory; ten bytes on stands how the member is packed
+    return content if entry < 0 else content[: entry + 10] + b"\x63" + content[entry + 11 :]
+
+
+NUMPY_FILE = b"\x93NUMPY\x01\x00v\x00{'descr': '<f8', 'fortran_order': False, 'shape': (1,), }".ljust(128) + b"\0" * 8
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda content: content[: len(content) // 2],
+        lambda content: b"",
+        lambda content: b"\0" * len(content),
+        lambda content: b"null",
+        lambda content: b'{"distance": null}',
+        lambda content: content.replace(b"embedding", b"embeddinG"),
+        lambda content: content[:-22] + b"\xff" * 22,
+        spoil_packing,
+        lambda content: NUMPY_FILE,
+    ],
+    ids=["cut", "empty", "zeros", "another type", "no number", "a name", "its end", "its packing", "another file"],
+)
+def test_a_damaged_entry_is_made_again(damage, cache):
+    first = score([BRIGHTNESS, DISTANCE])
+    kept = {path: path.read_bytes() for path in cache.rglob("*.*")}
+    assert {path.parent.name for path in kept} == {"features", "references"} and len(kept) == 4
+    for path, content in kept.items():
+        path.write_bytes(damage(content))
+    assert any(path.read_bytes() != content for path, content in kept.items())
+    assert score([BRIGHTNESS, DISTANCE]) == first
+    for path, content in kept.items():
+        if path.suffix == ".json":
+            assert path.read_bytes() == content
+    pixels = Pixels()
+    score([BRIGHTNESS, DISTANCE], by=evaluator(extractors={"pixels": pixels}))
+    assert pixels.shown == [64]  # whole again
+
+
+def test_a_flipped_bit_never_changes_a_number(cache):
+    first = score([DISTANCE])
+    (path,) = [path for path in (cache / "features").iterdir() if len(path.read_bytes()) > 0][:1]
+    content = path.read_bytes()
+    for position in range(60, len(content), 97):
+        path.write_bytes(content[:position] + bytes([content[position] ^ 4]) + content[position + 1 :])
+        for reference in (cache / "references").iterdir():
+            reference.unlink()
+        assert score([DISTANCE]) == first, position
+
+
+def test_a_cache_that_cannot_be_written_costs_only_time(tmp_path, monkeypatch):
+    first = score([BRIGHTNESS, DISTANCE])
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("GANBENCH_CACHE", str(tmp_path / "file"))
+    pixels = Pixels()
+    by = evaluator(extractors={"pixels": pixels})
+    assert score([BRIGHTNESS, DISTANCE], by=by) == score([BRIGHTNESS, DISTANCE], by=by) == first
+    assert pixels.shown == [64] * 4  # generated twice; the reference split and the training images once

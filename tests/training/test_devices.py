@@ -1,0 +1,83 @@
+"""Devices: what can be asked for, what is answered, and arithmetic that repeats itself."""
+
+import os
+
+import pytest
+import torch
+
+from ganbench.errors import UserError
+from ganbench.training.devices import cores, describe, make_repeatable, resolve_device
+
+CPU = torch.device("cpu")
+
+
+def test_the_cpu_is_always_there():
+    assert resolve_device("cpu") == CPU
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_auto_takes_a_gpu_where_there_is_one(count, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: count > 0)
+    assert resolve_device("auto") == torch.device(["cpu", "cuda:0"][count])
+
+
+@pytest.mark.parametrize(
+    ("text", "count", "found"),
+    [("cuda", 0, "no CUDA devices"), ("cuda:1", 1, "1 CUDA device"), ("cuda:7", 2, "2 CUDA devices")],
+)
+def test_a_gpu_that_is_not_there_is_an_error_that_counts_them(text, count, found, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+    with pytest.raises(UserError) as caught:
+        resolve_device(text)
+    assert str(caught.value) == f"--device {text}: this machine has {found}"
+
+
+def test_a_gpu_is_named_by_its_number(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert resolve_device("cuda") == torch.device("cuda:0")
+    assert resolve_device("cuda:1") == torch.device("cuda:1")
+
+
+def test_an_apple_gpu_that_is_not_there_is_an_error(monkeypatch):
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    with pytest.raises(UserError, match="no Apple GPU"):
+        resolve_device("mps")
+
+
+@pytest.mark.parametrize("text", ["gpu", "cuda:-1", "", "meta", "cuda:x", "CPU", "cuda:0:1"])
+def test_anything_else_is_an_error_that_says_what_to_write(text):
+    with pytest.raises(UserError) as caught:
+        resolve_device(text)
+    assert str(caught.value) == f"--device {text}: write auto, cpu, cuda, cuda:1 or mps"
+
+
+def test_cores_are_those_that_the_process_may_use():
+    assert 1 <= cores() <= (os.cpu_count() or 1)
+    if hasattr(os, "sched_setaffinity"):
+        mine = os.sched_getaffinity(0)
+        try:
+            os.sched_setaffinity(0, {min(mine)})
+            assert cores() == 1
+        finally:
+            os.sched_setaffinity(0, mine)
+
+
+def test_repeatable_arithmetic_fixes_threads_and_kernels(switches):
+    make_repeatable(CPU, 2)
+    assert torch.get_num_threads() == 2
+    assert torch.are_deterministic_algorithms_enabled() and torch.is_deterministic_algorithms_warn_only_enabled()
+    make_repeatable(CPU, 1)
+    assert torch.get_num_threads() == 1
+
+
+def test_a_description_names_the_device_and_its_cores():
+    assert describe(CPU) == f"cpu ({cores()} cores)"
+
+
+@pytest.mark.gpu
+def test_repeatable_arithmetic_on_a_gpu_is_true_float32(switches):
+    device = resolve_device("auto")
+    make_repeatable(device, 1)
+    a = torch.randn(256, 256, device=device)
+    assert torch.allclose((a @ a).double(), a.double() @ a.double(), rtol=0, atol=1e-3)
+    assert describe(device) == torch.cuda.get_device_name(device)
