@@ -103,6 +103,6 @@ def test_defaults_are_those_of_the_paper():
 def test_what_does_not_fit_is_said():
     assert CycleGAN.misfit(DataSpec((3, 32, 32), "translate")) is None
     assert "two domains" in CycleGAN.misfit(DataSpec((3, 32, 32)))
-    assert "multiple of 4" in CycleGAN.misfit(DataSpec((3, 30, 30), "translate"))
+    assert "divisible by 4" in CycleGAN.misfit(DataSpec((3, 30, 30), "translate"))
     with pytest.raises(UserError, match="cycle"):
         resolve(CycleGAN, "cyclegan", {"cycle": "-1"})

@@ -68,4 +68,4 @@ def test_schedule_defaults_and_options(play):
         assert (optimizer.defaults["lr"], optimizer.defaults["betas"]) == (2e-4, (0.5, 0.999))
     with pytest.raises(UserError, match="width"):
         resolve(DCGAN, "dcgan", {"width": "0"})
-    assert "square images" in DCGAN.misfit(DataSpec((2,))) and "8 to 128" in DCGAN.misfit(DataSpec((1, 4, 4)))
+    assert "images, not data" in DCGAN.misfit(DataSpec((2,))) and "8 to 128" in DCGAN.misfit(DataSpec((1, 4, 4)))

@@ -85,4 +85,4 @@ def test_defaults_and_options():
         assert (found["lr"], found["betas"], found["weight_decay"]) == (2e-4, (0.5, 0.999), 1e-5)
     with pytest.raises(UserError, match="form"):
         resolve(DiscoGAN, "discogan", {"form": "other"})
-    assert "multiple of 4" in DiscoGAN.misfit(DataSpec((3, 30, 30), "translate"))
+    assert "divisible by 4" in DiscoGAN.misfit(DataSpec((3, 30, 30), "translate"))

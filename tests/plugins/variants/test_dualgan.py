@@ -92,4 +92,4 @@ def test_defaults_and_options():
     assert (Config().reconstruction, Config().critic_steps, Config().clip) == (500, 3, 0.01)
     with pytest.raises(UserError, match="lipschitz"):
         resolve(DualGAN, "dualgan", {"lipschitz": "none"})
-    assert "multiple of 4" in DualGAN.misfit(DataSpec((1, 10, 10), "translate"))
+    assert "divisible by 4" in DualGAN.misfit(DataSpec((1, 10, 10), "translate"))

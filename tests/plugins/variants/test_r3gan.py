@@ -97,4 +97,4 @@ def test_defaults_and_options(parts):
         assert (optimizer.defaults["lr"], optimizer.defaults["betas"]) == (2e-4, (0.0, 0.99))
     with pytest.raises(UserError, match="burn_in"):
         resolve(R3GAN, "r3gan", {"burn_in": "1"})
-    assert "multiple of 4" in R3GAN.misfit(DataSpec((3, 18, 18)))
+    assert "divisible by 4" in R3GAN.misfit(DataSpec((3, 18, 18)))
