@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -80,7 +80,7 @@ class RunRecord:
 
     `values`: by metric name, one value a protocol. `unscored`: by metric name, why it has no value. `variant`: facts
     that a report shows (paper, own architecture, defaults of its options). `provenance`: origin of every plugin used,
-    versions, machine, threads, device.
+    versions, machine, threads, device. `checksums`: of the `traces` and the final `weights`, where these were kept.
     """
 
     spec: RunSpec
@@ -92,4 +92,24 @@ class RunRecord:
     curve: list[Mark] = field(default_factory=list)
     variant: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    checksums: Mapping[str, str] = field(default_factory=dict)
     schema: int = SCHEMA
+
+
+def richer(old: RunRecord, new: RunRecord) -> RunRecord:
+    """Return what is kept where a record of a run would take the place of an earlier one.
+
+    An end is not replaced by a failure, nor by an end that lacks what it has. A failure that came to less than an
+    earlier one leaves what was measured then, and says how the run stands now.
+    """
+    if old.status in FINAL:
+        return old if new.status not in FINAL or _lacks(new, old) else new
+    if new.status in FINAL or not _lacks(new, old):
+        return new
+    return replace(old, status=new.status, error=new.error)
+
+
+def _lacks(new: RunRecord, old: RunRecord) -> bool:
+    spent = [(record.meters.images, record.meters.steps, len(record.curve)) for record in (new, old)]
+    measured = [{(name, v.protocol_hash) for name, of in record.values.items() for v in of} for record in (new, old)]
+    return spent[0] < spent[1] or not measured[1] <= measured[0]
