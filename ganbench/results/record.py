@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -17,6 +17,8 @@ NOT_TRAINED = "a control is not trained"
 """Why a control has no value of a metric that looks at training."""
 UNFINISHED = "no end of this run was recorded: it is still running, or it was killed"
 """What the record of a run says until its end."""
+STOPPED = "stopped on request; the same command continues it"
+"""What the record of a run says that was asked to stop."""
 FINAL: frozenset[str] = frozenset({"done", "diverged"})
 """Statuses that the same command does not try again."""
 
@@ -46,10 +48,16 @@ class RunSpec:
     preset: str = ""
     numbers: int = field(default_factory=lambda: NUMBERS)
 
+    def content(self) -> dict[str, Any]:
+        """Return all of the above by name, in plain values."""
+        return {name: getattr(self, name) for name in _SPEC} | {
+            "budget": {"amount": self.budget.amount, "unit": self.budget.unit}
+        }
+
     @cached_property
     def id(self) -> str:
         """Sixteen hexadecimal digits of the hash of everything above."""
-        content = asdict(self)
+        content = self.content()
         if not self.preset:  # so that runs keep the names they had before there were presets
             del content["preset"]
         return digest(content)[:16]
@@ -63,6 +71,9 @@ class RunSpec:
     def is_newer(self) -> bool:
         """Whether a newer harness than today's made it."""
         return self.numbers > NUMBERS
+
+
+_SPEC = tuple(each.name for each in fields(RunSpec))
 
 
 @dataclass(frozen=True)
@@ -94,6 +105,11 @@ class RunRecord:
     provenance: Mapping[str, Any] = field(default_factory=dict)
     checksums: Mapping[str, str] = field(default_factory=dict)
     schema: int = SCHEMA
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the run has no end yet: it is still running, or was stopped on request, or killed with all else."""
+        return self.status == "killed" and (self.error == UNFINISHED or self.error.startswith("stopped on request"))
 
 
 def richer(old: RunRecord, new: RunRecord) -> RunRecord:

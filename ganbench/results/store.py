@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -16,14 +17,18 @@ from filelock import FileLock, Timeout
 from ganbench.archives import Arrays, Unusable, checksum_of, read_archive, write_archive
 from ganbench.errors import DiskError, UserError
 from ganbench.files import write_atomically
-from ganbench.results.codec import NewerRecord, decode, encode, id_in, load, read
+from ganbench.results.codec import NewerRecord, decode, encode, id_in, load, read, read_lean
 from ganbench.results.moving import Former, Taken, move
 from ganbench.results.record import RunRecord, RunSpec, richer
 from ganbench.results.schemas import Lookup, is_dated, shipped
+from ganbench.results.sharing import Shared
 
 # Windows takes these for devices, whatever follows the first dot.
 _DEVICES = re.compile(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\.|$)")
 _PART_LENGTH = 80
+
+Found = tuple[RunRecord, bytes]
+"""A record, and the text of its curve where that was asked for."""
 
 
 class ResultStore:
@@ -141,25 +146,47 @@ class ResultStore:
 
         Raises `UserError` where there is neither.
         """
-        records: list[RunRecord] = []
         problems: list[str] = []
+        found = self._read_all(lambda path: (read(path), b""), problems)
+        return [record for record, _ in found], problems
+
+    def summaries(self, *, curves: bool) -> tuple[list[RunRecord], list[str], dict[str, bytes]]:
+        """Do so for a report of many: records without their curves, and if asked for the text of those, by id.
+
+        What records have in common is held once.
+        """
+        problems: list[str] = []
+        share, texts, records = Shared(), dict[str, bytes](), list[RunRecord]()
+        enabled = gc.isenabled()
+        gc.disable()  # it would look through ever more objects, none of which is garbage
+        try:
+            for record, text in self._read_all(lambda path: read_lean(path, share, curve=curves), problems):
+                records.append(record)
+                if curves:
+                    texts[record.spec.id] = text
+        finally:
+            if enabled:
+                gc.enable()
+        return records, problems, texts
+
+    def _read_all(self, read: Callable[[Path], Found], problems: list[str]) -> Iterator[Found]:
         origin: dict[str, Path] = {}
-        for path in sorted(self.files(problems), key=lambda path: path.relative_to(self.root).parts):
+        paths = sorted(self.files(problems), key=lambda path: path.relative_to(self.root).parts)
+        for path in paths:
             try:
-                record = read(path)
+                found = read(path)
             except FileNotFoundError:
                 continue  # taken away since the folder was listed
             except UserError as error:
                 problems.append(str(error))
                 continue
-            first = origin.setdefault(record.spec.id, path)
+            first = origin.setdefault(found[0].spec.id, path)
             if first is path:
-                records.append(record)
+                yield found
             else:
                 problems.append(f"{path} is a second record of the run in {first} and is not counted")
-        if not records and not problems:
+        if not origin and not problems:
             raise UserError(f"no results in {self.root}: run `ganbench run` first")
-        return records, problems
 
     def files(self, problems: list[str]) -> Iterator[Path]:
         """Yield every file that may be a record; folders that cannot be listed become problems."""
