@@ -17,15 +17,20 @@ from ganbench.cli.options import results_option
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
 def command(results: Path, form: str, output: Path | None, runs: bool, as_json: bool) -> None:
     """Make comparison tables of the records in a results folder."""
+    from ganbench.errors import UserError
     from ganbench.files import write_atomically
-    from ganbench.reports.render import render
+    from ganbench.reports.render import pieces
     from ganbench.results.store import ResultStore
 
-    records, problems = ResultStore(results).records()
+    form = "json" if as_json else form
+    records, problems, curves = ResultStore(results).summaries(curves=form == "json")
     for problem in problems:
         click.echo(f"Skipped: {problem}", err=True)
-    text = render(records, problems, "json" if as_json else form, runs=runs)
+    if not records:
+        raise UserError(problems[0])
+    parts = pieces(records, problems, form, runs=runs, curves=curves)  # one after the other: they may be large
     if output is None:
-        click.echo(text)
+        for part in parts:
+            click.echo(part, nl=False)
     else:
-        write_atomically(output, lambda file: file.write(text.rstrip().encode() + b"\n"))
+        write_atomically(output, lambda file: file.writelines(part.encode() for part in parts))

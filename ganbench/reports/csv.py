@@ -5,14 +5,15 @@ from __future__ import annotations
 import csv
 import io
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import zip_longest
 from typing import Any
 
 from ganbench.errors import UserError
+from ganbench.reports.guard import guarded, warn
 from ganbench.reports.keys import KEY, head
 from ganbench.results.record import RunRecord
-from ganbench.results.rows import METERS, rows
+from ganbench.results.rows import METERS, Row, rows
 from ganbench.results.statistics import Score
 
 
@@ -21,10 +22,15 @@ def render(records: Iterable[RunRecord], *, runs: bool = False) -> str:
 
     A second line holds only the metrics that have a second protocol: whatever has one is written once.
     """
-    table = rows(records, runs=runs)
+    text, problems = guarded(list(records), lambda some: _table(rows(some, runs=runs), runs))
+    warn(problems)
+    return text
+
+
+def _table(table: Sequence[Row], runs: bool) -> str:
     suffixes = ("", "_protocol") if runs else ("", "_low", "_high", "_protocol")
     metrics = sorted({metric for row in table for metric in row.scores})
-    counts = ("id", "seed", "status", "error") if runs else ("seeds", "done", "diverged", "failed")
+    counts = ("id", "seed", "status", "error") if runs else ("seeds", "done", "diverged", "failed", "stopped")
     scores = [metric.replace("-", "_") + suffix for metric in metrics for suffix in suffixes]
     preset = ("preset",) if any(row.spec.preset for row in table) else ()
     numbers = ("numbers",) if any(row.spec.is_stale for row in table) else ()

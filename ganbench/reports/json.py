@@ -3,31 +3,72 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
+from types import MappingProxyType
 from typing import Any
 
+from pydantic_core import to_json
+
+from ganbench.reports.guard import guarded, warn
 from ganbench.reports.keys import head
 from ganbench.results.record import RunRecord
-from ganbench.results.rows import rows
+from ganbench.results.rows import Row, rows
 from ganbench.results.statistics import Score
 
 
-def render(records: Iterable[RunRecord], *, runs: bool = False) -> str:
+def render(
+    records: Iterable[RunRecord], *, runs: bool = False, curves: Mapping[str, bytes] = MappingProxyType({})
+) -> str:
     """Write a list of the same rows, with protocols, references of real data, and the curves of their runs."""
-    content = [
-        {
-            **head(row, runs),
-            "metrics": {metric: [_json_score(score) for score in scores] for metric, scores in row.scores.items()},
-            "meters": row.meters,
-            "data": row.spec.data,
-            "config": row.spec.config,
-            "code": row.spec.code,
-            "runs": [_json_run(run) for run in row.runs],
-        }
-        for row in rows(records, runs=runs)
-    ]
-    return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    return "".join(pieces(records, runs=runs, curves=curves))
+
+
+def pieces(
+    records: Iterable[RunRecord], *, runs: bool = False, curves: Mapping[str, bytes] = MappingProxyType({})
+) -> Iterator[str]:
+    """Write so piece by piece, a line a row. `curves`: the text of those of records that were read without, by id."""
+    table, problems = guarded(list(records), lambda some: rows(some, runs=runs))
+    yield "[\n"
+    before = ""
+    for row in table:
+        try:
+            texts = [_row(row, row.runs, runs, curves)]
+        except Exception:  # one of its runs is odd: the others are shown
+            shown, found = guarded(row.runs, lambda some: [_row(each, each.runs, runs, curves) for each in rows(some)])
+            texts = list(shown)
+            problems += found
+        for text in texts:
+            yield before + text
+            before = ",\n"
+    yield "\n]\n"
+    warn(problems)
+
+
+def _row(row: Row, of: Sequence[RunRecord], runs: bool, curves: Mapping[str, bytes]) -> str:
+    content = {
+        **head(row, runs),
+        "metrics": {metric: [_json_score(score) for score in scores] for metric, scores in row.scores.items()},
+        "meters": row.meters,
+        "data": row.spec.data,
+        "config": row.spec.config,
+        "code": row.spec.code,
+    }
+    return f'{_text(content)[:-1]},"runs":[{",".join(_run_text(run, curves) for run in of)}]}}'
+
+
+def _run_text(run: RunRecord, curves: Mapping[str, bytes]) -> str:
+    curve = curves.get(run.spec.id)
+    text = _text([asdict(mark) for mark in run.curve]) if curve is None else curve.decode()
+    return f'{_text(_json_run(run))[:-1]},"curve":{text}}}'
+
+
+def _text(content: Any) -> str:
+    """Write JSON as it is faster than `json` does; what is no number is refused."""
+    text = to_json(content, inf_nan_mode="strings").decode()
+    if '"NaN"' in text or 'Infinity"' in text:  # it may be a word of the record, which is for `json` to tell
+        text = json.dumps(content, ensure_ascii=False, allow_nan=False)
+    return text
 
 
 def _json_score(score: Score) -> dict[str, Any]:
@@ -52,7 +93,6 @@ def _json_run(run: RunRecord) -> dict[str, Any]:
         "values": {metric: [value.value for value in values] for metric, values in run.values.items()},
         "unscored": run.unscored,
         "meters": asdict(run.meters),
-        "curve": [asdict(mark) for mark in run.curve],
         "variant": run.variant,
         "provenance": run.provenance,
     }

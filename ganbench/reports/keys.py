@@ -17,6 +17,7 @@ def head(row: Row, runs: bool) -> dict[str, Any]:
     if runs:
         counts: dict[str, Any] = {"id": spec.id, "seed": spec.seed, "status": run.status, "error": run.error}
     else:
-        counts = {"seeds": len(row.runs), "done": row.done, "diverged": row.diverged, "failed": row.failed}
+        ends = ("done", "diverged", "failed", "stopped")
+        counts = {"seeds": len(row.runs), **{end: getattr(row, end) for end in ends}}
     preset = {"preset": spec.preset} if spec.preset else {}
     return {**dict(zip(KEY, key, strict=True)), **preset, "numbers": spec.numbers, **counts}

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
+from ganbench.reports.guard import guarded
 from ganbench.reports.notes import ARROW, Column, caption, direction, legend, makers, namesakes, remarks, seed_note
 from ganbench.reports.words import aligned, duration, escape, figure, memory, scaled, thousands
 from ganbench.results.record import RunRecord, RunSpec
@@ -18,8 +20,8 @@ _METER_TITLES = ("images", "D updates", "G updates", "FLOPs", "time", "peak memo
 
 def render(records: Iterable[RunRecord], notes: Sequence[str] = (), *, runs: bool = False) -> str:
     """Write one table for each data set, backbone, batch size, budget and precision, with caption and legend."""
-    parts = tables(rows(records, runs=runs), runs=runs)
-    if notes:
+    parts, odd = guarded(list(records), lambda some: tables(rows(some, runs=runs), runs=runs))
+    if notes := [*notes, *odd]:
         parts.append("\n".join(["Not in the tables:", "", *(f"- {escape(note)}" for note in notes)]))
     return "\n\n".join(parts) + "\n"
 
@@ -30,10 +32,10 @@ def tables(rows: Sequence[Row], *, runs: bool) -> list[str]:
     `rows` are sorted by these. `runs`: each of them is a single run.
     """
     groups = [(key, list(group)) for key, group in groupby(rows, key=lambda row: (_title(row.spec), row.spec.data))]
-    titles = [title for (title, _), _ in groups]
+    titles = Counter(title for (title, _), _ in groups)
     parts = []
     for (title, data), group in groups:
-        also = f", data {data[:8] or 'unknown'}" if titles.count(title) > 1 else ""
+        also = f", data {data[:8] or 'unknown'}" if titles[title] > 1 else ""
         parts.append(_table(escape(title + also), group, runs))
     return parts
 
@@ -57,7 +59,7 @@ def _table(title: str, rows: Sequence[Row], runs: bool) -> str:
     lines = []
     for index, row in enumerate(rows):
         run = row.runs[0]
-        counts = [str(run.spec.seed), run.status] if runs else [_counts(row)]
+        counts = [str(run.spec.seed), "stopped" if run.is_open else run.status] if runs else [_counts(row)]
         cells = [_cell(grid[column][index], best[column] == index) for column in columns]
         lines.append([labels[index], *counts, *cells, *_meter_cells(row)])
         if said := row.published:
@@ -130,6 +132,7 @@ def _counts(row: Row) -> str:
     parts = [f"{row.done}/{len(row.runs)}"]
     parts += [f"{row.diverged} diverged"] if row.diverged else []
     parts += [f"{row.failed} failed"] if row.failed else []
+    parts += [f"{row.stopped} stopped"] if row.stopped else []
     return ", ".join(parts)
 
 

@@ -98,7 +98,8 @@ def remarks(rows: Sequence[Row], labels: Sequence[str], grid: Mapping[Column, Se
         for run in row.runs:
             if run.status != "done":
                 reason = escape(_sentence(run.error)[:200])
-                yield f"{label} seed {run.spec.seed}: {run.status}" + (f" ({reason})" if reason else "")
+                status = "stopped" if run.is_open else run.status
+                yield f"{label} seed {run.spec.seed}: {status}" + (f" ({reason})" if reason else "")
 
 
 def _sentence(error: str) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 
 from ganbench.errors import UserError
 from ganbench.reports import csv, json, markdown
@@ -22,8 +23,21 @@ def render(
     """
     if not records:
         raise UserError(problems[0] if problems else "no results: run `ganbench run` first")
-    if format == "markdown":
-        text = markdown.render(records, problems, runs=runs)
-    else:
-        text = {"csv": csv, "json": json}[format].render(records, runs=runs)
-    return text.removesuffix("\n")
+    return "".join(pieces(records, problems, format, runs=runs)).removesuffix("\n")
+
+
+def pieces(
+    records: Sequence[RunRecord],
+    problems: Sequence[str],
+    format: str,
+    *,
+    runs: bool,
+    curves: Mapping[str, bytes] = MappingProxyType({}),
+) -> Iterable[str]:
+    """Write so piece by piece. `curves`: the text of those of records that were read without theirs, by id."""
+    match format:
+        case "markdown":
+            return [markdown.render(records, problems, runs=runs)]
+        case "csv":
+            return [csv.render(records, runs=runs)]
+    return json.pieces(records, runs=runs, curves=curves)

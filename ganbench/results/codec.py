@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn
@@ -14,8 +15,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from ganbench.contract.types import digest
 from ganbench.errors import DiskError, UserError
-from ganbench.results.record import SCHEMA, RunRecord
+from ganbench.results.record import SCHEMA, Mark, RunRecord
 from ganbench.results.schemas import UPGRADES, Lookup, complete, is_dated, shipped
+from ganbench.results.sharing import Shared
 
 
 class NewerRecord(UserError):
@@ -40,7 +42,71 @@ def read(path: Path, lookup: Lookup = shipped) -> RunRecord:
 
     Raises `FileNotFoundError`, `DiskError`, or `UserError` for what it holds.
     """
-    return decode(load(path), path, lookup)
+    content = _bytes(path)
+    record = _at_once(content) if lookup is shipped else None
+    return record or decode(_parsed(content, path), path, lookup)
+
+
+def read_lean(path: Path, share: Shared, *, curve: bool) -> tuple[RunRecord, bytes]:
+    """Read a record without its curve, and the text of that: many curves as objects fill the memory.
+
+    `share`: holds what it has in common with others. `curve`: else it is neither looked at nor returned. Raises as
+    `read`.
+    """
+    content = _bytes(path)
+    start, end = content.find(_CURVE_KEY), content.find(_AFTER_CURVE)
+    if 0 < start < end:  # as `encode` writes it
+        text = content[start + len(_CURVE_KEY) : end]
+        record = _validated_text(content[:start] + content[end + 1 :])
+        if record is not None and share.take(record) and (not curve or _is_curve(text)):
+            return record, text if curve else b""
+    record = _at_once(content) or decode(_parsed(content, path), path)
+    share.take(record)
+    return replace(record, curve=[]), _curves().dump_json(record.curve) if curve else b""
+
+
+_CURVE_KEY, _AFTER_CURVE = b'\n "curve": ', b',\n "error": '
+_LARGE = re.compile(rb"e\+?[0-9]{3}[0-9]*[\s,\]}]"), re.compile(rb"E\+?[0-9]{3}[0-9]*[\s,\]}]")
+_DIGITS, _MANY = bytes.maketrans(b"123456789", b"0" * 9), b"0" * 200
+
+
+def _is_plain(content: bytes) -> bool:
+    """Whether no number of a JSON text can be none, or too large; false alarms cost a slower reading."""
+    if b"NaN" in content or b"Infinity" in content or any(large.search(content) for large in _LARGE):
+        return False
+    return _MANY not in content.translate(_DIGITS)
+
+
+def _at_once(content: bytes) -> RunRecord | None:
+    """Read the text of a record of today's schema in one go; None where it takes a closer look."""
+    return _validated_text(content) if _is_plain(content) else None
+
+
+def _validated_text(content: bytes) -> RunRecord | None:
+    try:
+        record = _adapter().validate_json(content, strict=True)
+    except (ValidationError, RecursionError):
+        return None
+    if record.schema != SCHEMA:
+        return None
+    facts = {"schema": SCHEMA, "variant": record.variant}
+    if is_dated(facts):  # by now more may be known of its plugins
+        facts |= {"spec": record.spec.content(), "provenance": record.provenance}
+        return record if complete(facts, shipped) is facts else None
+    return record
+
+
+def _is_curve(text: bytes) -> bool:
+    try:
+        _curves().validate_json(text, strict=True)
+    except (ValidationError, RecursionError):
+        return False
+    return _is_plain(text)
+
+
+@cache
+def _curves() -> TypeAdapter[list[Mark]]:
+    return TypeAdapter(list[Mark])
 
 
 def decode(content: Mapping[str, Any], path: Path, lookup: Lookup = shipped) -> RunRecord:
@@ -82,13 +148,23 @@ def id_in(content: Mapping[str, Any]) -> str:
 
 def load(path: Path) -> dict[str, Any]:
     """Read the content of a record without a look at more than its schema. Raises as `read`."""
+    return _parsed(_bytes(path), path)
+
+
+def _bytes(path: Path) -> bytes:
     try:
-        text = path.read_text(encoding="utf-8")
-        content = json.loads(text, parse_constant=_refuse, parse_float=_finite, parse_int=_whole)
+        if not path.is_file() and path.exists():
+            raise UserError(f"{path} is not a record of a run: it is no regular file")
+        return path.read_bytes()
     except FileNotFoundError:
         raise
     except OSError as error:
         raise DiskError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def _parsed(text: bytes, path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(text.decode("utf-8"), parse_constant=_refuse, parse_float=_finite, parse_int=_whole)
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is damaged: {error}") from error
     if not isinstance(content, dict) or type(content.get("schema")) is not int or "spec" not in content:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -17,6 +17,8 @@ NOT_TRAINED = "a control is not trained"
 """Why a control has no value of a metric that looks at training."""
 UNFINISHED = "no end of this run was recorded: it is still running, or it was killed"
 """What the record of a run says until its end."""
+STOPPED = "stopped on request; the same command continues it"
+"""What the record of a run says that was asked to stop."""
 FINAL: frozenset[str] = frozenset({"done", "diverged"})
 """Statuses that the same command does not try again."""
 
@@ -46,10 +48,16 @@ class RunSpec:
     preset: str = ""
     numbers: int = field(default_factory=lambda: NUMBERS)
 
+    def content(self) -> dict[str, Any]:
+        """Return all of the above by name, in plain values."""
+        return {name: getattr(self, name) for name in _SPEC} | {
+            "budget": {"amount": self.budget.amount, "unit": self.budget.unit}
+        }
+
     @cached_property
     def id(self) -> str:
         """Sixteen hexadecimal digits of the hash of everything above."""
-        content = asdict(self)
+        content = self.content()
         if not self.preset:  # so that runs keep the names they had before there were presets
             del content["preset"]
         return digest(content)[:16]
@@ -63,6 +71,9 @@ class RunSpec:
     def is_newer(self) -> bool:
         """Whether a newer harness than today's made it."""
         return self.numbers > NUMBERS
+
+
+_SPEC = tuple(each.name for each in fields(RunSpec))
 
 
 @dataclass(frozen=True)
@@ -80,7 +91,7 @@ class RunRecord:
 
     `values`: by metric name, one value a protocol. `unscored`: by metric name, why it has no value. `variant`: facts
     that a report shows (paper, own architecture, defaults of its options). `provenance`: origin of every plugin used,
-    versions, machine, threads, device.
+    versions, machine, threads, device. `checksums`: of the `traces` and the final `weights`, where these were kept.
     """
 
     spec: RunSpec
@@ -92,4 +103,29 @@ class RunRecord:
     curve: list[Mark] = field(default_factory=list)
     variant: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    checksums: Mapping[str, str] = field(default_factory=dict)
     schema: int = SCHEMA
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the run has no end yet: it is still running, or was stopped on request, or killed with all else."""
+        return self.status == "killed" and (self.error == UNFINISHED or self.error.startswith("stopped on request"))
+
+
+def richer(old: RunRecord, new: RunRecord) -> RunRecord:
+    """Return what is kept where a record of a run would take the place of an earlier one.
+
+    An end is not replaced by a failure, nor by an end that lacks what it has. A failure that came to less than an
+    earlier one leaves what was measured then, and says how the run stands now.
+    """
+    if old.status in FINAL:
+        return old if new.status not in FINAL or _lacks(new, old) else new
+    if new.status in FINAL or not _lacks(new, old):
+        return new
+    return replace(old, status=new.status, error=new.error)
+
+
+def _lacks(new: RunRecord, old: RunRecord) -> bool:
+    spent = [(record.meters.images, record.meters.steps, len(record.curve)) for record in (new, old)]
+    measured = [{(name, v.protocol_hash) for name, of in record.values.items() for v in of} for record in (new, old)]
+    return spent[0] < spent[1] or not measured[1] <= measured[0]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import marshal
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -35,7 +36,7 @@ class Row:
         """The variant and what the user set."""
         return f"{self.spec.variant} {self.options}".rstrip()
 
-    @property
+    @cached_property
     def facts(self) -> dict[str, Any]:
         """What rows of one name can differ in, on one level."""
         return flatten({"code": self.spec.code, "config": self.spec.config})
@@ -67,9 +68,14 @@ class Row:
         return sum(run.status == "diverged" for run in self.runs)
 
     @property
+    def stopped(self) -> int:
+        """How many runs have no end yet: they were stopped on request, or are still running."""
+        return sum(run.is_open for run in self.runs)
+
+    @property
     def failed(self) -> int:
-        """How many runs raised an error or were killed."""
-        return len(self.runs) - self.done - self.diverged
+        """How many runs raised an error, or their process died."""
+        return len(self.runs) - self.done - self.diverged - self.stopped
 
     @cached_property
     def scores(self) -> dict[str, list[Score]]:
@@ -104,8 +110,12 @@ def rows(records: Iterable[RunRecord], *, runs: bool = False) -> list[Row]:
     Runs of one name whose data, options or plugin code differ stand in rows of their own and are never averaged.
     """
     groups: dict[str, list[RunRecord]] = {}
+    texts: dict[bytes, str] = {}
     for record in sorted(records, key=lambda record: record.spec.seed):
-        identity = json.dumps({**asdict(record.spec), "seed": record.spec.seed if runs else None}, sort_keys=True)
+        content = {**record.spec.content(), "seed": record.spec.seed if runs else None}
+        quick = marshal.dumps(content, 2)  # equal bytes mean equal content; unequal ones mean nothing
+        if (identity := texts.get(quick)) is None:
+            identity = texts[quick] = json.dumps(content, sort_keys=True)
         groups.setdefault(identity, []).append(record)
     ordered = sorted(groups.items(), key=lambda group: (*_rank(group[1][0].spec), group[0]))
     return [Row(group, group if runs else [run for run in group if run.status == "done"]) for _, group in ordered]

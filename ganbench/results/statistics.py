@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -38,18 +39,22 @@ class Score:
     @cached_property
     def mean(self) -> float:
         """Mean over the seeds."""
-        return statistics.fmean(value.value for value in self.by_seed.values())
+        return _mean([value.value for value in self.by_seed.values()])
 
     @cached_property
     def half_width(self) -> float | None:
-        """Half the width of the 95 % Student-t interval of the mean; None for one seed."""
+        """Half the width of the 95 % Student-t interval of the mean; None for one seed, or beyond all numbers."""
         n = len(self.by_seed)
         if n < 2:
             return None
         from scipy.special import stdtrit  # scipy.stats says the same but takes a second to import
 
-        deviation = statistics.stdev(value.value for value in self.by_seed.values())
-        return float(stdtrit(n - 1, (1 + CONFIDENCE) / 2)) * deviation / n**0.5
+        try:
+            deviation = statistics.stdev(value.value for value in self.by_seed.values())
+        except OverflowError:
+            return None
+        half = float(stdtrit(n - 1, (1 + CONFIDENCE) / 2)) * deviation / n**0.5
+        return half if math.isfinite(half) and math.isfinite(abs(self.mean) + half) else None
 
     @property
     def low(self) -> float | None:
@@ -76,5 +81,12 @@ def mean_of(numbers: Iterable[float | None]) -> float | None:
     known = [number for number in numbers if number is not None]
     if not known:
         return None
-    mean = statistics.fmean(known)
+    mean = _mean(known)
     return int(mean) if all(isinstance(number, int) for number in known) and mean.is_integer() else mean
+
+
+def _mean(numbers: Sequence[float]) -> float:
+    try:
+        return statistics.fmean(numbers)
+    except OverflowError:  # the sum, not the mean, is beyond the largest number
+        return math.fsum(number / len(numbers) for number in numbers)

@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import warnings
-import zipfile
-import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 from filelock import FileLock, Timeout
 
+from ganbench.archives import Arrays, Unusable, checksum_of, read_archive, write_archive
 from ganbench.errors import DiskError, UserError
 from ganbench.files import write_atomically
-from ganbench.results.codec import NewerRecord, decode, encode, id_in, load, read
+from ganbench.results.codec import NewerRecord, decode, encode, id_in, load, read, read_lean
 from ganbench.results.moving import Former, Taken, move
-from ganbench.results.record import FINAL, RunRecord, RunSpec
+from ganbench.results.record import RunRecord, RunSpec, richer
 from ganbench.results.schemas import Lookup, is_dated, shipped
+from ganbench.results.sharing import Shared
 
 # Windows takes these for devices, whatever follows the first dot.
 _DEVICES = re.compile(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\.|$)")
 _PART_LENGTH = 80
+
+Found = tuple[RunRecord, bytes]
+"""A record, and the text of its curve where that was asked for."""
 
 
 class ResultStore:
@@ -109,18 +112,24 @@ class ResultStore:
                 continue
         return min(found, key=lambda former: former.rank, default=None)
 
-    def add(self, record: RunRecord, traces: Mapping[str, np.ndarray] | None = None) -> None:
-        """Keep a record, its traces first; None keeps the traces that are there.
+    def add(self, record: RunRecord, traces: Mapping[str, np.ndarray] | None = None) -> RunRecord:
+        """Keep a record, its traces first (None keeps those that are there), and return what is kept now.
 
-        A failure never replaces a final record, and a damaged record is set aside as `….json.damaged`. Raises
-        `ValueError` or `TypeError` for a record that could not be read back (NaN, infinity, wrong types).
+        That is the earlier record where this one is poorer, see `richer`. A damaged record is set aside as
+        `….json.damaged`, and one of another run moved to a longer name. Raises `ValueError` or `TypeError` for a
+        record that could not be read back (NaN, infinity, wrong types).
         """
-        content = encode(record)
-        path = self.path(record.spec)
+        if traces is not None:
+            record = replace(record, checksums={**record.checksums, "traces": checksum_of(traces)})
+        content, path = encode(record), self.path(record.spec)
         try:
             old = read(path)
-            if old.spec.id == record.spec.id and old.status in FINAL and record.status not in FINAL:
-                return
+            if old.spec.id != record.spec.id:
+                _make_room(path, old, record.spec.id)
+            elif (kept := richer(old, record)) is old:
+                return old
+            elif kept is not record:
+                record, traces, content = kept, None, encode(kept)
         except FileNotFoundError:
             pass
         except (DiskError, NewerRecord):
@@ -128,33 +137,56 @@ class ResultStore:
         except UserError:
             _set_aside(path)
         if traces is not None:
-            write_atomically(self.traces_path(record.spec), lambda file: _write_traces(file, traces))
+            write_atomically(self.traces_path(record.spec), lambda file: write_archive(file, traces, record.spec.id))
         write_atomically(path, lambda file: file.write(content))
+        return record
 
     def records(self) -> tuple[list[RunRecord], list[str]]:
         """Return every record in the order of their paths, and one sentence for each file that could not be used.
 
         Raises `UserError` where there is neither.
         """
-        records: list[RunRecord] = []
         problems: list[str] = []
+        found = self._read_all(lambda path: (read(path), b""), problems)
+        return [record for record, _ in found], problems
+
+    def summaries(self, *, curves: bool) -> tuple[list[RunRecord], list[str], dict[str, bytes]]:
+        """Do so for a report of many: records without their curves, and if asked for the text of those, by id.
+
+        What records have in common is held once.
+        """
+        problems: list[str] = []
+        share, texts, records = Shared(), dict[str, bytes](), list[RunRecord]()
+        enabled = gc.isenabled()
+        gc.disable()  # it would look through ever more objects, none of which is garbage
+        try:
+            for record, text in self._read_all(lambda path: read_lean(path, share, curve=curves), problems):
+                records.append(record)
+                if curves:
+                    texts[record.spec.id] = text
+        finally:
+            if enabled:
+                gc.enable()
+        return records, problems, texts
+
+    def _read_all(self, read: Callable[[Path], Found], problems: list[str]) -> Iterator[Found]:
         origin: dict[str, Path] = {}
-        for path in sorted(self.files(problems), key=lambda path: path.relative_to(self.root).parts):
+        paths = sorted(self.files(problems), key=lambda path: path.relative_to(self.root).parts)
+        for path in paths:
             try:
-                record = read(path)
+                found = read(path)
             except FileNotFoundError:
                 continue  # taken away since the folder was listed
             except UserError as error:
                 problems.append(str(error))
                 continue
-            first = origin.setdefault(record.spec.id, path)
+            first = origin.setdefault(found[0].spec.id, path)
             if first is path:
-                records.append(record)
+                yield found
             else:
                 problems.append(f"{path} is a second record of the run in {first} and is not counted")
-        if not records and not problems:
+        if not origin and not problems:
             raise UserError(f"no results in {self.root}: run `ganbench run` first")
-        return records, problems
 
     def files(self, problems: list[str]) -> Iterator[Path]:
         """Yield every file that may be a record; folders that cannot be listed become problems."""
@@ -170,15 +202,17 @@ class ResultStore:
             yield from (Path(folder, name) for name in names if name.endswith(".json") and not name.startswith("."))
 
     def traces(self, record: RunRecord) -> dict[str, np.ndarray]:
-        """Return the traces of a run by name, nothing where none were kept. Raises `UserError` if they are damaged."""
+        """Return the traces of a run by name, nothing where none were kept.
+
+        Raises `UserError` where they are damaged or not those that the record was written with.
+        """
         path = self.traces_path(record.spec)
         try:
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-                return {name: archive[name] for name in archive.files}
+            return dict(own_traces(path, record))
         except FileNotFoundError:
             return {}
-        except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile, zlib.error) as error:
-            raise UserError(f"{path} is damaged: {error}") from error
+        except OSError as error:
+            raise DiskError(f"cannot read {path}: {error.strerror or error}") from error
 
     @contextmanager
     def lock(self, spec: RunSpec, *, blocking: bool = True) -> Iterator[bool]:
@@ -208,11 +242,31 @@ def _set_aside(path: Path) -> None:
         raise DiskError(f"cannot write {path}: {error.strerror or error}") from error
 
 
-def _write_traces(file: IO[bytes], traces: Mapping[str, np.ndarray]) -> None:
-    # As numpy.savez_compressed does, but a trace may be called `file`, and equal traces give equal bytes.
-    with zipfile.ZipFile(file, "w") as archive:
-        for name, trace in sorted(traces.items()):
-            info = zipfile.ZipInfo(f"{name}.npy")
-            info.compress_type = zipfile.ZIP_DEFLATED
-            with archive.open(info, "w", force_zip64=True) as member:
-                np.lib.format.write_array(member, np.asarray(trace), allow_pickle=False)
+def _make_room(path: Path, other: RunRecord, run: str) -> None:
+    """Give the record of another run, and traces beside it that are not this run's, a name that is its alone."""
+    try:
+        target = path.with_name(f"seed{other.spec.seed}-{other.spec.id}.json")
+        traces = path.with_suffix(".traces.npz")
+        if target.exists():
+            _set_aside(path)
+            return
+        with suppress(Unusable, FileNotFoundError):
+            if read_archive(traces).owner != run:
+                traces.replace(target.with_suffix(".traces.npz"))
+        path.replace(target)
+    except OSError as error:
+        raise DiskError(f"cannot move {path}: {error.strerror or error}") from error
+
+
+def own_traces(path: Path, record: RunRecord) -> Arrays:
+    """Read traces from a file. Raises `OSError`, or `UserError` where they are not those of the record."""
+    try:
+        archive = read_archive(path)
+    except Unusable as error:
+        raise UserError(f"{path} {error}") from error
+    run, said = record.spec.id, record.checksums.get("traces")
+    if archive.owner not in ("", run):
+        raise UserError(f"{path} holds the traces of another run ({archive.owner}, not {run})")
+    if said and archive.checksum != said:
+        raise UserError(f"{path} is damaged or was edited: the record of the run knows another checksum")
+    return archive.arrays

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -15,15 +16,16 @@ from pydantic import TypeAdapter
 from ganbench.contract.metrics import Metric
 from ganbench.contract.types import Curve, Value
 from ganbench.contract.variant import Control, Variant
+from ganbench.errors import UserError
 from ganbench.results.record import NOT_TRAINED, UNFINISHED, Mark, RunRecord, Status
 from ganbench.results.store import ResultStore
-from ganbench.runs.checkpoint import FORMAT, load_state, save_state
+from ganbench.runs.checkpoint import Checkpoints, Unusable, load_state, save_state
 from ganbench.runs.facts import provenance, variant_facts
 from ganbench.runs.job import Job, unscored_metrics
 from ganbench.runs.opening import open_bench, open_dataset
 from ganbench.runs.options import resolve
 from ganbench.runs.registry import Registry
-from ganbench.scoring.evaluate import UNAVAILABLE, Evaluator, Scores
+from ganbench.scoring.evaluate import UNAVAILABLE, Evaluator, Scores, Unavailable
 from ganbench.scoring.gradients import OWN, canonical_curves, log_spaced, own_curve
 from ganbench.scoring.pictures import write_picture
 from ganbench.scoring.samples import generate
@@ -56,7 +58,8 @@ class Run:
         self.job, self.store = job, store
         self.work = store.work(job.spec)
         self.device = resolve_device(job.device)
-        self.saved = load_state(self.work / "checkpoint.pt")
+        self.checkpoints = Checkpoints(self.work, job.spec.id)
+        self.saved = self.checkpoints.load()
         threads = int(self.saved["threads"]) if self.saved else threads
         make_repeatable(self.device, threads)
         self.bench = bench or open_bench(
@@ -84,9 +87,27 @@ class Run:
         self.unscored: dict[str, str] = {}
 
     def begin(self) -> Trainer:
-        """Make the trainer, at the last checkpoint where there is one."""
+        """Make the trainer, at the last checkpoint that it can continue from, where there is one."""
+        self.trainer = self._fresh_trainer()
+        while self.saved:
+            try:
+                self.trainer.load_state_dict(self.saved["trainer"])
+                self.curve = _CURVE.validate_json(self.saved["curve"])
+                self.unscored = {str(name): str(reason) for name, reason in self.saved["unscored"].items()}
+                break
+            except (MemoryError, torch.OutOfMemoryError):
+                raise  # the checkpoint is not to blame
+            except Exception as error:  # a state that does not fit fails in many ways
+                self.checkpoints.refuse(f"is damaged (it cannot be continued from: {_first_line(error)})")
+                self.saved = self.checkpoints.load()
+                self.trainer = self._fresh_trainer()  # the other may be half filled
+                self.curve, self.unscored = [], {}
+        self.checkpoints.tell(self.trainer.meters.steps)
+        return self.trainer
+
+    def _fresh_trainer(self) -> Trainer:
         spec = self.job.spec
-        self.trainer = Trainer(
+        return Trainer(
             self.build(),
             self.bench.data.train,
             spec.budget,
@@ -95,11 +116,6 @@ class Run:
             device=self.device,
             precision=spec.precision,
         )
-        if self.saved:
-            self.trainer.load_state_dict(self.saved["trainer"])
-            self.curve = _CURVE.validate_json(self.saved["curve"])
-            self.unscored = dict(self.saved["unscored"])
-        return self.trainer
 
     def make(self, listen: Listener, stopping: Callable[[], bool]) -> RunRecord:
         """Train to the end of the budget, from the last checkpoint where there is one, scoring at the marks."""
@@ -118,8 +134,9 @@ class Run:
                     self.checkpoint(trainer)
                     saved = time.monotonic()
             if trainer.diverged:
-                (self.work / "checkpoint.pt").unlink(missing_ok=True)
-                return self.keep("diverged", trainer.diverged)
+                record = self.keep("diverged", trainer.diverged)
+                self.checkpoints.remove()
+                return record
             self.checkpoint(trainer)  # scoring may take long
             snapshot = trainer.snapshot()
             scores = self._score(snapshot, trainer.traces(), share)
@@ -133,34 +150,48 @@ class Run:
             listen(share, None, self.curve[-1])  # what is told is kept already
         if snapshot is None:  # the last mark had been scored before the run was stopped
             snapshot = trainer.snapshot()
-        save_state(self.work / "final.pt", {"variant": snapshot.state_dict()})
-        record = self.keep("done", "")
-        (self.work / "checkpoint.pt").unlink(missing_ok=True)
+        checksum = save_state(self.work / "final.pt", {"variant": snapshot.state_dict()}, spec.id)
+        record = self.keep("done", "", {"weights": checksum})
+        self.checkpoints.remove()
         return record
 
     def top_up(self, record: RunRecord) -> RunRecord:
         """Score the metrics that a finished run has no value for, from its kept weights."""
         names = unscored_metrics(record, self.job) if record.status == "done" else []
-        weights = load_state(self.work / "final.pt") if names else None
         if not names:
             return record
-        if weights is None:
-            reason = f"{UNAVAILABLE}its weights are no longer in {self.work}; delete its record to train it again"
+        try:
+            variant = self._kept_variant(record)
+        except Unusable as error:
+            reason = f"{UNAVAILABLE}{error}; delete its record to train it again"
             record = replace(record, unscored={**record.unscored, **dict.fromkeys(names, reason)})
-            self.store.add(record)
-            return record
-        variant = self.build().to(self.device)
-        variant.load_state_dict(weights["variant"])
+            return self.store.add(record)
         missing = [metric for metric in self.bench.metrics if metric.name in names]
-        scores = self._measure(variant.requires_grad_(False).eval(), missing, self.store.traces(record))
+        scores = self._measure(variant, missing, _KeptTraces(self.store, record))
         values = {name: list(found) for name, found in record.values.items()}
         for name, value in scores.values.items():
             kept = [old for old in values.get(name, []) if old.protocol_hash != value.protocol_hash]
             values[name] = [*kept, value]
         unscored = {name: reason for name, reason in record.unscored.items() if name not in names}
-        record = replace(record, values=values, unscored=unscored | dict(scores.unscored))
-        self.store.add(record)
-        return record
+        return self.store.add(replace(record, values=values, unscored=unscored | dict(scores.unscored)))
+
+    def _kept_variant(self, record: RunRecord) -> Variant:
+        """Build the variant with its final weights. Raises `Unusable` where these cannot be had."""
+        path = self.work / "final.pt"
+        try:
+            weights = load_state(path, record.spec.id, record.checksums.get("weights"))
+        except Unusable as error:
+            raise Unusable(f"{path} {error}") from error
+        if weights is None:
+            raise Unusable(f"its weights are no longer in {self.work}")
+        variant = self.build().to(self.device)
+        try:
+            variant.load_state_dict(weights["variant"])
+        except (MemoryError, torch.OutOfMemoryError):
+            raise
+        except Exception as error:  # weights that do not fit fail in many ways
+            raise Unusable(f"{path} does not fit {variant.name}: {_first_line(error)}") from error
+        return variant.requires_grad_(False).eval()
 
     def probe(self, variant: Variant, iterations: int) -> dict[str, Curve]:
         """Probe the gradients of a variant's generator, which stays as it is; its own loss where it has a player D."""
@@ -173,8 +204,8 @@ class Run:
             curves[OWN] = own_curve(variant, fresh, train, **chosen)
         return curves
 
-    def keep(self, status: Status, error: str) -> RunRecord:
-        """Record what the run has come to, with its meters and traces up to now."""
+    def keep(self, status: Status, error: str, checksums: Mapping[str, str] = MappingProxyType({})) -> RunRecord:
+        """Record what the run has come to, with its meters and traces up to now, and return what is kept of it."""
         assert self.trainer is not None
         trainer, last = self.trainer, dict[str, list[Value]]()
         if status == "done":
@@ -187,20 +218,19 @@ class Run:
             values=last,
             unscored=self.unscored,
             curve=self.curve,
+            checksums=checksums,
         )
-        self.store.add(record, trainer.traces())
-        return record
+        return self.store.add(record, trainer.traces())
 
     def checkpoint(self, trainer: Trainer) -> None:
         """Keep all that the run needs to continue."""
         state = {
-            "format": FORMAT,
             "trainer": trainer.state_dict(),
             "curve": _CURVE.dump_json(self.curve).decode(),
             "unscored": self.unscored,
             "threads": self.blank.provenance["threads"],
         }
-        save_state(self.work / "checkpoint.pt", state)
+        self.checkpoints.save(state)
 
     def _score(self, variant: Variant, traces: Mapping[str, np.ndarray], share: float) -> Scores:
         data, last = self.bench.data, share > 1 - 1e-9
@@ -215,3 +245,31 @@ class Run:
     def _measure(self, variant: Variant, metrics: Sequence[Metric], traces: Mapping[str, np.ndarray]) -> Scores:
         probe = partial(self.probe, variant)
         return self.evaluator.score(variant, metrics, traces=traces, seed=self.job.spec.seed, probe=probe)
+
+
+class _KeptTraces(Mapping[str, np.ndarray]):
+    """The traces of a finished run, read when a metric asks for them: where they are damaged, it alone has no value."""
+
+    def __init__(self, store: ResultStore, record: RunRecord) -> None:
+        self._store, self._record = store, record
+
+    @cached_property
+    def _traces(self) -> Mapping[str, np.ndarray]:
+        try:
+            return self._store.traces(self._record)
+        except UserError as error:
+            raise Unavailable(str(error)) from error
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self._traces[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._traces)
+
+    def __len__(self) -> int:
+        return len(self._traces)
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0].rstrip(':')}" if lines else type(error).__name__

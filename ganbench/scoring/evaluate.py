@@ -17,15 +17,19 @@ from ganbench.contract.data import Modes, Splits
 from ganbench.contract.metrics import Metric, Probe, Scene
 from ganbench.contract.types import DataSpec, Value, digest
 from ganbench.contract.variant import Variant
-from ganbench.errors import UserError
+from ganbench.errors import DiskError, UserError
 from ganbench.files import cache_folder
-from ganbench.scoring.features import FeatureExtraction, read_cached, write_cached
+from ganbench.scoring.features import FeatureExtraction, write_cached
 from ganbench.scoring.samples import CHUNK, control_rows, generate, real_samples
 from ganbench.toolbox.pairs import reverse
 from ganbench.training.bench import Bench
 
 UNAVAILABLE = "unavailable: "
 """How a reason begins that another attempt may mend (weights that were not to be had), unlike an undefined value."""
+
+
+class Unavailable(UserError):
+    """A metric has no value for a reason that another attempt may mend."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +137,8 @@ class _Direction:
             try:
                 values.update(self._measure(metric, scene, variant, extractors))
             except Exception as error:  # a metric that fails takes neither the others nor the run with it
-                unscored[metric.name] = _reason(error)
+                final = isinstance(error, UserError) and not isinstance(error, Unavailable | DiskError)
+                unscored[metric.name] = ("" if final else UNAVAILABLE) + _reason(error)
         return Scores(values, unscored)
 
     def _training(self) -> Iterator[Tensor]:
@@ -185,8 +190,9 @@ class _Direction:
             return {}  # another number of images would be another protocol; and real images are nobody's translation
         measured = {"metric": metric.name, "version": metric.version, "conditional": scene.conditional}
         key = {"data": self.data.fingerprint, "measured": measured, "protocol": shared}
-        path = cache_folder() / "references" / f"{digest(key)[:32]}.json"
-        if (kept := read_cached(path, _load_numbers)) is not None:
+        name = digest(key)[:32]
+        path = cache_folder() / "references" / f"{name}.json"
+        if (kept := _load_numbers(path, name)) is not None:
             return kept
         control = self._extraction.of_real("train", self._control, extractors)[metric.extractor]
         if isinstance(control, Exception):
@@ -197,7 +203,8 @@ class _Direction:
         except Exception:  # what a metric cannot say of real images, it may still say of generated ones
             return {}
         found = {name: value for name, value in found.items() if math.isfinite(value)}
-        write_cached(path, lambda file: file.write(json.dumps(found).encode()))
+        if found:  # a metric that could say nothing may be mended
+            write_cached(path, lambda file: file.write(_numbers(found, name)))
         return found
 
 
@@ -205,5 +212,16 @@ def _reason(error: Exception) -> str:
     return str(error) if isinstance(error, UserError) else f"it failed with {type(error).__name__}: {error}"
 
 
-def _load_numbers(path: Path) -> dict[str, float]:
-    return {str(name): float(value) for name, value in json.loads(path.read_text()).items()}
+def _numbers(values: Mapping[str, float], name: str) -> bytes:
+    """Write references so that a change, or a move to another name, shows."""
+    return json.dumps({"values": values, "sha256": digest([name, values])}, sort_keys=True).encode()
+
+
+def _load_numbers(path: Path, name: str) -> dict[str, float] | None:
+    """Read references from the cache, where they are there, whole, and those of this name."""
+    try:
+        content = path.read_bytes() if path.is_file() else b""
+        values = {str(metric): float(value) for metric, value in json.loads(content)["values"].items()}
+        return values if values and content == _numbers(values, name) else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError):
+        return None

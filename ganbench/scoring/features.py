@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import IO
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ganbench.archives import Arrays, Unusable, read_archive, write_archive
 from ganbench.contract.data import ImageSet, Splits
 from ganbench.contract.metrics import Embedding, Extractor, Features
 from ganbench.contract.types import digest
@@ -20,7 +20,6 @@ from ganbench.errors import UserError
 from ganbench.files import cache_folder, write_atomically
 from ganbench.scoring.samples import CHUNK
 
-Arrays = Mapping[str, np.ndarray]
 Found = Mapping[str | None, Features | Exception]
 
 
@@ -62,25 +61,26 @@ class FeatureExtraction:
         missing = self._extract(images, [name for name, arrays in found.items() if arrays is None])
         for name, arrays in missing.items():
             if not isinstance(arrays, Exception):
-                write_cached(self._path(split, images, name), partial(_save_arrays, arrays))
+                key = self._key(split, images, name)
+                write_cached(_path(key), partial(write_archive, arrays=arrays, owner=key, compress=False))
                 self._real[split, name] = arrays
         return _features(images, {name: missing[name] if kept is None else kept for name, kept in found.items()})
 
     def _kept(self, split: str, images: ImageSet, name: str) -> Arrays | Exception | None:
         if (split, name) not in self._real:
             try:
-                found = read_cached(self._path(split, images, name), _load_arrays)
+                key = self._key(split, images, name)
             except Exception as error:
                 return error
-            if found is None:
+            if (found := _load_features(_path(key), key, len(images.images))) is None:
                 return None
             self._real[split, name] = found
         return self._real[split, name]
 
-    def _path(self, split: str, images: ImageSet, name: str) -> Path:
+    def _key(self, split: str, images: ImageSet, name: str) -> str:
         rows = {"data": self.data.fingerprint, "split": split, "n": len(images.images)}
         key = {"images": rows, "protocol": self.ready(name).protocol}
-        return cache_folder() / "features" / f"{digest(key)[:32]}.npz"
+        return digest(key)[:32]
 
     @torch.no_grad()
     def _extract(self, images: ImageSet, names: Iterable[str]) -> dict[str, Arrays | Exception]:
@@ -95,16 +95,31 @@ class FeatureExtraction:
             there = chunk.to(self.device)
             for name, (embedding, pieces) in list(working.items()):
                 try:
-                    pieces.append(_on_host(*embedding(there)))
+                    pieces.append(_on_host(name, len(chunk), *embedding(there)))
                 except Exception as error:
                     del working[name]
                     failed[name] = error
         return failed | {name: _joined(pieces) for name, (_, pieces) in working.items()}
 
 
-def _on_host(embedding: Tensor, probs: Tensor | None) -> Arrays:
+def _on_host(name: str, rows: int, embedding: Tensor, probs: Tensor | None) -> Arrays:
     found = {"embedding": embedding} if probs is None else {"embedding": embedding, "probs": probs}
-    return {name: tensor.cpu().numpy() for name, tensor in found.items()}
+    arrays = {part: tensor.cpu().numpy() for part, tensor in found.items()}
+    if (why := _defect(arrays, rows)) is not None:
+        raise UserError(f"extractor {name!r} cannot be used: of {rows} images it gives {why}")
+    return arrays
+
+
+def _defect(arrays: Arrays, rows: int) -> str | None:
+    """Return what is wrong with the features of so many images, or None."""
+    for part, array in arrays.items():
+        if array.ndim != 2 or len(array) != rows or not array.shape[1]:
+            return f"{part} of shape {array.shape}"
+        if array.dtype.kind not in "fiu":
+            return f"{part} of type {array.dtype}"
+        if not np.isfinite(array).all():
+            return f"{part} that are not finite"
+    return None
 
 
 def _joined(pieces: Sequence[Arrays]) -> Arrays:
@@ -122,27 +137,21 @@ def _features(images: ImageSet, found: Mapping[str, Arrays | Exception]) -> Foun
     return features
 
 
-def read_cached(path: Path, load: Callable[[Path], Any]) -> Any:
-    """Return what an entry of the cache holds; None where there is none, or a damaged one."""
+def _path(key: str) -> Path:
+    return cache_folder() / "features" / f"{key}.npz"
+
+
+def _load_features(path: Path, key: str, rows: int) -> Arrays | None:
+    """Read features from the cache, where they are there, whole, and those of this key."""
     try:
-        return load(path)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, NotImplementedError):
+        found = read_archive(path)
+    except (OSError, Unusable):
         return None
+    known = found.owner == key and found.arrays.keys() in ({"embedding"}, {"embedding", "probs"})
+    return found.arrays if known and _defect(found.arrays, rows) is None else None
 
 
-def write_cached(path: Path, save: Callable[[Any], Any]) -> None:
+def write_cached(path: Path, save: Callable[[IO[bytes]], object]) -> None:
     """Write an entry; a cache that cannot be written costs time, not the result."""
     with contextlib.suppress(UserError):
         write_atomically(path, save)
-
-
-def _load_arrays(path: Path) -> Arrays:
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            return {"embedding": arrays["embedding"]} | {name: arrays[name] for name in arrays.files}
-    except zipfile.BadZipFile as error:
-        raise ValueError(f"{path} is damaged") from error
-
-
-def _save_arrays(arrays: Arrays, file: Any) -> None:
-    np.savez(file, **arrays)  # type: ignore[arg-type]

@@ -19,7 +19,7 @@ from ganbench.results.record import RunRecord
 from ganbench.results.rows import Row
 from ganbench.results.schemas import id_before
 from ganbench.results.store import ResultStore
-from ganbench.runs.checkpoint import FORMAT
+from ganbench.runs.checkpoint import UNMARKED
 from ganbench.runs.execute import execute
 from ganbench.runs.plan import Request, plan
 from ganbench.runs.probe import plan_probe
@@ -141,7 +141,7 @@ def stop_after_a_mark(results: Path, *more: str) -> None:
 @pytest.mark.usefixtures("switches")
 @pytest.mark.parametrize("upgraded", [False, True])
 def test_an_old_unfinished_run_goes_on_from_its_checkpoint(upgraded: bool, made: Path, tmp_path: Path) -> None:
-    assert FORMAT == 1
+    assert UNMARKED == 1
     results = tmp_path / "old"
     stop_after_a_mark(results)
     age(results, {})

@@ -431,7 +431,7 @@ def test_the_columns_of_the_csv_are_those_of_the_contract() -> None:
     values = {"fd-classifier": [Value(1.0, P)], "ms-ssim": [Value(1.0, P)]}
     header = csv_report.render([make(values=values)]).splitlines()[0]
     assert header == (
-        "dataset,size,backbone,batch,budget,precision,options,variant,seeds,done,diverged,failed,"
+        "dataset,size,backbone,batch,budget,precision,options,variant,seeds,done,diverged,failed,stopped,"
         "fd_classifier,fd_classifier_low,fd_classifier_high,fd_classifier_protocol,"
         "ms_ssim,ms_ssim_low,ms_ssim_high,ms_ssim_protocol,images,d_updates,g_updates,flops,seconds,peak_bytes"
     )

@@ -329,12 +329,12 @@ def test_a_copy_of_a_record_is_not_counted_twice(tmp_path: Path) -> None:
 
 def test_traces_temporary_and_hidden_files_are_not_records(tmp_path: Path) -> None:
     store = ResultStore(tmp_path)
-    store.add(make_record(), {"a": np.ones(1)})
+    record = store.add(make_record(), {"a": np.ones(1)})
     folder = store.path(make_spec()).parent
     (folder / ".seed0.json.abc.part").write_text("half")
     (folder / ".hidden.json").write_text("half")
     (folder / "table.md").write_text("| a |")
-    assert store.records() == ([make_record()], [])
+    assert store.records() == ([record], [])
 
 
 def test_records_come_in_the_order_of_their_paths(tmp_path: Path) -> None:
@@ -414,12 +414,111 @@ except DiskError as error:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no limit on file sizes here")
 def test_a_full_disk_harms_nothing_that_stood_there(tmp_path: Path) -> None:
-    store, record = ResultStore(tmp_path), make_record()
-    store.add(record, {"a": np.arange(3)})
+    store = ResultStore(tmp_path)
+    record = store.add(make_record(), {"a": np.arange(3)})
     before = sorted(tmp_path.rglob("*"))
     run = subprocess.run([sys.executable, "-c", FULL_DISK, str(tmp_path)], capture_output=True, text=True, check=True)
     assert run.stdout.startswith("cannot write ")
     assert sorted(tmp_path.rglob("*")) == before and store.get(record.spec) == record
+
+
+# Never poorer, never another's
+
+
+def at(images: int, status: Any = "killed", marks: int = 0, values: int = 0, **changes: Any) -> RunRecord:
+    meters = Meters(images // 64, images)
+    value = Value(1.0, {"n_fake": 360})
+    return RunRecord(
+        make_spec(**changes),
+        status,
+        error="" if status == "done" else f"{status} at {images}",
+        meters=meters,
+        values={f"metric-{k}": [value] for k in range(values)},
+        curve=[Mark(0.1 * k, meters, {}) for k in range(marks)],
+    )
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (at(1024, marks=2), at(0, "error")),
+        (at(1024, marks=2), at(0)),
+        (at(1024, marks=2), at(512, "error", marks=1)),
+        (at(1024, "error", marks=2), at(1024, marks=1)),
+    ],
+)
+def test_a_failure_that_came_to_less_leaves_what_was_measured(old: RunRecord, new: RunRecord, tmp_path: Path) -> None:
+    store = ResultStore(tmp_path)
+    store.add(old, {"loss/G": np.arange(16.0)})
+    kept = store.add(new, {"loss/G": np.zeros(0)})
+    assert store.get(old.spec) == kept and (kept.status, kept.error) == (new.status, new.error)
+    assert (kept.meters, kept.curve) == (old.meters, old.curve)
+    assert store.traces(kept)["loss/G"].shape == (16,)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (at(2048, "done", 5, 2), at(2048, "done", 5, 1)),
+        (at(2048, "done", 5, 2), at(0, "done")),
+        (at(2048, "done", 5, 2), at(1024, "diverged")),
+        (at(2048, "done", 5, 2), at(4096, "killed", 9, 9)),
+        (at(1024, "diverged"), at(512, "diverged")),
+    ],
+)
+def test_an_end_is_not_replaced_by_a_poorer_one(old: RunRecord, new: RunRecord, tmp_path: Path) -> None:
+    store = ResultStore(tmp_path)
+    old = store.add(old, {"a": np.ones(3)})
+    assert store.add(new, {"a": np.zeros(3)}) == old == store.get(old.spec)
+    assert store.traces(old)["a"].tolist() == [1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (at(1024, marks=2), at(1088, "error", 2)),
+        (at(4096, marks=2), at(2048, "done", 5, 2)),
+        (at(4096, marks=2), at(512, "diverged")),
+        (at(2048, "done", 5, 1), at(2048, "done", 5, 2)),
+        (at(0), at(0, "error")),
+    ],
+)
+def test_a_richer_record_takes_its_place(old: RunRecord, new: RunRecord, tmp_path: Path) -> None:
+    store = ResultStore(tmp_path)
+    store.add(old)
+    assert store.add(new) == new == store.get(new.spec)
+
+
+@pytest.mark.parametrize("status", ["done", "diverged", "killed"])
+def test_the_record_of_another_run_is_moved_and_never_replaced(status: Any, tmp_path: Path) -> None:
+    store, mine = ResultStore(tmp_path), at(2048, "done", 5, 2)
+    other = ResultStore(tmp_path / "elsewhere").add(at(4096, status, 5, 2, batch=128), {"a": np.ones(3)})
+    place, foreign = store.path(mine.spec), ResultStore(tmp_path / "elsewhere").path(other.spec)
+    place.parent.mkdir(parents=True)
+    shutil.copy(foreign, place)
+    shutil.copy(foreign.with_suffix(".traces.npz"), place.with_suffix(".traces.npz"))
+    shutil.rmtree(tmp_path / "elsewhere")
+    mine = store.add(mine, {"a": np.zeros(2)})
+    assert store.get(mine.spec) == mine and len(store.traces(mine)["a"]) == 2
+    found, problems = store.records()
+    assert problems == [] and {record.spec.id: record for record in found} == {r.spec.id: r for r in (mine, other)}
+
+
+def test_traces_of_another_run_or_edited_ones_are_refused(tmp_path: Path) -> None:
+    store = ResultStore(tmp_path)
+    first = store.add(make_record(), {"a": np.ones(3)})
+    second = store.add(make_record(seed=1), {"a": np.zeros(3)})
+    mine, other = store.traces_path(first.spec), store.traces_path(second.spec)
+    shutil.copy(other, mine)
+    with pytest.raises(UserError, match=f"traces of another run .{second.spec.id}, not {first.spec.id}"):
+        store.traces(first)
+    np.savez_compressed(mine, a=np.ones(3) * 2)
+    with pytest.raises(UserError, match="damaged or was edited"):
+        store.traces(first)
+    np.savez_compressed(mine, a=np.ones(3))  # what they hold is right, whoever wrote them
+    assert store.traces(first)["a"].tolist() == [1, 1, 1]
+    np.savez_compressed(mine, a=np.ones(3) * 2)
+    assert store.traces(replace(first, checksums={}))["a"].tolist() == [2, 2, 2]  # as records of before have it
 
 
 # Two processes
@@ -440,7 +539,7 @@ for round in range(60):
         store.add(replace(record, spec=spec, error=sys.argv[2] * 20_000), {"a": np.full(5000, round)})
         other, problems = store.records()
         assert not problems, problems
-        assert store.get(spec) is not None and len(store.traces(record)["a"]) == 5000
+        assert store.get(spec) is not None and len(store.traces(replace(record, checksums={}))["a"]) == 5000
 """
 
 

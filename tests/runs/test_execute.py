@@ -244,7 +244,7 @@ def test_a_disk_that_refuses_a_checkpoint_is_told_in_one_sentence_and_the_run_go
     with files_of_at_most(16_000), pytest.raises(DiskError) as caught:
         execute(job, store, registry, threads=1)
     work = store.work(job.spec)
-    assert str(caught.value) == f"cannot write {work / 'checkpoint.pt'}: File too large"
+    assert str(caught.value) == f"cannot write {work / 'checkpoint-next.pt'}: File too large"
     assert list(work.iterdir()) == []
     found = store.get(job.spec)
     assert (found.status, found.error) == ("killed", UNFINISHED)

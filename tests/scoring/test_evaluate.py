@@ -1,6 +1,7 @@
 """Scoring: one pass of samples and features, values that know their protocol, and caches that cannot lie."""
 
 import json
+import math
 import re
 from dataclasses import replace
 from functools import partial
@@ -14,6 +15,7 @@ from ganbench_plugins.backbones.mlp import MLP, Config
 from torch import nn
 
 from ganbench import DataSpec, Extractor, Metric, UserError, Value, frechet_distance, to_float, to_uint8
+from ganbench.archives import read_archive, write_archive
 from ganbench.runs.registry import load_file
 from ganbench.scoring.evaluate import UNAVAILABLE, Evaluator, misfit
 from ganbench.scoring.samples import NotFinite, generate
@@ -303,7 +305,7 @@ def test_a_metric_that_is_undefined_is_listed_with_its_reason():
 @pytest.mark.parametrize("extractor", [None, "pixels"])
 def test_a_metric_that_fails_is_listed_with_its_error(extractor):
     scores = score([Metric("odd", lambda scene: {"odd": Value(1 / 0)}, extractor=extractor), BRIGHTNESS, DISTANCE])
-    assert scores.unscored == {"odd": "it failed with ZeroDivisionError: division by zero"}
+    assert scores.unscored == {"odd": "unavailable: it failed with ZeroDivisionError: division by zero"}
     assert sorted(scores.values) == ["brightness", "distance"]
 
 
@@ -518,6 +520,119 @@ def test_a_flipped_bit_never_changes_a_number(cache):
         for reference in (cache / "references").iterdir():
             reference.unlink()
         assert score([DISTANCE]) == first, position
+
+
+def rows_of(path, change):
+    with np.load(path) as arrays:
+        content = {name: change(arrays[name].copy()) for name in arrays.files}
+    np.savez(path, **content)
+
+
+def with_nan(array):
+    array[3, 0] = np.nan
+    return array
+
+
+def marked(change):
+    """Edit an archive of features and mark it as its own again, as a writer with a fault would."""
+
+    def harm(path, others):
+        found = read_archive(path)
+        with path.open("wb") as file:
+            write_archive(file, {name: change(array.copy()) for name, array in found.arrays.items()}, found.owner)
+
+    return harm
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        lambda path, others: rows_of(path, lambda array: array[: len(array) // 2]),
+        lambda path, others: rows_of(path, with_nan),
+        lambda path, others: rows_of(path, lambda array: array * 1.01),
+        lambda path, others: rows_of(path, lambda array: array.astype(str)),
+        lambda path, others: path.write_bytes(others[0]),
+        marked(lambda array: array[: len(array) // 2]),
+        marked(with_nan),
+        marked(lambda array: array[:, 0]),
+        marked(lambda array: array.astype("U8")),
+    ],
+    ids=["half", "NaN", "edited", "words", "another's", "half, marked", "NaN, marked", "flat", "words, marked"],
+)
+def test_features_that_are_not_those_asked_for_are_made_again(harm, cache):
+    first = score([DISTANCE])
+    paths = sorted((cache / "features").iterdir())
+    contents = [path.read_bytes() for path in paths]
+    assert len(paths) == 2
+    for reference in (cache / "references").iterdir():
+        reference.unlink()
+    for path, others in zip(paths, ([contents[1]], [contents[0]]), strict=True):
+        harm(path, others)
+    assert score([DISTANCE]) == first
+    assert [path.read_bytes() for path in paths] == contents
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda content: {**content, "values": dict.fromkeys(content["values"], 0.0)},
+        lambda content: content["values"],
+        lambda content: {**content, "values": {}},
+        lambda content: {**content, "values": dict.fromkeys(content["values"], math.nan)},
+        lambda content: {"values": dict.fromkeys(content["values"], 0.0)},
+    ],
+)
+def test_a_reference_that_was_not_measured_is_never_shown(edit, cache):
+    first = score([DISTANCE])
+    (path,) = (cache / "references").iterdir()
+    whole = path.read_bytes()
+    path.write_text(json.dumps(edit(json.loads(whole))))
+    assert score([DISTANCE]) == first and path.read_bytes() == whole
+
+
+def test_the_reference_of_another_entry_is_not_believed(cache):
+    first = score([BRIGHTNESS, DISTANCE])
+    one, two = sorted((cache / "references").iterdir())
+    contents = one.read_bytes(), two.read_bytes()
+    one.write_bytes(contents[1])
+    two.write_bytes(contents[0])
+    assert score([BRIGHTNESS, DISTANCE]) == first and (one.read_bytes(), two.read_bytes()) == contents
+
+
+class Wrong(Pixels):
+    """Pixels, spoilt."""
+
+    def __init__(self, spoil):
+        super().__init__()
+        self.spoil = spoil
+
+    def embed(self, images):
+        embedding, probs = super().embed(images)
+        return self.spoil(embedding), probs
+
+
+@pytest.mark.parametrize("spoil", [lambda e: e[1:], lambda e: e * math.nan, lambda e: e[:, 0], lambda e: e[:, :0]])
+def test_an_extractor_that_gives_no_features_takes_its_metrics_alone_and_is_not_cached(spoil, cache):
+    scores = score([BRIGHTNESS, DISTANCE], by=evaluator(extractors={"pixels": Wrong(spoil)}))
+    assert "brightness" in scores.values and scores.unscored.keys() == {"distance"}
+    assert scores.unscored["distance"].startswith(f"{UNAVAILABLE}extractor 'pixels' cannot be used")
+    assert not (cache / "features").exists()
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(28, "No space left"), MemoryError(), torch.OutOfMemoryError(), KeyError("x")]
+)
+def test_what_another_attempt_may_mend_is_said_to_be_unavailable(error):
+    def fail(scene):
+        raise error
+
+    scores = score([Metric("odd", fail)])
+    assert scores.unscored["odd"].startswith(UNAVAILABLE)
+
+    def refuse(scene):
+        raise UserError("undefined for one image")
+
+    assert score([Metric("odd", refuse)]).unscored == {"odd": "undefined for one image"}
 
 
 def test_a_cache_that_cannot_be_written_costs_only_time(tmp_path, monkeypatch):

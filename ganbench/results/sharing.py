@@ -1,0 +1,64 @@
+"""What many records have in common, held once: protocols, origins of plugins, options."""
+
+from __future__ import annotations
+
+import marshal
+from collections.abc import Mapping
+from typing import Any
+
+from ganbench.contract.types import Value
+from ganbench.results.record import RunRecord
+
+LARGEST = 1e308
+"""Numbers beyond it are none, or cannot be computed with."""
+
+
+class Shared:
+    """Lets records of equal parts hold the same objects; the hash of a protocol is computed once."""
+
+    def __init__(self) -> None:
+        self._kept: dict[bytes, Any] = {}
+        self._hashes: dict[int, str] = {}
+
+    def take(self, record: RunRecord) -> bool:
+        """Let a record that nobody else has hold what others held before.
+
+        Returns whether all its numbers are numbers, which whoever read it fast has not looked at.
+        """
+        spec, meters = record.spec, record.meters
+        values = [value for of in record.values.values() for value in of]
+        numbers = [spec.seed, spec.size, spec.batch, spec.numbers, spec.budget.amount, *meters.updates.values()]
+        numbers += [meters.steps, meters.images, meters.flops, meters.seconds, meters.peak_bytes]
+        numbers += [value.value for value in values] + [value.reference or 0 for value in values]
+        try:
+            for owner, names in ((spec, ("config", "code", "options")), (record, ("variant", "provenance"))):
+                for name in names:  # in place, past the lock of a frozen dataclass: it was made a moment ago
+                    vars(owner)[name] = self._one(vars(owner)[name])
+            for value in values:
+                self._share(value)
+        except ValueError:
+            return False
+        return all(-LARGEST < number < LARGEST for number in numbers)
+
+    def _share(self, value: Value) -> None:
+        protocol = vars(value)["protocol"] = self._one(value.protocol)
+        if (known := self._hashes.get(id(protocol))) is None:  # it is kept, so its place in memory stays its own
+            known = self._hashes[id(protocol)] = value.protocol_hash
+        vars(value)["protocol_hash"] = known
+
+    def _one(self, part: Mapping[str, Any]) -> Any:
+        key = marshal.dumps(part, 2)  # type: ignore[arg-type]  # of version 2: equal parts give equal bytes
+        if (kept := self._kept.get(key)) is None:
+            _require_numbers(part)
+            kept = self._kept[key] = part
+        return kept
+
+
+def _require_numbers(value: Any) -> None:
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        for item in value:
+            _require_numbers(item)
+    elif isinstance(value, int | float) and not -LARGEST < value < LARGEST:
+        raise ValueError("it holds what is no number, or too large for one")
