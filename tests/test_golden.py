@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 import torch
-from ganbench_plugins.backbones.dcgan import DCGAN, Config
 
 from ganbench import NUMBERS, DataSpec, Parts, Variant, digest
 from ganbench.contract.data import ImageSet, Splits
@@ -26,6 +25,7 @@ from ganbench.training.budget import Budget
 from ganbench.training.networks import SeededParts, build_variant
 from ganbench.training.stream import Stream
 from ganbench.training.trainer import Trainer
+from ganbench_plugins.backbones.dcgan import DCGAN, Config
 
 VARIANTS = sorted(
     name

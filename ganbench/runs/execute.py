@@ -5,16 +5,19 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
-from ganbench.errors import DiskError
+from ganbench.errors import DiskError, UserError
 from ganbench.files import write_atomically
 from ganbench.results.record import FINAL, UNFINISHED, RunRecord, Status
 from ganbench.results.store import ResultStore
-from ganbench.runs.facts import provenance, variant_facts
-from ganbench.runs.job import Job
-from ganbench.runs.registry import Registry
+from ganbench.runs.facts import job_names, provenance, variant_facts
+from ganbench.runs.job import Job, unscored_metrics
+from ganbench.runs.registry import Kind, Registry
 from ganbench.runs.run import Listener, Run, Stopped
+from ganbench.scoring.evaluate import UNAVAILABLE
 from ganbench.scoring.samples import NotFinite
+from ganbench.training.guard import Unfair
 
 
 def execute(
@@ -35,11 +38,13 @@ def execute(
     found, run = store.get(job.spec), None
     try:
         if found is not None and found.status in FINAL:
-            return Run(job, store, registry, threads).top_up(found)
+            return _top_up(job, store, registry, threads, found)
+        require_code(job, registry)
         opened = found or RunRecord(job.spec, "killed", variant=variant_facts(job, registry))
         made_by = provenance(job, registry, threads)
         store.add(replace(opened, status="killed", error=UNFINISHED, provenance=made_by))  # true until the end
         run = Run(job, store, registry, threads)
+        require_data(job, run.bench.data.fingerprint)
         return run.make(listen, stopping)
     except DiskError:
         raise
@@ -47,10 +52,71 @@ def execute(
         return _close(job, store, run, "killed", "stopped on request; the same command continues it")
     except NotFinite as error:
         return _close(job, store, run, "diverged", str(error))
+    except Changed as error:
+        return _close(job, store, run, "error", str(error))
     except Exception as error:  # a plugin may fail in any way; it becomes a record and the other runs go on
         log = store.work(job.spec) / "error.txt"
         write_atomically(log, lambda file: file.write(traceback.format_exc().encode()))
-        return _close(job, store, run, "error", f"{type(error).__name__}: {error}")
+        return _close(job, store, run, "error", f"{type(error).__name__}: {error}{_place(error, job, registry, log)}")
+
+
+class Changed(Exception):
+    """What would be trained is not what was planned."""
+
+
+def require_code(job: Job, registry: Registry) -> None:
+    """Raise `Changed` where a plugin executes something else than when the run was planned."""
+    names: dict[Kind, str] = {
+        "variant": job.spec.variant,
+        "backbone": job.spec.backbone,
+        "dataset": job.dataset.partition(":")[0],
+    }
+    for kind, name in names.items():
+        planned, entry = job.spec.code.get(kind), registry.get(kind, name)
+        if planned is not None and entry.code != planned:
+            raise Changed(
+                f"the code of the {kind} {name!r} ({entry.path}) changed after this run was planned, so nothing was "
+                f"trained: give the command again"
+            )
+
+
+def require_data(job: Job, found: str) -> None:
+    """Raise `Changed` where data are not those for which the run was planned."""
+    if job.spec.data and found != job.spec.data:
+        raise Changed(
+            f"the images of {job.dataset} changed after this run was planned (fingerprint {found[:12]} instead of "
+            f"{job.spec.data[:12]}), so nothing was trained: give the command again"
+        )
+
+
+def _top_up(job: Job, store: ResultStore, registry: Registry, threads: int, found: RunRecord) -> RunRecord:
+    """Score what a finished run has no value for; where that fails, the run stays what it is, without that value."""
+    names = unscored_metrics(found, job) if found.status == "done" else []
+    if not names:
+        return found
+    try:
+        require_code(job, registry)
+        run = Run(job, store, registry, threads)
+        require_data(job, run.bench.data.fingerprint)
+        return run.top_up(found)
+    except DiskError:
+        raise
+    except Exception as error:  # a plugin may fail in any way
+        kind = "" if isinstance(error, UserError | Changed) else f"{type(error).__name__}: "
+        reason = f"{UNAVAILABLE}asked for after the run, and it could not be scored: {kind}{error}"
+        record = replace(found, unscored={**found.unscored, **dict.fromkeys(names, reason)})
+        store.add(record)
+        return record
+
+
+def _place(error: BaseException, job: Job, registry: Registry, log: Path) -> str:
+    """Say in which line of a plugin of the run something was raised, and where the whole traceback lies."""
+    if isinstance(error, Unfair):
+        return ""
+    files = {entry.path for entry in registry.needed_by(job_names(job)) if entry.path}
+    lines = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename in files]
+    where = f"{Path(lines[-1].filename).name}, line {lines[-1].lineno}; " if lines else ""
+    return f" ({where}traceback in {log})"
 
 
 def _close(job: Job, store: ResultStore, run: Run | None, status: Status, error: str) -> RunRecord:

@@ -7,7 +7,8 @@ from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any
 
-from ganbench.contract.variant import Variant
+from ganbench.contract.types import CONTROL
+from ganbench.contract.variant import Control, Variant
 from ganbench.runs.job import Job
 from ganbench.runs.options import as_plain, resolve
 from ganbench.runs.registry import Kind, Registry
@@ -19,13 +20,19 @@ def variant_facts(job: Job, registry: Registry) -> dict[str, Any]:
     cls: type[Variant] = registry.get("variant", job.spec.variant).item
     return {
         "paper": cls.paper,
-        "family": cls.family,
+        "family": CONTROL if issubclass(cls, Control) else cls.family,
         "task": cls.task,
         "own_architecture": cls.own_architecture,
         "parameters": dict(job.parameters),
         "defaults": {kind: _defaults(kind, name, registry) for kind, name in _configured(job)},
         **({"published": dict(job.published)} if job.published else {}),
     }
+
+
+def job_names(job: Job) -> list[tuple[Kind, str]]:
+    """Return kind and name of everything that a job takes from plugins."""
+    used = [*_configured(job), *(("metric", name) for name in job.metrics)]
+    return [*used, *(("extractor", name) for name in job.extractors)]
 
 
 def _configured(job: Job) -> list[tuple[Kind, str]]:
@@ -44,10 +51,11 @@ def _defaults(kind: Kind, name: str, registry: Registry) -> dict[str, Any]:
 def provenance(job: Job, registry: Registry, threads: int) -> dict[str, Any]:
     """Return the origins of every plugin used, versions, machine, device, and the number of threads."""
     versions = {name: version(name) for name in ("ganbench", "torch", "torchvision", "numpy", "scipy")}
-    used = [*_configured(job), *(("metric", name) for name in job.metrics)]
-    used += [("extractor", name) for name in job.extractors]
+    entries = {f"{kind}:{name}": registry.get(kind, name) for kind, name in job_names(job)}
+    others = registry.loaded - {str(entry.origin) for entry in entries.values()}
     return {
-        "plugins": {f"{kind}:{name}": asdict(registry.get(kind, name).origin) for kind, name in used},
+        "plugins": {name: asdict(entry.origin) for name, entry in entries.items()},
+        **({"also_loaded": sorted(others)} if others else {}),
         "versions": {"python": platform.python_version(), **versions},
         "machine": {
             "system": platform.system(),

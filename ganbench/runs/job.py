@@ -14,7 +14,11 @@ from ganbench.scoring.evaluate import UNAVAILABLE
 
 @dataclass(frozen=True)
 class Job:
-    """One run to be made, in plain values, so that another process or machine can make it."""
+    """One run to be made, in plain values, so that another process or machine can make it.
+
+    `size`: as it was asked for, 0 for the data set's own. `origins`: names and distributions of the plugins that it
+    needs, without which any may be loaded. `taken`: names like those of its metrics' values that are other metrics'.
+    """
 
     spec: RunSpec
     dataset: str
@@ -28,6 +32,9 @@ class Job:
     data_root: Path
     weights: Path | None
     device: str
+    size: int = 0
+    origins: tuple[tuple[str, str], ...] = ()
+    taken: tuple[str, ...] = ()
     parameters: Mapping[str, int] = field(default_factory=dict)
     published: Mapping[str, Any] = field(default_factory=dict)
 

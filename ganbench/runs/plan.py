@@ -15,7 +15,7 @@ from ganbench.runs.code import HARNESS
 from ganbench.runs.job import Job
 from ganbench.runs.opening import Settings, open_bench, open_dataset
 from ganbench.runs.options import as_plain, resolve
-from ganbench.runs.registry import Kind, Registry
+from ganbench.runs.registry import Kind, Registry, needed
 from ganbench.runs.settings import options_of, parse_settings, reject_unused, settings_for
 from ganbench.scoring.evaluate import extractor_of, misfit
 from ganbench.training.bench import Bench
@@ -124,6 +124,11 @@ def _plan_dataset(
         metrics=tuple(metrics),
         extractors={name: registry.get("extractor", name).item for name in extractors},
     )
+    scorers = [registry.get("metric", metric.name) for metric in metrics]
+    scorers += [registry.get("extractor", name) for name in extractors]
+    taken = tuple(
+        name for name in sorted(registry.entries["metric"]) if any(name.startswith(f"{m.name}-") for m in metrics)
+    )
     code = {"backbone": backbone.code}
     if dataset_entry.origin.distribution != HARNESS:
         code["dataset"] = dataset_entry.code
@@ -132,7 +137,8 @@ def _plan_dataset(
         own = settings_for(variant.item, settings, used, shared=True)
         config = resolve(variant.item, name, own)
         try:
-            built = bench.fit(variant.item, config)  # finds what does not fit before anything is spent
+            # Finds what does not fit before anything is spent; on options of its own, which a plugin may change.
+            built = bench.fit(variant.item, resolve(variant.item, name, own))
         except UserError as reason:
             result.skips.append(Skip(name, dataset.name, str(reason)))
             continue
@@ -158,6 +164,7 @@ def _plan_dataset(
                 code={"variant": variant.code, **code},
                 preset=request.preset,
             )
+            origins, files = needed([variant, backbone, dataset_entry, *scorers], request.plugins)
             result.jobs.append(
                 Job(
                     spec=spec,
@@ -168,7 +175,10 @@ def _plan_dataset(
                     marks=request.marks,
                     marks_metrics=tuple(request.marks_metrics),
                     samples=samples,
-                    plugins=tuple(path.absolute() for path in request.plugins),
+                    plugins=tuple(path.absolute() for path in files),
+                    size=request.size,
+                    origins=origins,
+                    taken=taken,
                     data_root=request.data_root,
                     weights=request.weights,
                     device=request.device,

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
+import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import cached_property
@@ -76,11 +78,15 @@ class Entry:
 
 
 class Registry:
-    """Everything installed, by kind and name. `broken`: plugins that could not be used, with the reason."""
+    """Everything installed, by kind and name. `broken`: plugins that could not be used, with the reason.
+
+    `loaded`: all whose modules were imported, whatever became of them.
+    """
 
     def __init__(self) -> None:
         self.entries: dict[Kind, dict[str, list[Entry]]] = {kind: {} for kind in HOOKS}
         self.broken: dict[str, str] = {}
+        self.loaded: set[str] = set()
 
     def add(self, plugin: Any, origin: Origin, module: ModuleType, distribution: Distribution | None = None) -> None:
         """Take in what a plugin offers, its module as a rule. Raises whatever is wrong, and then keeps nothing of it.
@@ -97,8 +103,9 @@ class Registry:
                 raise UserError(f"{origin.plugin}: {hook} is not marked with @hookimpl")
             for implementation in getattr(manager.hook, hook).get_hookimpls():
                 items = implementation.function()
-                if items is None:
-                    raise UserError(f"{origin.plugin}: {hook} returns None instead of a list")
+                if isinstance(items, type | str) or not isinstance(items, Iterable):
+                    found = f"the class {items.__name__}" if isinstance(items, type) else repr(items)
+                    raise UserError(f"{origin.plugin}: {hook} returns {found} instead of a list")
                 for item in items:
                     if fault := _fault(kind, item):
                         raise UserError(f"{origin.plugin}: {hook} offers {item!r}, which {fault}")
@@ -126,6 +133,10 @@ class Registry:
             raise UserError(f"unknown {kind} {name!r}{hint}")
         return owners[0]
 
+    def needed_by(self, names: Iterable[tuple[Kind, str]]) -> list[Entry]:
+        """Return the entries of these kinds and names, where there are any."""
+        return [entry for kind, name in names for entry in self.entries[kind].get(name, [])]
+
     def find(self, kind: Kind, pattern: str) -> list[str]:
         """Return the names that a pattern stands for, sorted; one without match raises `UserError`.
 
@@ -150,24 +161,89 @@ class Registry:
         return names
 
 
-def discover(files: Sequence[Path] = ()) -> Registry:
-    """Load every installed plugin, and single files. A broken installed one is noted, a broken file raises."""
+def discover(files: Sequence[Path] = (), only: Collection[tuple[str, str]] = ()) -> Registry:
+    """Load every installed plugin, and single files. A broken installed one is noted, a broken file raises.
+
+    `only`: names and distributions of the plugins to load, where not all are wanted. Where all are, none may change
+    what others find: the environment, the current folder and PyTorch's defaults are put back after each.
+    """
     registry = Registry()
     for point in sorted(entry_points(group="ganbench"), key=lambda point: (point.name, point.value)):
         origin = _origin_of(point)
-        try:
-            plugin, module = point.load(), sys.modules[point.module]
-            registry.add(plugin, replace(origin, sha256=_sha256_of(module)), module, point.dist)
-        except (Exception, SystemExit) as error:  # a stranger's module may fail in any way, and harms nobody else
-            name = f"{point.name} ({origin.distribution})" if point.name in registry.broken else point.name
-            registry.broken[name] = _reason(error)
+        if only and (origin.plugin, origin.distribution) not in only:
+            continue
+        registry.loaded.add(str(origin))
+        with nullcontext() if only else unchanged():
+            _load(point, origin, registry)
     for path in {path.resolve(): path for path in files}.values():
-        module = load_file(path)
-        try:
-            registry.add(module, Origin(path.name, FILE, "", sha256_of(path)), module)
-        except (Exception, SystemExit) as error:
-            raise UserError(f"--plugin {path}: {_reason(error)}") from error
+        with nullcontext() if only else unchanged():
+            module = load_file(path)
+            origin = Origin(path.name, FILE, "", sha256_of(path))
+            registry.loaded.add(str(origin))
+            try:
+                registry.add(module, origin, module)
+            except BaseException as error:
+                _let_pass(error)
+                raise UserError(f"--plugin {path}: {_reason(error)}") from error
     return registry
+
+
+def needed(used: Iterable[Entry], files: Sequence[Path]) -> tuple[tuple[tuple[str, str], ...], tuple[Path, ...]]:
+    """Return what `discover` needs to load so that there are these entries: `only` of it, and files."""
+    used = list(used)
+    places = {Path(entry.path).resolve() for entry in used if entry.origin.distribution == FILE and entry.path}
+    names = sorted({(entry.origin.plugin, entry.origin.distribution) for entry in used})
+    return tuple(names), tuple(path for path in files if path.resolve() in places)
+
+
+@contextmanager
+def unchanged() -> Iterator[None]:
+    """Put back after the block what a stranger's module may change for the whole process, and processes it starts."""
+    torch = sys.modules.get("torch")
+    environment, folder = dict(os.environ), _here()
+    path, switches = list(sys.path), _switches(torch) if torch else ()
+    try:
+        yield
+    finally:
+        if dict(os.environ) != environment:
+            os.environ.clear()
+            os.environ.update(environment)
+        if folder is not None and _here() != folder:
+            os.chdir(folder)
+        if sys.path != path:  # what it added may be needed when it is used, but hides nobody else's modules
+            sys.path[:] = [*path, *(place for place in sys.path if place not in path)]
+        if torch is not None and _switches(torch) != switches:
+            _switch_back(torch, switches)
+
+
+def _here() -> Path | None:
+    try:
+        return Path.cwd()
+    except OSError:  # it has been removed
+        return None
+
+
+def _switches(torch: Any) -> tuple[Any, ...]:
+    deterministic = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    return torch.get_default_dtype(), torch.get_num_threads(), torch.is_grad_enabled(), deterministic
+
+
+def _switch_back(torch: Any, switches: tuple[Any, ...]) -> None:
+    dtype, threads, grad, (deterministic, warn_only) = switches
+    torch.set_default_dtype(dtype)
+    torch.set_num_threads(threads)
+    torch.set_grad_enabled(grad)
+    torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
+
+
+def _load(point: EntryPoint, origin: Origin, registry: Registry) -> None:
+    try:
+        plugin, module = point.load(), sys.modules[point.module]
+        registry.add(plugin, replace(origin, sha256=_sha256_of(module)), module, point.dist)
+    except BaseException as error:  # a stranger's module may fail in any way, and harms nobody else
+        _let_pass(error)
+        name = f"{point.name} ({origin.distribution})" if point.name in registry.broken else point.name
+        registry.broken[name] = _reason(error)
 
 
 def load_file(path: Path) -> ModuleType:
@@ -182,8 +258,9 @@ def load_file(path: Path) -> ModuleType:
     sys.modules[name] = module  # dataclasses look their module up
     try:
         spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
         del sys.modules[name]
+        _let_pass(error)
         raise UserError(f"--plugin {path} does not load: {_reason(error)}") from error
     return module
 
@@ -193,7 +270,7 @@ def _fault(kind: Kind, item: Any) -> str | None:
     from ganbench.contract.data import Dataset
     from ganbench.contract.metrics import Extractor, Metric
     from ganbench.contract.preset import Preset
-    from ganbench.contract.variant import Variant
+    from ganbench.contract.variant import Control, Variant
 
     contracts = {
         "dataset": Dataset,
@@ -209,10 +286,19 @@ def _fault(kind: Kind, item: Any) -> str | None:
         return "is not a subclass of ganbench.Variant"
     elif inspect.isabstract(item):
         return f"does not define {', '.join(sorted(item.__abstractmethods__))}"
+    elif issubclass(item, Control) != (item.family == CONTROL):
+        if issubclass(item, Control):
+            return f"is a Control and calls its family {item.family!r}: it is not trained, leave `family` out"
+        return f"is of the family {CONTROL!r}, but no subclass of ganbench.Control"
     name = getattr(item, "name", None)
     if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name) or name == "all":
         return f"has the name {name!r}; write letters, digits and hyphens, but not 'all'"
     return None
+
+
+def _let_pass(error: BaseException) -> None:
+    if isinstance(error, KeyboardInterrupt):  # whoever presses Ctrl-C is heard
+        raise error
 
 
 def _reason(error: BaseException) -> str:

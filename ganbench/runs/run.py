@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from pydantic import TypeAdapter
+from torch import Tensor, nn
 
 from ganbench.contract.metrics import Metric
 from ganbench.contract.types import Curve, Value
@@ -23,19 +24,27 @@ from ganbench.runs.checkpoint import Checkpoints, Unusable, load_state, save_sta
 from ganbench.runs.facts import provenance, variant_facts
 from ganbench.runs.job import Job, unscored_metrics
 from ganbench.runs.opening import open_bench, open_dataset
-from ganbench.runs.options import resolve
+from ganbench.runs.options import as_plain, resolve
 from ganbench.runs.registry import Registry
 from ganbench.scoring.evaluate import UNAVAILABLE, Evaluator, Scores, Unavailable
 from ganbench.scoring.gradients import OWN, canonical_curves, log_spaced, own_curve
 from ganbench.scoring.pictures import write_picture
-from ganbench.scoring.samples import generate
+from ganbench.scoring.samples import generate, require_asked
 from ganbench.seeds import derive, seeded
 from ganbench.training.bench import Bench
 from ganbench.training.devices import make_repeatable, resolve_device
+from ganbench.training.guard import Unfair
+from ganbench.training.meter import FlopCounter
 from ganbench.training.trainer import Tick, Trainer
 
 CHECKPOINT_SECONDS = 300.0
 PICTURE_SAMPLES = 64
+REACH = 1.01
+"""In magnitude, what is taken for an image in [-1, 1] that was rounded."""
+ALIKE = 0.5
+"""By so many grey levels on average may samples of one set of weights differ, where a device rounds otherwise."""
+PATIENCE = 10
+"""After so many periods without an update of G a run ends, since it would be scored on its initial weights."""
 _CURVE = TypeAdapter(list[Mark])
 
 Listener = Callable[[float, Tick | None, Mark | None], object]
@@ -68,14 +77,16 @@ class Run:
             registry,
             job.settings,
             root=job.data_root,
-            size=job.spec.size,
+            size=job.size,
             metrics=job.metrics,
             extractors=job.extractors,
         )
-        self.evaluator = Evaluator(self.bench, samples=job.samples, device=self.device, weights=job.weights)
+        self.evaluator = Evaluator(
+            self.bench, samples=job.samples, device=self.device, weights=job.weights, taken=job.taken
+        )
         cls: type[Variant] = registry.get("variant", job.spec.variant).item
         config = resolve(cls, cls.name, job.settings["variant"])
-        self.build = partial(self.bench.build, cls, config, job.spec.seed)
+        self._make = partial(self.bench.build, cls, config, job.spec.seed)
         self.blank = RunRecord(
             job.spec,
             "killed",
@@ -85,6 +96,17 @@ class Run:
         self.trainer: Trainer | None = None
         self.curve: list[Mark] = []
         self.unscored: dict[str, str] = {}
+        self.built = 0.0
+
+    def build(self) -> Variant:
+        """Build the variant at its first step. Raises `Unfair` where its options are not those of the run."""
+        variant, planned = self._make(), self.job.spec.config.get("variant")
+        if planned is not None and (found := as_plain(variant.config)) != planned:
+            changed = ", ".join(
+                f"{key}={found.get(key)}" for key in {**planned, **found} if found.get(key) != planned.get(key)
+            )
+            raise Unfair(f"{variant.name} changes its options in build: {changed}, which are not those of its record")
+        return variant
 
     def begin(self) -> Trainer:
         """Make the trainer, at the last checkpoint that it can continue from, where there is one."""
@@ -107,8 +129,11 @@ class Run:
 
     def _fresh_trainer(self) -> Trainer:
         spec = self.job.spec
+        with FlopCounter() as spent:
+            variant = self.build()
+        self.built = float(spent.flops)
         return Trainer(
-            self.build(),
+            variant,
             self.bench.data.train,
             spec.budget,
             seed=spec.seed,
@@ -126,6 +151,7 @@ class Run:
             if self.curve and self.curve[-1].share >= share - 1e-9:
                 continue  # evaluated before the run was stopped
             for tick in trainer.train(share):
+                self._require_fair(trainer, tick)
                 listen(spec.budget.spent(tick.meters) / spec.budget.amount, tick, None)
                 if stopping():
                     self.checkpoint(trainer)
@@ -138,10 +164,15 @@ class Run:
                 self.checkpoints.remove()
                 return record
             self.checkpoint(trainer)  # scoring may take long
-            snapshot = trainer.snapshot()
+            if share > 1 - 1e-9:
+                self._require_trained(trainer)
+            spent = trainer.tally()
+            snapshot = self._rebuilt(trainer.snapshot())
             scores = self._score(snapshot, trainer.traces(), share)
             self.curve.append(Mark(share, tick.meters, scores.values))
             self.unscored = dict(scores.unscored)
+            if trainer.tally() != spent:
+                raise Unfair(f"the meters of {spec.variant} changed while it was sampled: only the harness counts")
             if isinstance(trainer.variant, Control):
                 self.unscored |= {metric.name: NOT_TRAINED for metric in self.bench.metrics if not metric.samples}
             self.checkpoint(trainer)
@@ -232,10 +263,60 @@ class Run:
         }
         self.checkpoints.save(state)
 
+    def _require_fair(self, trainer: Trainer, tick: Tick) -> None:
+        steps, name = tick.meters.steps, self.job.spec.variant
+        if steps and self.built > tick.meters.flops / steps:
+            raise Unfair(
+                f"{name} spends {self.built:,.0f} FLOPs in build, more than a step of its training, which is metered: "
+                f"build only makes networks"
+            )
+        if steps >= PATIENCE * trainer.period:
+            trainer.require_generator()
+
+    def _require_trained(self, trainer: Trainer) -> None:
+        """Raise where the generator ends as it began."""
+        trainer.require_generator()
+        if isinstance(trainer.variant, Control) or not trainer.meters.steps:
+            return
+        first, last = (
+            (v.G if isinstance(getattr(v, "G", None), nn.Module) else v) for v in (self.build(), trainer.variant)
+        )
+        weights = [
+            (one, other.detach().cpu()) for one, other in zip(first.parameters(), last.parameters(), strict=True)
+        ]
+        largest = max((float(one.detach().abs().max()) for one, _ in weights if one.numel()), default=0.0)
+        if all(torch.allclose(one, other, rtol=0, atol=1e-9 * largest) for one, other in weights):
+            raise ValueError(f"{trainer.variant.name} has updated G, but its weights are those it began with")
+
+    def _rebuilt(self, snapshot: Variant) -> Variant:
+        """Return the variant built anew with the weights that are kept: what is scored is nothing else.
+
+        Raises `Unfair` where samples of the two differ, which then come from something that no weights hold.
+        """
+        built = self.build().to(self.device)
+        built.load_state_dict(snapshot.state_dict())
+        built.requires_grad_(False).eval()
+        one, other = (self._picture(variant).float() for variant in (snapshot, built))
+        if bool((one - other).abs().mean() > (ALIKE if one.ndim == 4 else ALIKE / 127.5)):
+            raise Unfair(
+                f"samples of {snapshot.name} come from more than its weights: built anew and given those, it makes "
+                f"others; keep all that sampling needs in parameters and buffers"
+            )
+        return built
+
+    def _picture(self, variant: Variant) -> Tensor:
+        """Draw the samples to be shown. Raises `UserError` where they are not images as they were asked for."""
+        data = self.bench.data
+        drawn = generate(variant, PICTURE_SAMPLES, data, seed=self.job.spec.seed, purpose="picture", reach=REACH).images
+        asked = min(PICTURE_SAMPLES, len(data.domain.test)) if data.domain else PICTURE_SAMPLES
+        if not isinstance(variant, Control):
+            require_asked(variant.name, drawn, asked, data.test.images)
+        return drawn
+
     def _score(self, variant: Variant, traces: Mapping[str, np.ndarray], share: float) -> Scores:
         data, last = self.bench.data, share > 1 - 1e-9
         due = [m for m in self.bench.metrics if last or not m.last_mark_only or m.name in self.job.marks_metrics]
-        pictured = generate(variant, PICTURE_SAMPLES, data, seed=self.job.spec.seed, purpose="picture").images
+        pictured = self._picture(variant)
         if data.domain is not None:  # above each translation what it was made from
             half = PICTURE_SAMPLES // 2
             pictured = torch.stack([data.domain.test[:half], pictured[:half]], 1).flatten(0, 1)

@@ -16,11 +16,12 @@ from torch import Tensor
 from ganbench.contract.data import Modes, Splits
 from ganbench.contract.metrics import Metric, Probe, Scene
 from ganbench.contract.types import DataSpec, Value, digest
-from ganbench.contract.variant import Variant
+from ganbench.contract.variant import Control, Variant
 from ganbench.errors import DiskError, UserError
 from ganbench.files import cache_folder
 from ganbench.scoring.features import FeatureExtraction, write_cached
-from ganbench.scoring.samples import CHUNK, control_rows, generate, real_samples
+from ganbench.scoring.originals import Originals
+from ganbench.scoring.samples import CHUNK, control_rows, generate, real_samples, require_asked
 from ganbench.toolbox.pairs import reverse
 from ganbench.training.bench import Bench
 
@@ -62,12 +63,21 @@ class Evaluator:
     """The scoring on one bench, in both directions where its data are a pair of domains.
 
     `samples`: generated images an evaluation. The reference of a value is what as many real training images score.
+    `taken`: names of values that are those of other metrics.
     """
 
-    def __init__(self, bench: Bench, *, samples: int, device: torch.device, weights: Path | None = None) -> None:
+    def __init__(
+        self,
+        bench: Bench,
+        *,
+        samples: int,
+        device: torch.device,
+        weights: Path | None = None,
+        taken: Iterable[str] = (),
+    ) -> None:
         directions = [bench.data, *([reverse(bench.data)] if bench.data.domain is not None else [])]
         self._forth, *self._back = (
-            _Direction(bench, data, samples=samples, device=device, weights=weights) for data in directions
+            _Direction(bench, data, samples=samples, device=device, weights=weights, taken=taken) for data in directions
         )
 
     def score(
@@ -98,11 +108,20 @@ class _Direction:
     """The reference split of one direction, seen once through every extractor that is asked for."""
 
     def __init__(
-        self, bench: Bench, data: Splits, *, samples: int, device: torch.device, weights: Path | None = None
+        self,
+        bench: Bench,
+        data: Splits,
+        *,
+        samples: int,
+        device: torch.device,
+        weights: Path | None = None,
+        taken: Iterable[str] = (),
     ) -> None:
         self.data, self.samples = data, samples
         self._extraction = FeatureExtraction(bench.dataset.name, data, bench.extractors, device=device, weights=weights)
         self._control = real_samples(data.train, samples)
+        self._originals = Originals(data)
+        self._taken = frozenset((*taken, *(metric.name for metric in bench.metrics)))
 
     def score(
         self,
@@ -120,6 +139,11 @@ class _Direction:
         metrics = [replace(metric, extractor=extractor_of(metric, self.data.modes)) for metric in metrics]
         drawn = any(metric.samples for metric in metrics)
         fake = generate(variant, self.samples, self.data, seed=seed, back=back) if drawn else self._control
+        if drawn:
+            asked = min(self.samples, len(self.data.domain.test)) if self.data.domain else self.samples
+            require_asked(variant.name, fake.images, asked, self.data.test.images)
+        if drawn and not isinstance(variant, Control):
+            self._originals.require_new(variant.name, fake.images)
         extractors = list(dict.fromkeys(metric.extractor for metric in metrics if metric.extractor))
         fakes = self._extraction.of(fake, extractors)
         reals = self._extraction.of_real("test", self.data.test, extractors)
@@ -152,6 +176,12 @@ class _Direction:
         reference = self._reference(metric, scene, shared, extractors) if metric.samples else {}
         measured = {}
         for name, value in metric.compute(scene).items():
+            if name != metric.name and (name in self._taken or not name.startswith(f"{metric.name}-")):
+                whose = "which is another metric's" if name in self._taken else "which is not its own"
+                raise UserError(
+                    f"the metric {metric.name!r} gives a value {name!r}, {whose}: a metric gives values of its own "
+                    f"name, or of one that begins with '{metric.name}-'"
+                )
             number = float(value.value)
             if not math.isfinite(number):
                 raise UserError(f"{name} came out as {number}")

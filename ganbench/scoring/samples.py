@@ -9,9 +9,13 @@ from ganbench.contract.data import ImageSet, Splits, to_float, to_uint8
 from ganbench.contract.variant import Control, Variant
 from ganbench.errors import UserError
 from ganbench.seeds import derive, seed_device
+from ganbench.training.guard import marks_of, require_sound_samples
 
 CHUNK = 256
 """Samples are drawn and features extracted so many at a time, always, because rounding may depend on it."""
+
+MOST_REACH = 2.0
+"""Values of images lie in [-1, 1]; what goes beyond this is in another range, [0, 255] for one, not too bright."""
 
 
 class NotFinite(ArithmeticError):
@@ -20,12 +24,20 @@ class NotFinite(ArithmeticError):
 
 @torch.no_grad()
 def generate(
-    variant: Variant, n: int, data: Splits, *, seed: int, purpose: str = "evaluate", back: bool = False
+    variant: Variant,
+    n: int,
+    data: Splits,
+    *,
+    seed: int,
+    purpose: str = "evaluate",
+    back: bool = False,
+    reach: float = MOST_REACH,
 ) -> ImageSet:
     """Draw `n` samples on the variant's device, quantised, returned on the host.
 
     Labels come from the training split; what is translated are the first test images of the source, in order. Equal
-    seeds give equal latents whatever the variant. Raises `NotFinite`.
+    seeds give equal latents whatever the variant. `reach`: how large the values of an image may be; up to there they
+    are clamped. Raises `NotFinite`, `UserError` beyond that reach, and `Unfair` where sampling changes the variant.
     """
     train = data.train
     if isinstance(variant, Control):
@@ -38,6 +50,7 @@ def generate(
     if data.domain is not None:
         conditions = to_float(data.domain.test[:n])
         n = len(conditions)
+    before = marks_of(variant)
     seed_device(variant.device, derive(seed, purpose))
     pieces = []
     for start in range(0, n, CHUNK):
@@ -46,8 +59,23 @@ def generate(
         samples = variant.sample(stop - start, cond, **({"reverse": True} if back else {}))
         if not bool(torch.isfinite(samples).all()):
             raise NotFinite(f"{variant.name} generates values that are not finite")
+        if samples.ndim == 4 and (largest := float(samples.abs().max())) > reach:
+            raise UserError(
+                f"{variant.name}: sample({stop - start}) reaches {largest:.4g} in magnitude; images lie in [-1, 1]: "
+                f"end G with Tanh, or clamp in sample"
+            )
         pieces.append(to_uint8(samples).cpu())
+    require_sound_samples(variant.name, before, marks_of(variant))
     return ImageSet(torch.cat(pieces), labels)
+
+
+def require_asked(name: str, samples: Tensor, n: int, like: Tensor) -> None:
+    """Raise `UserError` where samples are not `n` of the shape and type of real ones."""
+    found, right = tuple(samples.shape), (n, *like.shape[1:])
+    if found != right:
+        raise UserError(f"{name} gives samples of the shape {found} where {right} was asked for: see `sample(n, cond)`")
+    if samples.dtype != like.dtype:
+        raise UserError(f"{name} gives samples of {samples.dtype}; it must be {like.dtype}")
 
 
 def _drawn(control: Control, n: int, train: ImageSet, seed: int) -> ImageSet:

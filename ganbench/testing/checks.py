@@ -17,10 +17,13 @@ from torch import Tensor
 
 from ganbench.contract.types import Update
 from ganbench.contract.variant import Variant
+from ganbench.runs.options import as_plain
 from ganbench.seeds import derive
 from ganbench.testing.subject import Subject, advance, draw, drive, state_of, steps_of
 from ganbench.testing.watching import attributes, difference, no_waiting, parameters_of, require
-from ganbench.training.trainer import Trainer
+from ganbench.training.guard import Unfair, marks_of, require_sound_samples
+from ganbench.training.meter import FlopCounter
+from ganbench.training.trainer import FLOP_SAMPLE, Trainer
 
 Check = Callable[[Subject], None]
 
@@ -180,6 +183,48 @@ def check_instances_are_independent(subject: Subject) -> None:
     require(not apart, f"trained in turns with another instance, {apart} differs: keep no state in a class or module")
 
 
+def check_only_what_is_counted_trains(subject: Subject) -> None:
+    """Nothing but an update moves weights or spends work: in build, in any step, early or late, or in sample."""
+    with FlopCounter() as built:
+        trainer = subject.trainer(steps=(FLOP_SAMPLE + 2) * subject.trainer().period, watched=True)
+    name, period, options = trainer.variant.name, trainer.period, as_plain(trainer.variant.config)
+    require(options == as_plain(subject.config_again()), f"{name} changes its options in build: read self.config alone")
+    served = trainer.images_per_step
+    require(served >= subject.batch, f"images_per_step({subject.batch}) returns {served}: a step is served the batch")
+    try:
+        for start, steps in ((0, 2 * period + 2), (50 * period, period), (FLOP_SAMPLE * period - 1, 2)):
+            # Late steps are steps like others, without all those in between.
+            trainer.meters.steps, trainer.meters.images = start, start * served
+            advance(trainer, steps)
+            trainer.weights.require_still(name, "after a step")
+        trainer.require_generator()
+        draw_fairly(trainer, subject)
+    except (Unfair, ValueError) as error:
+        raise AssertionError(str(error)) from error
+    spent = trainer.meters.flops / sum(steps for steps in (2 * period + 2, period, 2))
+    require(built.flops <= spent, f"build spends {built.flops:,} FLOPs, more than a step: it only makes networks")
+    require(options == as_plain(trainer.variant.config), f"{name} changes its options in training")
+
+
+def draw_fairly(trainer: Trainer, subject: Subject) -> None:
+    """Sample a copy, and raise where that changes it."""
+    variant = trainer.snapshot()
+    before = marks_of(variant)
+    draw(variant, subject, subject.batch)
+    require_sound_samples(variant.name, before, marks_of(variant))
+
+
+def check_samples_come_from_weights_alone(subject: Subject) -> None:
+    """Built anew and given its weights, it makes the same samples, whatever was trained in between."""
+    trained = subject.finished().snapshot()
+    samples = draw(trained, subject, subject.batch)
+    subject.finished(data_seed=1)  # what a module keeps is now of another run
+    again = subject.trainer().variant
+    again.load_state_dict(trained.state_dict())
+    apart = difference(samples, draw(again.requires_grad_(False).eval(), subject, subject.batch))
+    require(not apart, "its samples depend on more than its weights: keep all they need in parameters and buffers")
+
+
 def check_bf16_stays_finite(subject: Subject) -> None:
     """Under bf16 autocast, losses, gradients and weights stay finite."""
     mend = "compute the loss in float32, `.float()` inside `with torch.autocast(x.device.type, enabled=False)`"
@@ -232,6 +277,8 @@ CHECKS: tuple[Check, ...] = (
     check_evaluation_does_not_disturb_training,
     check_data_is_used_and_not_written,
     check_instances_are_independent,
+    check_only_what_is_counted_trains,
+    check_samples_come_from_weights_alone,
     check_bf16_stays_finite,
     check_other_data_fit,
     check_steps_do_not_wait_for_the_device,

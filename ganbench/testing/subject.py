@@ -47,20 +47,38 @@ class Subject:
     others: tuple[tuple[Backbone, DataSpec], ...] = ()
     batch: int = 8
     device: torch.device = dataclasses.field(default_factory=lambda: torch.device("cpu"))
+    settings: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
-    def trainer(self, *, seed: int = 0, data_seed: int = 0, shift: int = 0, precision: str = "fp32") -> Trainer:
-        """Make a fresh run of two periods and two steps. `shift`: of the labels."""
+    def trainer(
+        self,
+        *,
+        seed: int = 0,
+        data_seed: int = 0,
+        shift: int = 0,
+        precision: str = "fp32",
+        steps: int = 0,
+        watched: bool = False,
+    ) -> Trainer:
+        """Make a fresh run of so many `steps`, or of two periods and two. `shift`: of the labels.
+
+        `watched`: whether the harness looks at each step closely.
+        """
         variant = build_variant(self.variant, self.backbone, self.data, seed=seed, config=self.config)
         images = variant.images_per_step(self.batch)
         return Trainer(
             variant,
             random_data(self.data, 2 * images + 1, data_seed, shift),
-            Budget(images * (2 * variant.period + 2), "images"),
+            Budget(images * (steps or 2 * variant.period + 2), "images"),
             seed=seed,
             batch=self.batch,
             device=self.device,
             precision=precision,
+            watched=lambda step: watched,
         )
+
+    def config_again(self) -> Any:
+        """Return the options as they are before a plugin has seen them."""
+        return resolve(self.variant, self.variant.name, dict(self.settings))
 
     def finished(self, **choices: Any) -> Trainer:
         """Make a run, as `trainer` does, and bring it to its end."""
@@ -99,7 +117,7 @@ def subject_of(
         raise UserError(f"{cls.name} fits none of the data that the checks have: {'; '.join(dict.fromkeys(reasons))}")
     labels = CLASSES if cls.task == "label" else 0  # the others need labels, and must do without as well
     others = tuple(chosen for shape in OTHER_SHAPES if (chosen := fit(shape, labels)))
-    return Subject(cls, *found, config, others, device=device or torch.device("cpu"))
+    return Subject(cls, *found, config, others, device=device or torch.device("cpu"), settings=settings or {})
 
 
 def tiny(entry: Entry) -> Backbone:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -19,7 +19,8 @@ from ganbench.contract.types import Clock, Update
 from ganbench.contract.variant import Control, Variant
 from ganbench.seeds import derive, seed_device
 from ganbench.training.budget import Budget, Meters
-from ganbench.training.meter import FlopCounter, peak_bytes, reset_peak
+from ganbench.training.guard import Unfair, Watch, Weights, Work, checksum, require_metered
+from ganbench.training.meter import peak_bytes, reset_peak
 from ganbench.training.stream import Stream
 
 TICK_STEPS = 50
@@ -41,7 +42,10 @@ class Tick:
 
 
 class Trainer:
-    """One run in the making. All that it knows lies in `state_dict`, so a run continues bit for bit."""
+    """One run in the making. All that it knows lies in `state_dict`, so a run continues bit for bit.
+
+    `watched`: whether to look at a step closely, by its number; by default some that nobody can foresee.
+    """
 
     def __init__(
         self,
@@ -53,6 +57,7 @@ class Trainer:
         batch: int,
         device: torch.device,
         precision: str = "fp32",
+        watched: Callable[[int], bool] | None = None,
     ) -> None:
         self.variant = variant.to(device)
         self.optimizers = variant.optimizers()
@@ -70,6 +75,7 @@ class Trainer:
         self.stream = Stream(data, self.images_per_step, seed, device)
         self.budget, self.seed, self.device, self.precision = budget, seed, device, precision
         self.meters = Meters(updates=dict.fromkeys(self.players, 0))
+        self.weights, self._watched = Weights(self.variant), watched or Watch().is_due
         self.diverged = ""
         self.ema = copy.deepcopy(self.variant) if variant.ema_half_life_images else None
         self._rates = {player: [g["lr"] for g in o.param_groups] for player, o in self.optimizers.items()}
@@ -90,7 +96,9 @@ class Trainer:
         now = last_tick = time.perf_counter()
         # As a quotient, because 9/14 times 42 is more than 27 in floats and would cost a step.
         trained = not isinstance(self.variant, Control)
+        self.weights.accept()
         while trained and not self.diverged and self.budget.spent(self.meters) / self.budget.amount < until:
+            self.weights.require_still(self.variant.name, "between two steps")
             self.step()
             before, now = now, time.perf_counter()
             self.meters.seconds += now - before
@@ -98,31 +106,38 @@ class Trainer:
             if due or now - last_tick > TICK_SECONDS:
                 yield self._tick(since=now, look=due)
                 now = last_tick = time.perf_counter()
+        self.weights.require_still(self.variant.name, "after its last step")
         yield self._tick(since=now, look=True)
 
     def step(self) -> None:
         """Make one step: serve a batch, seed the device, and perform what the variant yields."""
-        number, meters = self.meters.steps, self.meters
+        number, meters, name = self.meters.steps, self.meters, self.variant.name
+        self.weights.accept()  # of what is set from outside; the loop looks at what changes between its steps
+        watched, before = self._watched(number), self.tally()
         batch = self.stream[number]
         progress = min(1.0, self.budget.spent(meters) / self.budget.amount)
         self._set_rates(number, progress)
         seed_device(self.device, derive(self.seed, "step", number))
         phase = number % self.period
-        counter = FlopCounter() if number // self.period % FLOP_SAMPLE == 0 else None
+        counted = number // self.period % FLOP_SAMPLE == 0
+        counter = Work() if counted or watched else None
         with counter or nullcontext():
             updates = self.variant.step(batch, Clock(number, torch.full((), progress, device=self.device)))
-            moved = []
-            while (update := self._resume(updates)) is not None:
+            moved: list[str] = []
+            while (update := self._resume(updates, watched)) is not None:
                 self.apply(update)
                 moved.append(update.player)
+        self._require_tally(before, moved)
         if self._schedule.setdefault(phase, moved) != moved:
             raise ValueError(
-                f"{self.variant.name} updates {', '.join(moved) or 'nobody'} in step {number}, but "
+                f"{name} updates {', '.join(moved) or 'nobody'} in step {number}, but "
                 f"{', '.join(self._schedule[phase]) or 'nobody'} {self.period} steps before: set `period` in build to "
                 f"the number of steps after which its updates repeat"
             )
         if counter is not None:
-            self._flops[phase] = float(counter.flops)
+            if counted:
+                self._flops[phase] = float(counter.flops)
+            require_metered(name, number, counter, self._flops[phase])
         meters.flops += self._flops[phase]
         meters.steps += 1
         meters.images += self.images_per_step  # not len(batch.real), which a plugin can resize
@@ -136,10 +151,12 @@ class Trainer:
                 f"{self.variant.name} yields an update of {update.player!r}; its players are {', '.join(self.players)}"
             )
         optimizer, params = self.optimizers[update.player], self.players[update.player]
+        self.weights.require_still(self.variant.name, f"before its update of {update.player}")
         optimizer.zero_grad(set_to_none=True)
         update.loss.backward(inputs=params)
         norm = torch.nn.utils.get_total_norm([p.grad for p in params if p.grad is not None])
         optimizer.step()
+        self.weights.require_update(self.variant.name, update.player, params)
         self.meters.updates[update.player] += 1
         self._trace(f"loss/{update.player}", update.loss)
         self._trace(f"grad_norm/{update.player}", norm)
@@ -148,10 +165,33 @@ class Trainer:
 
     def snapshot(self) -> Variant:
         """Return a frozen copy in evaluation mode: of the moving average where the variant declares one, else raw."""
+        self._require_traces()
         copied = copy.deepcopy(self.variant if self.ema is None else self.ema).requires_grad_(False)
         if self.ema is not None:
             self._renew_statistics(copied)
         return copied.eval()
+
+    def tally(self) -> tuple[Any, ...]:
+        """Return what is metered and what meters go by, as a value that nobody else can change."""
+        meters = self.meters
+        spent = (meters.steps, meters.images, meters.flops, meters.seconds, meters.peak_bytes)
+        return tuple(meters.updates.items()), (*spent, self.budget.amount, self.images_per_step, self.period, self.seed)
+
+    def require_generator(self) -> None:
+        """Raise where no update so far was of the generator: such a run would be scored on its initial weights."""
+        if isinstance(self.variant, Control):
+            return
+        moved, name = {player for player, number in self.meters.updates.items() if number}, self.variant.name
+        steps = self.meters.steps
+        if not moved:
+            raise ValueError(f"{name} makes no update in {steps} steps: `step` must yield Update(player, loss)")
+        G = getattr(self.variant, "G", None)
+        of_G = {id(p) for p in G.parameters() if p.requires_grad} if isinstance(G, nn.Module) else set()
+        if of_G and not any(id(p) in of_G for player in moved for p in self.players[player]):
+            raise ValueError(
+                f"{name} never updates G in {steps} steps, only {', '.join(sorted(moved))}: "
+                f"yield an Update of the player that holds its weights, or raise --budget"
+            )
 
     def traces(self) -> dict[str, np.ndarray]:
         """Return everything traced so far, float32, one entry an update."""
@@ -182,12 +222,39 @@ class Trainer:
         self._traces = {name: [trace] for name, trace in state["traces"].items()}
         self._looked = {}
         self.diverged = state["diverged"]
+        self.weights.accept()
 
-    def _resume(self, updates: Iterator[Update]) -> Update | None:
-        if self.precision == "bf16":
-            with torch.autocast(self.device.type, torch.bfloat16):
-                return next(updates, None)
-        return next(updates, None)
+    def _resume(self, updates: Iterator[Update], watched: bool) -> Update | None:
+        before = self._sums() if watched else None
+        bf16 = self.precision == "bf16"
+        with torch.autocast(self.device.type, torch.bfloat16) if bf16 else nullcontext():
+            update = next(updates, None)
+        # Of what changes in a roundabout way (`.data`, NumPy) no version tells; a sum of all bits does.
+        if before is not None and not torch.equal(before, self._sums()):
+            when = "when it should only compute a loss" if update is not None else "after its last update"
+            raise Unfair(f"{self.variant.name} changes its weights in step {self.meters.steps} {when}: yield an Update")
+        return update
+
+    def _sums(self) -> Tensor:
+        # By name anew: a weight may have been put in another's place.
+        return checksum(self.variant.parameters())
+
+    def _require_tally(self, before: tuple[Any, ...], moved: list[str]) -> None:
+        updates, spent = before
+        right = tuple((player, number + moved.count(player)) for player, number in updates), spent
+        if self.tally() != right:
+            raise Unfair(f"the meters changed while {self.variant.name} made its step: only the harness counts")
+
+    def _require_traces(self) -> None:
+        self._flush()
+        meters, name = self.meters, self.variant.name
+        if meters.images != meters.steps * self.images_per_step:
+            served = f"{meters.steps} steps of {self.images_per_step} real images"
+            raise Unfair(f"the meters of {name} were changed: they show {meters.images} images after {served}")
+        for player, number in meters.updates.items():
+            traced = sum(len(piece) for piece in self._traces.get(f"loss/{player}", []))
+            if traced != number:
+                raise Unfair(f"the meters of {name} were changed: {number} updates of {player}, but {traced} in traces")
 
     def _set_rates(self, number: int, progress: float) -> None:
         factors = self.variant.rates(Clock(number, torch.tensor(progress)))  # on the host: reading it waits for nothing

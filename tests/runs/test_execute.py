@@ -169,13 +169,14 @@ def test_a_costly_metric_waits_for_the_last_mark_unless_asked_for(registry, tmp_
 def test_a_plugin_that_raises_becomes_a_record_with_what_was_measured(registry, store):
     job = job_of(registry, "raises")
     record = execute(job, store, registry, threads=1)
-    assert (record.status, record.error) == ("error", "RuntimeError: the plugin broke")
+    log = store.work(job.spec) / "error.txt"
+    where = f"(tiny_plugin.py, line 72; traceback in {log})"
+    assert (record.status, record.error) == ("error", f"RuntimeError: the plugin broke {where}")
     assert store.get(job.spec) == record
     assert (record.meters.steps, record.meters.images) == (3, 192)
     assert len(store.traces(record)["loss/G"]) == 3
     assert record.values == {} and record.curve == []
-    log = (store.work(job.spec) / "error.txt").read_text()
-    assert log.startswith("Traceback") and "tiny_plugin.py" in log
+    assert log.read_text().startswith("Traceback") and "tiny_plugin.py" in log.read_text()
 
 
 def test_a_run_that_failed_is_tried_again(registry, store, monkeypatch):
@@ -225,7 +226,7 @@ def test_a_data_set_that_cannot_be_loaded_becomes_a_record(store):
 
     registry.entries["dataset"]["tiny"] = [replace(entry, item=Gone())]
     record = execute(job, store, registry, threads=1)
-    assert (record.status, record.error) == ("error", "OSError: the network drive is gone")
+    assert record.status == "error" and record.error.startswith("OSError: the network drive is gone (traceback in ")
     assert store.get(job.spec) == record
 
 

@@ -63,6 +63,8 @@ BREACHES = [
     ("IgnoresData", "data_is_used_and_not_written", "use batch.real"),
     ("WritesBatch", "data_is_used_and_not_written", "work on a copy"),
     ("GlobalState", "instances_are_independent", "in turns"),
+    ("HiddenOptimizer", "only_what_is_counted_trains", "changes (G.0.weight|its weights)"),
+    ("SharesWithItsCopies", "samples_come_from_weights_alone", "more than its weights"),
     ("FragileInBf16", "bf16_stays_finite", "not finite under bf16"),
     ("MixesTypesInBf16", "bf16_stays_finite", "broken_variants.py, line"),
     ("OneChannel", "other_data_fit", "RuntimeError"),

@@ -9,8 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from ganbench_plugins.backbones.dcgan import DCGAN, Config as Convolutions
-from ganbench_plugins.backbones.mlp import MLP, Config as Layers
 from torch import nn
 from torch.optim import SGD, Adam
 
@@ -27,6 +25,8 @@ from ganbench.training.meter import FlopCounter
 from ganbench.training.networks import build_variant
 from ganbench.training.stream import Stream
 from ganbench.training.trainer import Trainer
+from ganbench_plugins.backbones.dcgan import DCGAN, Config as Convolutions
+from ganbench_plugins.backbones.mlp import MLP, Config as Layers
 
 PLUGIN = Path(__file__).parents[1] / "tiny_plugin.py"
 CPU = torch.device("cpu")
@@ -404,18 +404,6 @@ class UpdatesTwice(tiny.Plain):
         yield from super().step(batch, clock)
 
 
-class RunsItsOwnOptimizer(tiny.Plain):
-    def build(self, parts):
-        super().build(parts)
-        self.own = SGD(self.D.parameters(), 0.01)
-
-    def step(self, batch, clock):
-        self.own.zero_grad()
-        discriminator_loss(self.D(batch.real), self.D(self.sample(len(batch.real)).detach())).backward()
-        self.own.step()
-        yield from super().step(batch, clock)
-
-
 class ReplaysOldBatches(tiny.Plain):
     def build(self, parts):
         super().build(parts)
@@ -431,7 +419,6 @@ class ReplaysOldBatches(tiny.Plain):
     ("cls", "updates"),
     [
         (UpdatesTwice, {"D": 20, "G": 20}),
-        (RunsItsOwnOptimizer, {"D": 10, "G": 10}),
         (ReplaysOldBatches, {"D": 20, "G": 20}),
     ],
 )

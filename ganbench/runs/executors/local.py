@@ -181,7 +181,7 @@ def _make(job: Job, store: ResultStore, threads: int, send: Callable[[Any], None
     def listen(share: float, tick: Tick | None, mark: Mark | None) -> None:
         send(Event(job, share, tick, mark))
 
-    registry = discover(job.plugins)
+    registry = discover(job.plugins, job.origins)
     return execute(job, store, registry, threads=threads, listen=listen, stopping=stop.is_set)
 
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from ganbench_plugins.datasets.lsun import LSUN
 from PIL import Image
 
 from ganbench import Splits, UserError
 from ganbench.runs.options import resolve
+from ganbench_plugins.datasets.lsun import LSUN
 
 lmdb = pytest.importorskip("lmdb")
 

@@ -7,9 +7,6 @@ import math
 import numpy as np
 import pytest
 import torch
-from ganbench_plugins.backbones.dcgan import DCGAN
-from ganbench_plugins.backbones.mlp import MLP
-from ganbench_plugins.variants.veegan import VEEGAN, Config
 from joint import Bilinear, LinearParts
 from scipy.stats import multivariate_normal, norm
 from torch import nn
@@ -17,6 +14,9 @@ from torch.optim import Adam
 
 from ganbench import Batch, Clock, DataSpec, Update, UserError, discriminator_loss
 from ganbench.runs.options import resolve
+from ganbench_plugins.backbones.dcgan import DCGAN
+from ganbench_plugins.backbones.mlp import MLP
+from ganbench_plugins.variants.veegan import VEEGAN, Config
 
 START = Clock(0, torch.zeros(()))
 
