@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any, NoReturn
 
 from pydantic import TypeAdapter, ValidationError
@@ -83,6 +84,8 @@ def id_in(content: Mapping[str, Any]) -> str:
 def load(path: Path) -> dict[str, Any]:
     """Read the content of a record without a look at more than its schema. Raises as `read`."""
     try:
+        if not S_ISREG(path.stat().st_mode):
+            raise UserError(f"{path} is not a regular file and is not read")  # a pipe would be waited for
         text = path.read_text(encoding="utf-8")
         content = json.loads(text, parse_constant=_refuse, parse_float=_finite, parse_int=_whole)
     except FileNotFoundError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from dataclasses import asdict
+from importlib import import_module
 from importlib.metadata import version
 from typing import Any
 
@@ -43,7 +44,7 @@ def _defaults(kind: Kind, name: str, registry: Registry) -> dict[str, Any]:
 
 def provenance(job: Job, registry: Registry, threads: int) -> dict[str, Any]:
     """Return the origins of every plugin used, versions, machine, device, and the number of threads."""
-    versions = {name: version(name) for name in ("ganbench", "torch", "torchvision", "numpy", "scipy")}
+    versions = {name: _version_of(name) for name in ("ganbench", "torch", "torchvision", "numpy", "scipy")}
     used = [*_configured(job), *(("metric", name) for name in job.metrics)]
     used += [("extractor", name) for name in job.extractors]
     return {
@@ -57,3 +58,9 @@ def provenance(job: Job, registry: Registry, threads: int) -> dict[str, Any]:
         },
         "threads": threads,
     }
+
+
+def _version_of(name: str) -> str:
+    """Return the version of what is loaded: something else may be installed, if only its metadata."""
+    loaded, installed = str(import_module(name).__version__), version(name)
+    return installed if installed.partition("+")[0] == loaded.partition("+")[0] else loaded
