@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from ganbench.errors import UserError
-from ganbench.files import expanded
+from ganbench.files import cache_folder, expanded
 
 
 class Names(click.ParamType):  # type: ignore[type-arg]
@@ -70,6 +70,7 @@ def check_early(results: Path, request: Mapping[str, Any]) -> None:
     parse_settings(request["settings"])
     require_name(request["device"])
     require_plugins(request["plugins"])
+    cache_folder()  # where there is no home, no score could be kept in the end
     ResultStore(results)
 
 

@@ -194,7 +194,12 @@ def started(tmp_path, *more, **options):
 
 @pytest.mark.parametrize(
     ("number", "times", "to"),
-    [(signal.SIGTERM, 5, "group"), (signal.SIGHUP, 1, "group"), (signal.SIGHUP, 1, "parent"), (signal.SIGINT, 2, "group")],
+    [
+        (signal.SIGTERM, 5, "group"),
+        (signal.SIGHUP, 1, "group"),
+        (signal.SIGHUP, 1, "parent"),
+        (signal.SIGINT, 2, "group"),
+    ],
 )  # fmt: skip
 def test_a_request_to_stop_is_kept_whoever_gets_it_and_how_often(number, times, to, tmp_path):
     process = started(tmp_path, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
