@@ -63,6 +63,9 @@ def open_streams() -> None:
         while (lowest := os.open(os.devnull, os.O_RDWR)) <= 2:  # one that is closed would be taken by the next file
             os.set_inheritable(lowest, True)
         os.close(lowest)
+    for descriptor in (1, 2):
+        with suppress(OSError):
+            os.set_blocking(descriptor, True)  # another program on the same pipe may have wanted it otherwise
     if sys.stderr is None or sys.stderr is sys.__stderr__:
         sys.stderr = unfailing(2, sys.__stderr__)
     if isinstance(sys.stdout, io.TextIOWrapper):

@@ -55,6 +55,10 @@ class Moves(Quiet):
 class LeavesThread(Quiet):
     name = "leaves-thread"
 
+    def build(self, parts):  # in the command, which plans, and in the run
+        threading.Thread(target=time.sleep, args=(LEFT,)).start()
+        super().build(parts)
+
     def step(self, batch, clock):
         if clock.step == 2:
             threading.Thread(target=time.sleep, args=(LEFT,)).start()

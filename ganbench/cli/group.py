@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import atexit
 import errno
 import io
+import os
 import signal
 import sys
 import threading
 import time
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from types import FrameType
 from typing import Any, NoReturn
@@ -97,6 +99,13 @@ def _end(code: int) -> NoReturn:
     if code == 130 and threading.current_thread() is threading.main_thread():
         for number in STOPPING:  # it ends anyway, and with this status
             signal.signal(number, signal.SIG_IGN)
+    left = [thread for thread in threading.enumerate() if not thread.daemon and thread is not threading.main_thread()]
+    if left and sys.stdout is sys.__stdout__:  # a plugin's; the interpreter would wait for them
+        for stream in filter(None, (sys.stdout, sys.stderr)):
+            with suppress(OSError):
+                stream.flush()
+        atexit._run_exitfuncs()
+        os._exit(code)
     sys.exit(code)
 
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from ganbench.contract.types import Value
-from ganbench.runs.executors.local import Event
+from ganbench.runs.executors.worker import Event
 from ganbench.runs.job import Job
 from ganbench.streams import tell, visible
 
@@ -29,14 +29,14 @@ def shown(count: int) -> Iterator[Listener]:
     if not sys.stderr.isatty():
         yield PlainLines(count)
         return
-    console = Console(stderr=True)
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=24),
-        TextColumn("{task.fields[facts]}", markup=False),
-    )
-    with Progress(*columns, console=console, refresh_per_second=4) as progress:
+    with live_on(Console(stderr=True)) as progress:
         yield LiveLines(progress, count)
+
+
+def live_on(console: Console) -> Progress:
+    """Return a display of one line a run; names are no markup."""
+    texts = [TextColumn(text, markup=False) for text in ("{task.description}", "{task.fields[facts]}")]
+    return Progress(texts[0], BarColumn(bar_width=24), texts[1], console=console, refresh_per_second=4)
 
 
 class PlainLines:
