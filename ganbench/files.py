@@ -4,36 +4,82 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
-from collections.abc import Callable
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, BinaryIO
 
 from ganbench.errors import DiskError, UserError
+
+try:
+    import fcntl
+except ImportError:  # Windows, where an open file cannot be removed anyway
+    fcntl = None  # type: ignore[assignment]
 
 
 def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     """Call `write` on a temporary file beside `path` and rename it into place; whoever reads sees old or new, whole.
 
-    Raises `DiskError` where the disk refuses (full, read-only, a file where a folder should be).
+    What killed writers left beside it is swept. Raises `DiskError` where the disk refuses (full, read-only, a file
+    where a folder should be).
     """
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(
-            dir=path.parent, prefix=f".{path.name}.", suffix=".part", delete=False
-        ) as file:
-            temporary = Path(file.name)
+        _sweep(path.parent)
+        temporary, file = _open_beside(path)
+        with file:
             write(file)
             file.flush()
             os.fsync(file.fileno())
-        temporary.chmod(0o644)
-        temporary.replace(path)
+            if fcntl is not None:  # renamed while it is locked, so nobody sweeps it in between
+                temporary.replace(path)
+        if fcntl is None:
+            temporary.replace(path)
     except OSError as error:
         raise DiskError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
         if temporary is not None:
-            temporary.unlink(missing_ok=True)
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+
+
+def _open_beside(path: Path) -> tuple[Path, BinaryIO]:
+    """Make a new file beside `path`, with the permissions that the umask gives, and keep sweepers away from it."""
+    while True:
+        temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+        file = os.fdopen(
+            os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666), "wb"
+        )
+        if fcntl is None:
+            return temporary, file
+        with suppress(OSError):  # a file system without locks keeps nobody away, and sweeps nothing
+            fcntl.flock(file, fcntl.LOCK_EX)
+        if os.fstat(file.fileno()).st_nlink:
+            return temporary, file
+        file.close()  # swept before it was locked
+
+
+def _sweep(folder: Path) -> None:
+    """Remove the temporary files that killed writers left in a folder: those that nobody holds a lock on."""
+    if fcntl is None:
+        return
+    with suppress(OSError), os.scandir(folder) as entries:
+        left = [entry.path for entry in entries if entry.name.startswith(".") and entry.name.endswith(".part")]
+        for name in left:
+            with suppress(OSError), _opened(name) as descriptor:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                Path(name).unlink()
+
+
+@contextmanager
+def _opened(name: str) -> Iterator[int]:
+    descriptor = os.open(name, os.O_RDWR | os.O_NONBLOCK | os.O_NOFOLLOW)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def sha256_of(path: Path) -> str:
@@ -42,12 +88,39 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def expanded(path: str | Path) -> Path:
+    """Return a path with its `~` or `~user` in full. Raises `UserError` where no such home is known."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise UserError(f"{path}: the home folder that ~ stands for is not known; write the path in full") from None
+
+
 def cache_folder() -> Path:
-    """Return where prepared data, features and trained classifiers are kept: `GANBENCH_CACHE` or the user's cache."""
+    """Return where prepared data, features and trained classifiers are kept: `GANBENCH_CACHE` or the user's cache.
+
+    Raises `UserError` where there is no home to keep a cache in.
+    """
     import platformdirs
 
-    named = os.environ.get("GANBENCH_CACHE")
-    return Path(named).expanduser() if named else Path(platformdirs.user_cache_dir("ganbench"))
+    if named := os.environ.get("GANBENCH_CACHE"):
+        try:
+            return expanded(named).absolute()
+        except (UserError, OSError) as error:
+            raise UserError(f"GANBENCH_CACHE={named}: {error}") from None
+    try:
+        folder = Path(platformdirs.user_cache_dir("ganbench"))
+    except (RuntimeError, KeyError):  # neither HOME nor an entry of this user
+        folder = Path("~")
+    if not folder.is_absolute():  # an older platformdirs leaves the ~ as it is
+        raise UserError("no home folder is known to keep a cache in: set GANBENCH_CACHE to a folder")
+    return folder
+
+
+def settle_cache() -> None:
+    """Let the cache stay where `GANBENCH_CACHE` says, though a plugin should change the current folder."""
+    if os.environ.get("GANBENCH_CACHE"):
+        os.environ["GANBENCH_CACHE"] = str(cache_folder())
 
 
 def locate(name: str, argument: str, root: Path) -> Path:
@@ -56,10 +129,10 @@ def locate(name: str, argument: str, root: Path) -> Path:
     Raises `UserError` that names both places where it is in neither.
     """
     try:
-        asked = Path(argument).expanduser()
+        asked = expanded(argument)
         places = list(dict.fromkeys((Path.cwd() / asked, root.absolute() / asked)))
         found = next((place for place in places if place.exists()), None)
-    except (OSError, RuntimeError) as error:
+    except (OSError, ValueError) as error:
         raise UserError(f"{name}:{argument} cannot be read: {error}") from None
     if found is None:
         raise UserError(f"{name}:{argument} is not there: looked for {' and '.join(map(str, places))}")

@@ -3,14 +3,17 @@
 import errno
 import hashlib
 import os
+import signal
 import stat
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
 import pytest
 
 from ganbench.errors import DiskError, UserError
-from ganbench.files import cache_folder, sha256_of, write_atomically
+from ganbench.files import cache_folder, expanded, locate, settle_cache, sha256_of, write_atomically
 
 
 def put(path, content=b"new"):
@@ -105,3 +108,107 @@ def test_the_cache_lies_where_the_environment_says(monkeypatch):
     assert cache_folder() == Path.home() / "elsewhere"
     monkeypatch.delenv("GANBENCH_CACHE")
     assert cache_folder().name == "ganbench" and cache_folder().is_absolute()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="there is no umask")
+@pytest.mark.parametrize("umask", [0o002, 0o022, 0o077])
+def test_the_umask_is_respected(umask, tmp_path):
+    before = os.umask(umask)
+    try:
+        put(tmp_path / "below" / "record.json")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "below" / "record.json").stat().st_mode) == 0o666 & ~umask
+    assert stat.S_IMODE((tmp_path / "below").stat().st_mode) == 0o777 & ~umask
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from ganbench.files import write_atomically
+def write(file):
+    file.write(b"half")
+    file.flush()
+    print("half", flush=True)
+    if sys.argv[2] == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+    sys.stdin.read()
+write_atomically(Path(sys.argv[1]), write)
+"""
+
+
+def writer(path, how):
+    return subprocess.Popen(
+        [sys.executable, "-c", KILLED, str(path), how], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs file locks that end with their process")
+def test_what_killed_writers_left_is_swept_and_what_others_write_is_not(tmp_path):
+    (tmp_path / "folder.part").mkdir()
+    for name in ("record.json", "weights.bin"):
+        with writer(tmp_path / name, "killed") as killed:
+            assert killed.wait(60) == -signal.SIGKILL
+    assert len(list(tmp_path.glob(".*.part"))) == 1  # the second writer swept what the first one left
+    with writer(tmp_path / "slow.bin", "alive") as alive:
+        assert alive.stdout.readline() == b"half\n"
+        put(tmp_path / "record.json")
+        assert [path.name.split(".")[1] for path in tmp_path.glob(".*.part")] == ["slow"]
+        alive.stdin.close()
+        assert alive.wait(60) == 0
+    assert (tmp_path / "slow.bin").read_bytes() == b"half"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder.part", "record.json", "slow.bin"]
+
+
+def test_writers_of_one_file_at_once_do_not_sweep_each_other(tmp_path):
+    path, contents = tmp_path / "weights.bin", [bytes([value]) * 50_000 for value in range(4)]
+    faults = []
+
+    def write(content):
+        try:
+            for _ in range(50):
+                put(path, content)
+        except Exception as error:
+            faults.append(error)
+
+    threads = [threading.Thread(target=write, args=(content,)) for content in contents]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not faults and path.read_bytes() in contents
+    assert [found.name for found in tmp_path.iterdir()] == ["weights.bin"]
+
+
+@pytest.mark.parametrize("path", ["~nobody-of-this-name", "~nobody-of-this-name/x"])
+def test_a_home_that_nobody_knows_is_told_wherever_it_is_named(path, monkeypatch):
+    with pytest.raises(UserError, match=f"{path}: the home folder that ~ stands for is not known"):
+        expanded(path)
+    monkeypatch.setenv("GANBENCH_CACHE", path)
+    with pytest.raises(UserError, match=f"GANBENCH_CACHE={path}: {path}: the home folder"):
+        cache_folder()
+    with pytest.raises(UserError, match="the home folder that ~ stands for is not known"):
+        locate("folder", path, Path())
+
+
+def test_without_any_home_the_cache_asks_for_a_folder(monkeypatch):
+    import pwd
+
+    def nobody(*_):
+        raise KeyError("no entry")
+
+    for name in ("GANBENCH_CACHE", "HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", nobody)
+    with pytest.raises(UserError, match="no home folder is known to keep a cache in: set GANBENCH_CACHE"):
+        cache_folder()
+    with pytest.raises(UserError, match="not known"):
+        expanded("~/x")
+
+
+def test_the_cache_stays_where_it_is_though_the_current_folder_changes(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GANBENCH_CACHE", "cache")
+    settle_cache()
+    monkeypatch.chdir("/")
+    assert cache_folder() == tmp_path / "cache"

@@ -7,15 +7,18 @@ from pathlib import Path
 
 import click
 
-from ganbench.cli.options import plugin_option
+from ganbench.cli.group import Command
+from ganbench.cli.options import plugin_option, require_plugins
+from ganbench.streams import show
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("name")
 @plugin_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(name: str, plugins: tuple[Path, ...], as_json: bool) -> None:
     """Put a variant through the conformance checks."""
+    require_plugins(plugins)
     import json
     from dataclasses import asdict
 
@@ -24,11 +27,11 @@ def command(name: str, plugins: tuple[Path, ...], as_json: bool) -> None:
 
     outcomes = run_checks(name, registry=discover(plugins))
     if as_json:
-        click.echo(json.dumps([asdict(outcome) for outcome in outcomes], indent=1))
+        show(json.dumps([asdict(outcome) for outcome in outcomes], indent=1))
     else:
         for outcome in outcomes:
-            click.echo(f"{'passed' if outcome.passed else 'FAILED'}  {outcome.name}: {outcome.rule}")
+            show(f"{'passed' if outcome.passed else 'FAILED'}  {outcome.name}: {outcome.rule}")
             if not outcome.passed:
-                click.echo(f"        {outcome.message}")
+                show(f"        {outcome.message}")
     if not all(outcome.passed for outcome in outcomes):
         sys.exit(1)

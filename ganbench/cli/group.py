@@ -2,24 +2,60 @@
 
 from __future__ import annotations
 
+import atexit
+import errno
+import io
+import os
+import signal
+import sys
+import threading
+import time
 import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from importlib import import_module
-from typing import Any
+from types import FrameType
+from typing import Any, NoReturn
 
 import click
 
 from ganbench import __version__
 from ganbench.errors import UserError
+from ganbench.files import settle_cache
+from ganbench.streams import give_up, open_streams, output_kept, tell
 
 COMMANDS = ("run", "report", "list", "check", "probe", "results")
 """Each is the `command` of the module of its name."""
+STOPPING = tuple(signal.Signals[name] for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+"""Requests to stop: a user's Ctrl-C, a scheduler's notice, a terminal that is closed."""
+ECHO_SECONDS = 1.0
+"""A request that comes again so soon is the same one: `timeout` sends it to the process and to its group."""
+
+
+class Command(click.Command):
+    """A command whose standard output holds what it shows, and nothing that plugins print."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; turn a `UserError`, and warnings of ganbench's own, into their sentences."""
+        try:
+            with output_kept(), heard(), warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                warnings.filterwarnings("always", module="ganbench")
+                warnings.showwarning = lambda message, *_, **__: tell(f"Note: {message}")
+                settle_cache()
+                return super().invoke(ctx)
+        except UserError as error:
+            tell(f"Error: {error}")
+            ctx.exit(2)
+        except KeyboardInterrupt:
+            tell("Stopped; the same command continues where it was.")
+            ctx.exit(130)
+        except BrokenPipeError:
+            ctx.exit(1)
 
 
 class Commands(click.Group):
-    """A group that imports a command when it is asked for.
-
-    Each ends with one sentence and exit code 2 where the request was wrong.
-    """
+    """A group that imports a command when it is asked for."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names of the commands in the order in which a user meets them."""
@@ -32,20 +68,71 @@ class Commands(click.Group):
         command: click.Command = import_module(f"ganbench.cli.{cmd_name}").command
         return command
 
-    def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; turn a `UserError`, and warnings of ganbench's own, into their sentences."""
+    def main(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, *, standalone_mode: bool = True, **extra: Any
+    ) -> Any:
+        """Run the command that the arguments name and end the process, whatever its streams can take."""
+        open_streams()
+        if not standalone_mode:
+            return super().main(args, standalone_mode=False, **extra)
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                warnings.filterwarnings("always", module="ganbench")
-                warnings.showwarning = lambda message, *_, **__: click.echo(f"Note: {message}", err=True)
-                return super().invoke(ctx)
-        except UserError as error:
-            click.echo(f"Error: {error}", err=True)
-            ctx.exit(2)
-        except KeyboardInterrupt:
-            click.echo("Stopped; the same command continues where it was.", err=True)
-            ctx.exit(130)
+            result = super().main(args, standalone_mode=False, **extra)
+            _end(result if isinstance(result, int) else 0)
+        except click.ClickException as error:
+            shown = io.StringIO()
+            error.show(file=shown)
+            tell(shown.getvalue().rstrip("\n"))
+            sys.exit(error.exit_code)
+        except (KeyboardInterrupt, click.Abort):
+            tell("Stopped.")
+            _end(130)
+        except OSError as error:
+            if error.errno not in (errno.EPIPE, errno.ENOSPC, errno.EBADF, errno.EIO) or error.filename is not None:
+                raise
+            give_up(sys.stdout)  # where the help could not be printed
+            if not isinstance(error, BrokenPipeError):
+                tell(f"Error: cannot write standard output: {error.strerror or error}")
+            sys.exit(1 if isinstance(error, BrokenPipeError) else 2)
+
+
+def _end(code: int) -> NoReturn:
+    if code == 130 and threading.current_thread() is threading.main_thread():
+        for number in STOPPING:  # it ends anyway, and with this status
+            signal.signal(number, signal.SIG_IGN)
+    left = [thread for thread in threading.enumerate() if not thread.daemon and thread is not threading.main_thread()]
+    if left and sys.stdout is sys.__stdout__:  # a plugin's; the interpreter would wait for them
+        for stream in filter(None, (sys.stdout, sys.stderr)):
+            with suppress(OSError):
+                stream.flush()
+        atexit._run_exitfuncs()
+        os._exit(code)
+    sys.exit(code)
+
+
+@contextmanager
+def heard() -> Iterator[None]:
+    """Turn requests to stop into `KeyboardInterrupt` inside the block, each once; ignored ones (`nohup`) stay so."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    last = -ECHO_SECONDS
+
+    def stop(signum: int, frame: FrameType | None) -> None:
+        nonlocal last
+        before, last = last, time.monotonic()
+        if last - before > ECHO_SECONDS:
+            raise KeyboardInterrupt
+
+    former = {number: signal.getsignal(number) for number in STOPPING}
+    try:
+        for number, handler in former.items():
+            if handler is not signal.SIG_IGN:
+                signal.signal(number, stop)
+        yield
+    finally:
+        for number, handler in former.items():
+            if handler is not None:
+                signal.signal(number, handler)
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})

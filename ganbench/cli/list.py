@@ -7,12 +7,14 @@ from typing import Any
 
 import click
 
-from ganbench.cli.options import plugin_option
+from ganbench.cli.group import Command
+from ganbench.cli.options import plugin_option, require_plugins
+from ganbench.streams import show, tell
 
 KINDS = ("variants", "datasets", "backbones", "metrics", "extractors", "presets")
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument(
     "what",
     default="all",
@@ -22,6 +24,7 @@ KINDS = ("variants", "datasets", "backbones", "metrics", "extractors", "presets"
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(what: str, plugins: tuple[Path, ...], as_json: bool) -> None:
     """Show what is installed, from which distribution, and what is broken."""
+    require_plugins(plugins)
     import json
 
     from ganbench.runs.registry import HOOKS, discover
@@ -34,21 +37,21 @@ def command(what: str, plugins: tuple[Path, ...], as_json: bool) -> None:
                 _facts(entry) for _, owners in sorted(registry.entries[kind].items()) for entry in owners
             ]
     if as_json:
-        click.echo(json.dumps({**shown, "broken": registry.broken}, indent=1))
+        show(json.dumps({**shown, "broken": registry.broken}, indent=1))
         return
     for title, rows in shown.items():
-        click.echo(f"{title}:")
+        show(f"{title}:")
         wide = max((len(row["name"]) for row in rows), default=0)
         for row in rows:
             extra = "; ".join(filter(None, (row.get("paper", ""), row.get("family", ""), row.get("architecture", ""))))
             about = f"{row['summary']} [{extra}]" if extra else row["summary"]
-            click.echo(f"  {row['name']:{wide}}  {about}  ({row['from']})")
+            show(f"  {row['name']:{wide}}  {about}  ({row['from']})")
     claimed = [(kind, name) for kind in HOOKS for name, owners in registry.entries[kind].items() if len(owners) > 1]
     for kind, name in claimed:
         who = " and ".join(entry.owner for entry in registry.entries[kind][name])
-        click.echo(f"Clash: two plugins claim the {kind} {name!r}: {who}", err=True)
+        tell(f"Clash: two plugins claim the {kind} {name!r}: {who}")
     for name, error in registry.broken.items():
-        click.echo(f"Broken: {name}: {error}", err=True)
+        tell(f"Broken: {name}: {error}")
 
 
 def _facts(entry: Any) -> dict[str, str]:

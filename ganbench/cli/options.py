@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import click
+
+from ganbench.errors import UserError
+from ganbench.files import cache_folder, expanded
 
 
 class Names(click.ParamType):  # type: ignore[type-arg]
@@ -23,21 +29,77 @@ class Names(click.ParamType):  # type: ignore[type-arg]
         return names
 
 
+class FullPath(click.ParamType):  # type: ignore[type-arg]
+    """A path, made absolute at once: a plugin may change the current folder. `~` is expanded."""
+
+    name = "path"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """Return the path in full."""
+        try:
+            path = expanded(value)
+            return path if path.is_absolute() else current_folder() / path
+        except UserError as error:
+            self.fail(str(error), param, ctx)
+
+
+def current_folder() -> Path:
+    """Return the folder that the command was given in. Raises `UserError` where it has been removed."""
+    try:
+        return Path.cwd()
+    except OSError as error:
+        raise UserError(f"the current folder cannot be used: {error.strerror}; go to another one") from None
+
+
+def require_plugins(plugins: Sequence[Path]) -> None:
+    """Raise `UserError` for a plugin that is no file."""
+    for path in plugins:
+        if not path.is_file():
+            raise UserError(f"--plugin {path}: there is no such file")
+
+
+def check_early(results: Path, request: Mapping[str, Any]) -> None:
+    """Refuse what is wrong in itself before torch is imported, which takes seconds."""
+    from ganbench.results.store import ResultStore
+    from ganbench.runs.settings import parse_settings
+    from ganbench.training.budget import Budget
+    from ganbench.training.devices import require_name
+
+    if request.get("budget"):
+        Budget.parse(request["budget"])
+    parse_settings(request["settings"])
+    require_name(request["device"])
+    require_plugins(request["plugins"])
+    cache_folder()  # where there is no home, no score could be kept in the end
+    ResultStore(results)
+
+
+@contextmanager
+def folder_kept() -> Iterator[None]:
+    """Come back to the current folder after the block, in which a plugin may go elsewhere."""
+    folder = current_folder()
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            os.chdir(folder)
+
+
 plugin_option = click.option(
     "--plugin",
     "plugins",
     multiple=True,
-    type=click.Path(path_type=Path),
+    type=FullPath(),
     help="A plugin that is one Python file; may be given several times.",
 )
 results_option = click.option(
     "--results",
-    default=Path("results"),
-    type=click.Path(path_type=Path),
+    default="results",
+    type=FullPath(),
     show_default=True,
     help="Folder of records.",
 )
 data_option = click.option(
-    "--data", type=click.Path(path_type=Path), envvar="GANBENCH_DATA", default=Path("data"), show_default=True,
+    "--data", type=FullPath(), envvar="GANBENCH_DATA", default="data", show_default=True,
     help="Root of the data sets; never written to.  [env: GANBENCH_DATA]",
 )  # fmt: skip

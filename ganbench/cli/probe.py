@@ -8,11 +8,13 @@ from typing import Any
 
 import click
 
-from ganbench.cli.options import Names, data_option, plugin_option, results_option
+from ganbench.cli.group import Command
+from ganbench.cli.options import Names, check_early, data_option, folder_kept, plugin_option, results_option
 from ganbench.errors import UserError
+from ganbench.streams import show, tell
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option("--variant", required=True, help="The variant whose generator is probed.")
 @click.option("--dataset", required=True, help="For instance mnist.")
 @click.option("--at", type=Names(), default="1,10,25", show_default=True, help="Epochs of training before each probe.")
@@ -37,6 +39,11 @@ def command(
     norm of G's gradient under log(1-D), under -log D and under the variant's own loss; CSV and PNG lie in
     RESULTS/probe. Killed and given again, it continues.
     """
+    try:
+        epochs = [float(text) for text in at]
+    except ValueError:
+        raise UserError(f"--at {','.join(at)}: name epochs, as in 1,10,25") from None
+    check_early(results, request)
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is imported: see executors.local
     from ganbench.reports.probe import draw, table
     from ganbench.runs.plan import Request
@@ -44,15 +51,12 @@ def command(
     from ganbench.runs.registry import discover
     from ganbench.training.devices import cores, resolve_device
 
-    try:
-        epochs = [float(text) for text in at]
-    except ValueError:
-        raise UserError(f"--at {','.join(at)}: name epochs, as in 1,10,25") from None
     request |= {"variants": [variant], "datasets": [dataset], "data_root": request.pop("data")}
     request |= {"device": str(resolve_device(request["device"])), "size": request["size"] or 0}
-    registry = discover(request["plugins"])
+    with folder_kept():
+        registry = discover(request["plugins"])
     made = plan_probe(Request(**request), registry, epochs=epochs, iterations=iterations, seed=seed, results=results)
-    curves = run_probe(made, registry, threads=cores(), tell=lambda line: click.echo(line, err=True))
+    curves = run_probe(made, registry, threads=cores(), tell=tell)
     draw(made, curves)
-    click.echo(table(made, curves))
-    click.echo(f"\n{made.path('.csv')}\n{made.path('.png')}", err=True)
+    show(table(made, curves))
+    tell(f"\n{made.path('.csv')}\n{made.path('.png')}")

@@ -11,8 +11,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from ganbench.contract.types import Value
-from ganbench.runs.executors.local import Event
+from ganbench.runs.executors.worker import Event
 from ganbench.runs.job import Job
+from ganbench.streams import tell, visible
 
 
 class Listener(Protocol):
@@ -28,26 +29,33 @@ def shown(count: int) -> Iterator[Listener]:
     if not sys.stderr.isatty():
         yield PlainLines(count)
         return
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), TextColumn("{task.fields[facts]}"))
-    with Progress(*columns, console=console, refresh_per_second=4) as progress:
+    with live_on(Console(stderr=True)) as progress:
         yield LiveLines(progress, count)
+
+
+def live_on(console: Console) -> Progress:
+    """Return a display of one line a run; names are no markup."""
+    texts = [TextColumn(text, markup=False) for text in ("{task.description}", "{task.fields[facts]}")]
+    return Progress(texts[0], BarColumn(bar_width=24), texts[1], console=console, refresh_per_second=4)
 
 
 class PlainLines:
     """A line for each start, mark, note and end."""
 
     def __init__(self, count: int) -> None:
-        self._count, self._started = count, 0
+        self._count = count
+        self._started: set[str] = set()
 
     def hear(self, event: Event) -> None:
         """Print what is worth a line; ticks are not."""
         if event.tick is None:
             line = describe(event)
             if line is None:
-                self._started += 1
-                line = f"started ({self._started} of {self._count})"
-            print(f"{title(event.job)}  {line}", file=sys.stderr, flush=True)
+                if event.job.spec.id in self._started:  # put off, because another command was making it
+                    return
+                self._started.add(event.job.spec.id)
+                line = f"started ({len(self._started)} of {self._count})"
+            tell(f"{title(event.job)}  {line}")
 
 
 class LiveLines:
@@ -71,13 +79,14 @@ class LiveLines:
             self._progress.remove_task(self._tasks.pop(key))
             line = f"{line}  ({self._ended} of {self._count})"
         if line is not None:
-            self._progress.console.print(f"{title(event.job)}  {line}", highlight=False, markup=False, soft_wrap=True)
+            text = visible(f"{title(event.job)}  {line}")
+            self._progress.console.print(text, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 
 def title(job: Job) -> str:
     """Name a run for people."""
     options = " ".join(f"{key}={value}" for key, value in job.spec.options.items())
-    return " ".join(filter(None, (job.spec.variant, options, job.spec.dataset, f"seed {job.spec.seed}")))
+    return visible(" ".join(filter(None, (job.spec.variant, options, job.spec.dataset, f"seed {job.spec.seed}"))))
 
 
 def facts(event: Event) -> str:
@@ -87,7 +96,7 @@ def facts(event: Event) -> str:
     rate = meters.images / max(meters.seconds, 1e-9)
     left = meters.seconds * (1 / max(event.share, 1e-9) - 1)
     losses = " ".join(f"{player} {loss:.4g}" for player, loss in event.tick.losses.items())
-    return f"{meters.images:,} images  {rate:,.0f}/s  {_clock(left)} left  loss {losses}"
+    return visible(f"{meters.images:,} images  {rate:,.0f}/s  {_clock(left)} left  loss {losses}")
 
 
 def describe(event: Event) -> str | None:

@@ -6,13 +6,15 @@ from pathlib import Path
 
 import click
 
-from ganbench.cli.options import results_option
+from ganbench.cli.group import Command
+from ganbench.cli.options import FullPath, results_option
+from ganbench.streams import REPLACED, show, tell
 
 
-@click.command()
+@click.command(cls=Command)
 @results_option
 @click.option("--format", "form", type=click.Choice(["markdown", "csv", "json"]), default="markdown", show_default=True)
-@click.option("--output", type=click.Path(path_type=Path), help="Write to a file instead of standard output.")
+@click.option("--output", type=FullPath(), help="Write to a file instead of standard output.")
 @click.option("--runs", is_flag=True, help="One row a run instead of one a variant.")
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
 def command(results: Path, form: str, output: Path | None, runs: bool, as_json: bool) -> None:
@@ -25,12 +27,12 @@ def command(results: Path, form: str, output: Path | None, runs: bool, as_json: 
     form = "json" if as_json else form
     records, problems, curves = ResultStore(results).summaries(curves=form == "json")
     for problem in problems:
-        click.echo(f"Skipped: {problem}", err=True)
+        tell(f"Skipped: {problem}")
     if not records:
         raise UserError(problems[0])
     parts = pieces(records, problems, form, runs=runs, curves=curves)  # one after the other: they may be large
     if output is None:
         for part in parts:
-            click.echo(part, nl=False)
+            show(part, end="")
     else:
-        write_atomically(output, lambda file: file.writelines(part.encode() for part in parts))
+        write_atomically(output, lambda file: file.writelines(part.encode("utf-8", REPLACED) for part in parts))

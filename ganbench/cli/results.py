@@ -6,7 +6,9 @@ from pathlib import Path
 
 import click
 
+from ganbench.cli.group import Command
 from ganbench.cli.options import plugin_option, results_option
+from ganbench.streams import show, tell
 
 
 @click.group()
@@ -14,7 +16,7 @@ def command() -> None:
     """Look after a folder of records."""
 
 
-@command.command()
+@command.command(cls=Command)
 @results_option
 @plugin_option
 def upgrade(results: Path, plugins: tuple[Path, ...]) -> None:
@@ -34,13 +36,12 @@ def upgrade(results: Path, plugins: tuple[Path, ...]) -> None:
     store = ResultStore(results)
     moved, problems = upgrade(store, lookup_in(discover(plugins)))
     for problem in problems:
-        click.echo(f"Skipped: {problem}", err=True)
-    click.echo(f"{len(moved)} {'record' if len(moved) == 1 else 'records'} upgraded to schema {SCHEMA}")
+        tell(f"Skipped: {problem}")
+    show(f"{len(moved)} {'record' if len(moved) == 1 else 'records'} upgraded to schema {SCHEMA}")
     strange = [unknown for record in moved if (unknown := unknown_plugins(record))]
     if strange:
         names = ", ".join(sorted({name for unknown in strange for name in unknown}))
-        click.echo(
+        tell(
             f"Note: {len(strange)} of them are of plugins that are not installed as they were ({names}): reports show "
-            "them, but no command takes them for its runs unless they are upgraded again with the plugin at hand",
-            err=True,
+            "them, but no command takes them for its runs unless they are upgraded again with the plugin at hand"
         )

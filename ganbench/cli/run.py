@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-import signal
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ganbench.cli.options import Names, data_option, plugin_option, results_option
-from ganbench.errors import UserError
+from ganbench.cli.group import Command
+from ganbench.cli.options import (
+    FullPath,
+    Names,
+    check_early,
+    data_option,
+    folder_kept,
+    plugin_option,
+    results_option,
+)
+from ganbench.errors import DiskError, UserError
+from ganbench.streams import show, tell
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -20,7 +30,7 @@ if TYPE_CHECKING:
     from ganbench.runs.job import Job
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option("--variants", type=Names(), help="Names, globs ('wgan*'), family:NAME or all.")
 @click.option("--dataset", "datasets", type=Names(), help="For instance digits, mnist, folder:PATH.")
 @click.option("--preset", help="A comparison of the literature, see `ganbench list presets`.")
@@ -47,7 +57,7 @@ if TYPE_CHECKING:
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 or mps.")
 @results_option
 @data_option
-@click.option("--weights", type=click.Path(path_type=Path), envvar="GANBENCH_WEIGHTS", help="Folder of metric weights.")
+@click.option("--weights", type=FullPath(), envvar="GANBENCH_WEIGHTS", help="Folder of metric weights.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="An option: lr=2e-4, wgan.clip=0.1.")
 @plugin_option
 @click.option(
@@ -69,11 +79,19 @@ def command(
 
     Killed and given again, the command continues where it was; complete, it returns at once.
     """
+    if preset is None:
+        for option, given in (("--variants", request["variants"]), ("--dataset", request["datasets"])):
+            if not given:
+                raise UserError(f"{option} is missing: name some, or a --preset")
+        if scale != 1:
+            raise UserError(f"--scale {scale:g} is of a preset's budget: name a --preset, or set --budget")
+    check_early(results, request)
+
     from ganbench.cli.progress import shown
     from ganbench.reports.notes import STALE
     from ganbench.reports.render import render
     from ganbench.results.store import ResultStore
-    from ganbench.runs.executors.local import run_all
+    from ganbench.runs.executors.local import GRACE_SECONDS, run_all
     from ganbench.runs.former import lookup_in
     from ganbench.runs.job import is_complete
     from ganbench.runs.plan import Request, plan
@@ -82,38 +100,33 @@ def command(
     from ganbench.training.devices import default_jobs, resolve_device
 
     request["data_root"], request["size"] = request.pop("data"), request["size"] or 0
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a cluster's notice is heard like Ctrl-C
     device = resolve_device(request["device"])
     request["device"] = str(device)
     request["marks_metrics"] = request["marks_metrics"] or ()
-    registry = discover(request["plugins"])
+    with folder_kept():
+        registry = discover(request["plugins"])
     store = ResultStore(results, lookup_in(registry))
     if preset is None:
-        for option, given in (("--variants", request["variants"]), ("--dataset", request["datasets"])):
-            if not given:
-                raise UserError(f"{option} is missing: name some, or a --preset")
-        if scale != 1:
-            raise UserError(f"--scale {scale:g} is of a preset's budget: name a --preset, or set --budget")
         made = plan(Request(**request), registry)
     else:
         asked = {name: value for name, value in request.items() if _was_given(name)}
         made = plan_preset(preset, scale, Request(**request), asked, registry)
     for note in made.notes:
-        click.echo(f"Note: {note}", err=True)
+        tell(f"Note: {note}")
     for skip in made.skips:
-        click.echo(f"Skipped: {skip.variant} on {skip.dataset}: {skip.reason}", err=True)
+        tell(f"Skipped: {skip.variant} on {skip.dataset}: {skip.reason}")
     if not made.jobs:
         raise UserError("nothing to run: every variant was skipped")
     look = store.get if redo == "stale" else store.find
     if dry_run:
-        click.echo(_plan_table(made.jobs, look))
+        show(_plan_table(made.jobs, look))
         return
     found, todo, stale = {}, [], 0
     for job in made.jobs:
         try:
             record = look(job.spec)
         except UserError as error:
-            click.echo(f"Skipped: {error}", err=True)
+            tell(f"Skipped: {error}")
             continue
         if not is_complete(record, job):
             todo.append(job)
@@ -122,19 +135,29 @@ def command(
         found[job.spec.id] = record
     if stale:
         made_by = f"{'was' if stale == 1 else 'were'} made by an older ganbench"
-        click.echo(f"Note: {stale} of {len(made.jobs)} runs {made_by}; {STALE}", err=True)
+        tell(f"Note: {stale} of {len(made.jobs)} runs {made_by}; {STALE}")
     if not found:
         raise UserError("nothing to run: no record of these runs can be used")
     for job in todo:
         if found[job.spec.id] is not None:
             _adopt(store, job.spec)
-    with shown(len(todo)) as listener:
-        for event in run_all(todo, results, parallel=jobs or default_jobs(device)):
-            listener.hear(event)
-            if event.record is not None:
-                found[event.job.spec.id] = event.record
+    parallel = jobs or default_jobs(device)
+    with shown(len(todo)) as listener, closing(run_all(todo, results, parallel=parallel)) as events:
+        try:
+            for event in events:
+                listener.hear(event)
+                if event.record is not None:
+                    found[event.job.spec.id] = event.record
+        except KeyboardInterrupt:
+            tell(f"Stopping: runs keep what they have, which takes {GRACE_SECONDS:.0f} seconds at most.")
+            raise
     records = [record for record in found.values() if record is not None]
-    click.echo(render(records, [], "json" if as_json else "markdown", runs=False))
+    table = render(records, [], "json" if as_json else "markdown", runs=False)
+    try:
+        show(table)
+    except DiskError as error:
+        tell(table)
+        raise DiskError(f"{error}; the runs are kept, and `ganbench report` prints their table") from error
     if any(record.status in ("error", "killed") for record in records):
         sys.exit(1)
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any, NoReturn
 
 from pydantic import TypeAdapter, ValidationError
@@ -153,7 +154,7 @@ def load(path: Path) -> dict[str, Any]:
 
 def _bytes(path: Path) -> bytes:
     try:
-        if not path.is_file() and path.exists():
+        if not S_ISREG(path.stat().st_mode):  # a pipe would be waited for
             raise UserError(f"{path} is not a record of a run: it is no regular file")
         return path.read_bytes()
     except FileNotFoundError:

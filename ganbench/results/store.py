@@ -199,7 +199,11 @@ class ResultStore:
 
         for folder, subfolders, names in os.walk(self.root, onerror=refused):
             subfolders[:] = [name for name in subfolders if not name.startswith(".")]
-            yield from (Path(folder, name) for name in names if name.endswith(".json") and not name.startswith("."))
+            for path in (Path(folder, name) for name in names if name.endswith(".json") and not name.startswith(".")):
+                if path.is_file() or not path.exists():  # a link that leads nowhere is told when it is read
+                    yield path
+                else:
+                    problems.append(f"{path} is not a regular file and is not read")
 
     def traces(self, record: RunRecord) -> dict[str, np.ndarray]:
         """Return the traces of a run by name, nothing where none were kept.

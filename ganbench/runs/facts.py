@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from dataclasses import asdict
+from importlib import import_module
 from importlib.metadata import version
 from typing import Any
 
@@ -50,7 +51,7 @@ def _defaults(kind: Kind, name: str, registry: Registry) -> dict[str, Any]:
 
 def provenance(job: Job, registry: Registry, threads: int) -> dict[str, Any]:
     """Return the origins of every plugin used, versions, machine, device, and the number of threads."""
-    versions = {name: version(name) for name in ("ganbench", "torch", "torchvision", "numpy", "scipy")}
+    versions = {name: _version_of(name) for name in ("ganbench", "torch", "torchvision", "numpy", "scipy")}
     entries = {f"{kind}:{name}": registry.get(kind, name) for kind, name in job_names(job)}
     others = registry.loaded - {str(entry.origin) for entry in entries.values()}
     return {
@@ -65,3 +66,9 @@ def provenance(job: Job, registry: Registry, threads: int) -> dict[str, Any]:
         },
         "threads": threads,
     }
+
+
+def _version_of(name: str) -> str:
+    """Return the version of what is loaded: something else may be installed, if only its metadata."""
+    loaded, installed = str(import_module(name).__version__), version(name)
+    return installed if installed.partition("+")[0] == loaded.partition("+")[0] else loaded

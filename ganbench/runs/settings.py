@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ganbench.errors import UserError, suggestion
-from ganbench.runs.opening import Settings
 from ganbench.runs.options import as_plain, differing, fields_of, resolve
 from ganbench.runs.registry import Kind, Registry
-from ganbench.training.bench import Bench
+
+if TYPE_CHECKING:  # they import torch, and a wrong option is told before that
+    from ganbench.runs.opening import Settings
+    from ganbench.training.bench import Bench
 
 
 def parse_settings(settings: Sequence[str]) -> dict[str, str]:

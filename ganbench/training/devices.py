@@ -2,20 +2,38 @@
 
 from __future__ import annotations
 
+import math
 import os
-
-import torch
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ganbench.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
+
+
+ROOT = Path("/")
+"""Where the system's `proc` and `sys` lie."""
+
+
+def require_name(text: str) -> None:
+    """Raise `UserError` for what can name no device. Imports no torch."""
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?|mps(:\d+)?", text, re.ASCII):
+        raise UserError(f"--device {text}: write auto, cpu, cuda, cuda:1 or mps")
 
 
 def resolve_device(text: str) -> torch.device:
     """Turn `auto`, `cpu`, `cuda`, `cuda:1` or `mps` into a device that is there; `auto` prefers CUDA."""
+    require_name(text)
+    import torch
+
     if text == "auto":
         return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(text)
-    except RuntimeError:
+    except RuntimeError:  # a number that no device has
         raise UserError(f"--device {text}: write auto, cpu, cuda, cuda:1 or mps") from None
     if device.type == "cuda":
         count = torch.cuda.device_count()
@@ -24,14 +42,48 @@ def resolve_device(text: str) -> torch.device:
         return torch.device("cuda", device.index or 0)
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise UserError("--device mps: this machine has no Apple GPU that PyTorch can use")
-    if device.type not in ("cpu", "mps"):
-        raise UserError(f"--device {text}: write auto, cpu, cuda, cuda:1 or mps")
     return device
 
 
-def cores() -> int:
-    """Return how many processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def cores(root: Path | None = None) -> int:
+    """Return how many processors this process may use: those it may run on, or a container's share of time if less.
+
+    `root`: where `proc` and `sys` lie, `ROOT` by default.
+    """
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min([usable, *map(math.ceil, _quotas(root or ROOT))]))
+
+
+def _quotas(root: Path) -> list[float]:
+    """Return the shares of processors that control groups allow, of this process's group and of those above it."""
+    groups: dict[str, str] = {}  # by controllers; version 2 has one group for all, under no name
+    for line in _read(root / "proc/self/cgroup").splitlines():
+        _, _, named = line.partition(":")
+        controllers, _, path = named.partition(":")
+        groups |= dict.fromkeys(controllers.split(","), path.strip("/"))
+    found = []
+    for controller, mounts in (("", ("", "unified")), ("cpu", ("cpu", "cpu,cpuacct", "cpuacct,cpu"))):
+        for mount in mounts:
+            top = root / "sys/fs/cgroup" / mount
+            # A container sees its own group as the top, whatever its path is outside.
+            for folder in {top, *(top / part for part in _upwards(groups.get(controller, "")))}:
+                maximum = _read(folder / "cpu.max").split()
+                old = [_read(folder / f"cpu.cfs_{name}_us").strip() for name in ("quota", "period")]
+                amounts = maximum if len(maximum) == 2 else old
+                if all(amount.isdigit() and int(amount) > 0 for amount in amounts):  # `max` and -1 are no limit
+                    found.append(int(amounts[0]) / int(amounts[1]))
+    return found
+
+
+def _upwards(path: str) -> list[Path]:
+    return [Path(path), *Path(path).parents] if path and ".." not in path.split("/") else []
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="ascii")
+    except (OSError, ValueError):
+        return ""
 
 
 def default_jobs(device: torch.device) -> int:
@@ -45,6 +97,8 @@ def default_jobs(device: torch.device) -> int:
 
 def make_repeatable(device: torch.device, threads: int) -> None:
     """Fix the number of threads and choose deterministic kernels in true float32; call before the first operation."""
+    import torch
+
     torch.set_num_threads(threads)
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True, warn_only=True)
@@ -59,5 +113,7 @@ def make_repeatable(device: torch.device, threads: int) -> None:
 def describe(device: torch.device) -> str:
     """Return the name of the device as its maker gives it."""
     if device.type == "cuda":
+        import torch
+
         return torch.cuda.get_device_name(device)
     return f"{device.type} ({cores()} cores)"

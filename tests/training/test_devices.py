@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ganbench.errors import UserError
-from ganbench.training.devices import cores, describe, make_repeatable, resolve_device
+from ganbench.training.devices import cores, default_jobs, describe, make_repeatable, resolve_device
 
 CPU = torch.device("cpu")
 
@@ -81,3 +81,60 @@ def test_repeatable_arithmetic_on_a_gpu_is_true_float32(switches):
     a = torch.randn(256, 256, device=device)
     assert torch.allclose((a @ a).double(), a.double() @ a.double(), rtol=0, atol=1e-3)
     assert describe(device) == torch.cuda.get_device_name(device)
+
+
+def group(root, files, own=""):
+    """Write the files of control groups below a root, and which group the process is in."""
+    (root / "proc/self").mkdir(parents=True)
+    (root / "proc/self/cgroup").write_text(own)
+    for name, text in files.items():
+        path = root / "sys/fs/cgroup" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return root
+
+
+QUOTAS = {
+    "version 2, as a container sees it": ({"cpu.max": "100000 100000\n"}, "0::/\n", 1),
+    "version 2, half a core": ({"cpu.max": "50000 100000\n"}, "0::/\n", 1),
+    "version 2, rounded up": ({"cpu.max": "210000 100000\n"}, "0::/\n", 3),
+    "version 2, no limit": ({"cpu.max": "max 100000\n"}, "0::/\n", 8),
+    "version 2, more than there is": ({"cpu.max": "6400000 100000\n"}, "0::/\n", 8),
+    "version 2, a group above": (
+        {"a.slice/cpu.max": "200000 100000\n", "a.slice/b/cpu.max": "max 100000\n"},
+        "0::/a.slice/b\n",
+        2,
+    ),
+    "version 2, a group beside": ({"a/cpu.max": "max 100000\n", "b/cpu.max": "100000 100000\n"}, "0::/a\n", 8),
+    "version 1": ({"cpu/cpu.cfs_quota_us": "250000\n", "cpu/cpu.cfs_period_us": "100000\n"}, "1:cpu:/\n", 3),
+    "version 1, joined, seen from outside": (
+        {"cpu,cpuacct/cpu.cfs_quota_us": "400000\n", "cpu,cpuacct/cpu.cfs_period_us": "100000\n"},
+        "4:cpu,cpuacct:/docker/0f\n",
+        4,
+    ),
+    "version 1, its own group": (
+        {"cpu/docker/0f/cpu.cfs_quota_us": "100000\n", "cpu/docker/0f/cpu.cfs_period_us": "50000\n"},
+        "3:memory:/x\n1:cpu:/docker/0f\n",
+        2,
+    ),
+    "version 1, no limit": ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, "1:cpu:/\n", 8),
+    "both": ({"unified/x": "", "cpu/cpu.cfs_quota_us": "1\n", "cpu/cpu.cfs_period_us": "9\n"}, "1:cpu:/\n0::/\n", 1),
+    "nonsense": ({"cpu.max": "a lot\n", "cpu/cpu.cfs_quota_us": "x"}, "::::\n\n0::/../..\n", 8),
+    "a period of nothing": ({"cpu.max": "100000 0\n"}, "0::/\n", 8),
+    "nothing": ({}, "", 8),
+}
+
+
+@pytest.mark.parametrize("name", QUOTAS)
+def test_the_share_of_a_container_counts_as_cores_do(name, tmp_path, monkeypatch):
+    files, own, expected = QUOTAS[name]
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    root = group(tmp_path, files, own)
+    assert cores(root) == expected
+
+
+def test_jobs_follow_the_share_of_a_container(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    root = group(tmp_path, {"cpu.max": "300000 100000\n"}, "0::/\n")
+    monkeypatch.setattr("ganbench.training.devices.ROOT", root)
+    assert default_jobs(CPU) == 3 and describe(CPU) == "cpu (3 cores)"

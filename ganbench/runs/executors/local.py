@@ -2,43 +2,32 @@
 
 from __future__ import annotations
 
-import contextlib
 import multiprocessing
 import os
 import signal
 import threading
 import time
-import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from ganbench.errors import UserError
-from ganbench.results.record import Mark, RunRecord
+from ganbench.results.record import RunRecord
 from ganbench.results.store import ResultStore
-from ganbench.runs.execute import execute
+from ganbench.runs.executors.starting import STOPPING, alike, socket_folder
+from ganbench.runs.executors.worker import Event, work
 from ganbench.runs.job import Job
-from ganbench.runs.registry import discover
 from ganbench.training.budget import Meters
 from ganbench.training.devices import cores
-from ganbench.training.trainer import Tick
 
 GRACE_SECONDS = 60.0
 """How long a run that is asked to stop may take to write its checkpoint."""
-
-
-@dataclass(frozen=True)
-class Event:
-    """News of a run: it started (nothing set), a tick, a mark, a note, or its end with a record."""
-
-    job: Job
-    share: float = 0.0
-    tick: Tick | None = None
-    mark: Mark | None = None
-    note: str = ""
-    record: RunRecord | None = None
+ENDING_SECONDS = 10.0
+"""How long a process may take to end after its last word."""
 
 
 @dataclass
@@ -50,35 +39,48 @@ class _Worker:
     connection: Connection
 
     def end(self) -> None:
+        """Let the process end, and take with it what it leaves behind."""
         self.connection.close()
-        self.process.join()
+        self.process.join(ENDING_SECONDS)
+        self.signal(signal.SIGKILL if os.name == "posix" else signal.SIGTERM)
+        self.process.join(ENDING_SECONDS)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to the process and to all that it has started."""
+        with suppress(OSError):
+            if hasattr(os, "killpg"):
+                os.killpg(self.process.pid, number)
+        if self.process.exitcode is None:
+            with suppress(OSError):
+                os.kill(self.process.pid, number)
 
 
-def run_all(jobs: Sequence[Job], results: Path, *, parallel: int) -> Iterator[Event]:
+def run_all(jobs: Sequence[Job], results: Path, *, parallel: int) -> Generator[Event]:
     """Carry out jobs, at most `parallel` at once with the cores shared out, and yield what happens.
 
     A run that another command is making at the moment is put off to the end and then waited for. Closing the iterator
     stops the running ones, which write their checkpoints first. Raises `DiskError` where results cannot be written.
     """
-    store = ResultStore(results)
+    store = ResultStore(results.absolute())
     context = _context()
     threads = max(1, cores() // parallel)
     queue: list[tuple[Job, bool]] = [(job, False) for job in jobs]
     running: list[_Worker] = []
     try:
-        while queue or running:
-            while queue and len(running) < parallel:
-                job, patient = queue.pop(0)
-                running.append(_start(context, job, results, threads, patient))
-                yield Event(job)
-            for worker in _ready(running):
-                event = _hear(worker, store)
-                if worker.connection.closed:
-                    running.remove(worker)
-                if event is None:
-                    queue.append((worker.job, True))
-                else:
-                    yield event
+        with _paused_together(running):
+            while queue or running:
+                while queue and len(running) < parallel:
+                    job, patient = queue.pop(0)
+                    running.append(_start(context, job, store.root, threads, patient))
+                    yield Event(job)
+                for worker in _ready(running):
+                    event = _hear(worker, store)
+                    if worker.connection.closed:
+                        running.remove(worker)
+                    if event is None:
+                        queue.append((worker.job, True))
+                    else:
+                        yield event
     finally:
         _stop(running, store)
 
@@ -87,7 +89,7 @@ def _context() -> Any:
     # A waiting thread must not spin: with more runs than free cores, spinning made steps 50 times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # Forking from a server that has imported torch but run nothing starts a run in a fraction of a second.
-    if "forkserver" not in multiprocessing.get_all_start_methods():
+    if "forkserver" not in multiprocessing.get_all_start_methods() or socket_folder() is None:
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(
@@ -98,15 +100,47 @@ def _context() -> Any:
 
 def _start(context: Any, job: Job, results: Path, threads: int, patient: bool) -> _Worker:
     mine, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=_work, args=(job, results, threads, patient, theirs), daemon=False)
-    process.start()
-    theirs.close()
+    try:
+        with alike() as home:
+            process = context.Process(target=work, args=(job, results, threads, patient, theirs, home), daemon=False)
+            process.start()
+    except (OSError, EOFError) as error:  # the server that runs are forked from is gone, or there are no more processes
+        raise UserError(f"cannot start a process for a run: {error or type(error).__name__}") from error
+    finally:
+        theirs.close()
     return _Worker(job, process, mine)
 
 
-def _ready(running: Sequence[_Worker]) -> list[_Worker]:
-    ready = wait([worker.connection for worker in running], timeout=0.5)
-    return [worker for worker in running if worker.connection in ready]
+@contextmanager
+def _paused_together(running: Sequence[_Worker]) -> Iterator[None]:
+    """Pause and continue the runs, which have process groups of their own, with the command (Ctrl-Z)."""
+
+    def pause(number: int, frame: FrameType | None) -> None:
+        for worker in running:
+            worker.signal(signal.SIGSTOP)
+        os.kill(os.getpid(), signal.SIGSTOP)
+        for worker in running:
+            worker.signal(signal.SIGCONT)
+
+    here = threading.current_thread() is threading.main_thread() and hasattr(signal, "SIGTSTP")
+    if not here or signal.getsignal(signal.SIGTSTP) is not signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTSTP, pause)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTSTP, signal.SIG_DFL)
+
+
+def _ready(running: Sequence[_Worker], timeout: float = 0.5) -> list[_Worker]:
+    """Return the workers that have something to say, or have ended."""
+    # One that has ended is heard of by itself: a child that it leaves behind may keep its connection open.
+    ready = wait([thing for worker in running for thing in (worker.connection, worker.process.sentinel)], timeout)
+    for worker in running:
+        if worker.process.sentinel in ready and os.name == "posix":
+            os.set_blocking(worker.connection.fileno(), False)  # half a message is all that will come
+    return [worker for worker in running if worker.connection in ready or worker.process.sentinel in ready]
 
 
 def _hear(worker: _Worker, store: ResultStore) -> Event | None:
@@ -126,75 +160,47 @@ def _hear(worker: _Worker, store: ResultStore) -> Event | None:
     return None
 
 
-def _fallen(worker: _Worker, store: ResultStore) -> RunRecord:
-    code = worker.process.exitcode
-    if code is not None and code < 0:
-        name = signal.Signals(-code).name
-        why = f"its process was ended by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")
-    else:
-        why = f"its process ended with exit code {code}"
+def _fallen(worker: _Worker, store: ResultStore, why: str = "") -> RunRecord:
+    """Record that the process of a run has ended without a last word; `why`: where that is known."""
+    why = why or _cause(worker.process.exitcode)
     found = store.get(worker.job.spec) or RunRecord(worker.job.spec, "killed", meters=Meters())
     record = replace(found, status="killed", error=why)
     store.add(record)
     return record
 
 
+def _cause(code: int | None) -> str:
+    if code is None or code >= 0:
+        return f"its process ended with exit code {code}"
+    known = {number.value: number.name for number in signal.Signals}
+    name = known.get(-code, f"signal {-code}")
+    return f"its process was ended by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")
+
+
 def _stop(running: Sequence[_Worker], store: ResultStore) -> None:
-    for worker in running:
-        worker.process.terminate()
-    until = time.monotonic() + GRACE_SECONDS
-    for worker in running:
-        worker.process.join(max(0.1, until - time.monotonic()))
-        if worker.process.exitcode is None:
-            worker.process.kill()
-            worker.process.join()
-            _fallen(worker, store)
-
-
-def _work(job: Job, results: Path, threads: int, patient: bool, connection: Connection) -> None:
-    """Make one run in this process and send what happens."""
-    stop = threading.Event()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears Ctrl-C and asks its runs to stop
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    store = ResultStore(results)
-    send = _sender(connection)
-    warnings.simplefilter("ignore")
-    warnings.filterwarnings("always", module="ganbench")
-    warnings.showwarning = lambda message, *_, **__: send(Event(job, note=str(message)))
+    """Ask the running ones to keep what they have, and wait until they have; further requests are not heard."""
+    running = [worker for worker in running if not worker.connection.closed]
+    if not running:
+        return
+    here = threading.current_thread() is threading.main_thread()
+    handlers = {number: signal.signal(number, signal.SIG_IGN) for number in STOPPING} if here else {}
+    until, talking = time.monotonic() + GRACE_SECONDS, list(running)
     try:
-        with store.lock(job.spec, blocking=False) as free:
-            if free:
-                send(Event(job, record=_make(job, store, threads, send, stop)))
-                return
-        if not patient:
-            send("busy")
-            return
-        send(Event(job, note="another command is making this run; waiting for it"))
-        with store.lock(job.spec, blocking=True):
-            send(Event(job, record=_make(job, store, threads, send, stop)))
-    except UserError as error:
-        send(error)
-
-
-def _make(job: Job, store: ResultStore, threads: int, send: Callable[[Any], None], stop: threading.Event) -> RunRecord:
-    def listen(share: float, tick: Tick | None, mark: Mark | None) -> None:
-        send(Event(job, share, tick, mark))
-
-    registry = discover(job.plugins, job.origins)
-    return execute(job, store, registry, threads=threads, listen=listen, stopping=stop.is_set)
-
-
-def _sender(connection: Connection) -> Callable[[Any], None]:
-    def send(message: Any) -> None:
-        with contextlib.suppress(BrokenPipeError, OSError):
-            connection.send(message)
-
-    return send
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)  # nobody is left to report to; files are written atomically, so nothing is half done
+        for worker in running:
+            with suppress(OSError):
+                worker.process.terminate()
+        while talking and time.monotonic() < until:
+            for worker in _ready(talking, timeout=max(0.0, until - time.monotonic())):
+                try:
+                    worker.connection.recv()  # nobody listens any more, but a run must not wait for a reader
+                except (EOFError, OSError):
+                    talking.remove(worker)
+        for worker in running:
+            late = worker in talking
+            worker.end()
+            if late:
+                took = f"it had kept nothing more within {GRACE_SECONDS:.0f} seconds"
+                _fallen(worker, store, f"stopped on request, but {took}; the same command continues it")
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
