@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -161,7 +162,7 @@ def discover(files: Sequence[Path] = ()) -> Registry:
         except (Exception, SystemExit) as error:  # a stranger's module may fail in any way, and harms nobody else
             name = f"{point.name} ({origin.distribution})" if point.name in registry.broken else point.name
             registry.broken[name] = _reason(error)
-    for path in {path.resolve(): path for path in files}.values():
+    for path in {os.path.realpath(path): path for path in files}.values():
         module = load_file(path)
         try:
             registry.add(module, Origin(path.name, FILE, "", sha256_of(path)), module)
@@ -172,9 +173,15 @@ def discover(files: Sequence[Path] = ()) -> Registry:
 
 def load_file(path: Path) -> ModuleType:
     """Import a plugin that is one file. Raises `UserError` where it is missing or does not import."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        raise UserError(f"--plugin {path}: there is no such file") from None
+    except OSError as error:  # forbidden, or links in a circle
+        raise UserError(f"--plugin {path} cannot be read: {error.strerror or error}") from None
     if not path.is_file():
-        raise UserError(f"--plugin {path}: there is no such file")
-    name = f"ganbench_file_{path.stem}_{digest(str(path.resolve()))[:8]}"  # two folders may hold files of one name
+        raise UserError(f"--plugin {path}: it is not a file")
+    name = f"ganbench_file_{path.stem}_{digest(os.path.realpath(path))[:8]}"  # two folders may hold files of one name
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise UserError(f"--plugin {path}: not a Python file; its name must end in .py")
