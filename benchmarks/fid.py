@@ -24,6 +24,7 @@ import numpy as np
 import scipy.linalg
 import torch
 import torch_fidelity
+from ganbench_plugins.extractors.inception import GENUINE, Inception2048, Network, Weights
 from torch import Tensor, nn
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
@@ -31,7 +32,6 @@ from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics
 from ganbench import Download, Embedding, ImageSet, Splits, frechet_distance, seeded
 from ganbench.scoring.samples import CHUNK
 from ganbench.training.devices import describe, make_repeatable, resolve_device
-from ganbench_plugins.extractors.inception import GENUINE, Inception2048, Network, Weights
 
 PYTORCH_FID = importlib.util.find_spec("pytorch_fid") is not None
 WIDTH = 2048

@@ -23,14 +23,14 @@ import scipy.linalg
 import torch
 import torch_fidelity
 from fid import by_torch_fidelity, embed, prepared, seeded_weights
+from ganbench_plugins.extractors.inception import GENUINE, Inception768
+from ganbench_plugins.metrics.inception import SPLITS, inception_score
 from torch import Tensor
 from torch.nn import functional as F
 
 from ganbench import ImageSet, Splits, UserError, frechet_distance, read_image, write_atomically
 from ganbench.runs.registry import discover
 from ganbench.training.devices import describe, make_repeatable
-from ganbench_plugins.extractors.inception import GENUINE, Inception768
-from ganbench_plugins.metrics.inception import SPLITS, inception_score
 
 Arrays = Mapping[str, Tensor]
 SETS = {"celeba": 64, "cifar10": 32, "mnist": 28}

@@ -16,6 +16,8 @@ from typing import Any
 
 import click
 import torch
+from ganbench_plugins.datasets.stacked_mnist import SAMPLES, single_triples, stack, uniform_triples
+from ganbench_plugins.metrics.modes import mode_kl, modes
 from torch import Tensor
 
 from ganbench.contract.data import ImageSet, Splits
@@ -25,8 +27,6 @@ from ganbench.runs.opening import open_dataset
 from ganbench.runs.registry import discover
 from ganbench.scoring.samples import CHUNK
 from ganbench.training.devices import make_repeatable, resolve_device
-from ganbench_plugins.datasets.stacked_mnist import SAMPLES, single_triples, stack, uniform_triples
-from ganbench_plugins.metrics.modes import mode_kl, modes
 
 SINGLE = (123, 666, 789)
 ROUNDS = 20

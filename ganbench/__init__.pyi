@@ -45,6 +45,9 @@ from .errors import UserError as UserError, suggestion as suggestion
 from .files import (
     cache_folder as cache_folder,
     locate as locate,
+    parted as parted,
+    path_name as path_name,
+    printable as printable,
     sha256_of as sha256_of,
     write_atomically as write_atomically,
 )
@@ -53,12 +56,9 @@ from .toolbox.frechet import frechet_distance as frechet_distance
 from .toolbox.holdout import divide as divide
 from .toolbox.idx import MNIST_FILES as MNIST_FILES, idx_downloads as idx_downloads, load_idx as load_idx
 from .toolbox.images import (
-    IMAGE_SUFFIXES as IMAGE_SUFFIXES,
+    MOST_BYTES as MOST_BYTES,
     Encoded as Encoded,
-    ImageFiles as ImageFiles,
-    image_files as image_files,
     image_header as image_header,
-    image_names as image_names,
     read_image as read_image,
     undamaged as undamaged,
     write_images as write_images,
@@ -79,6 +79,15 @@ from .toolbox.layers import (
     norm_of_units as norm_of_units,
     normalise_weights as normalise_weights,
 )
+from .toolbox.layout import (
+    Layout as Layout,
+    layout_of as layout_of,
+    listed as listed,
+    pair_splits as pair_splits,
+    role_of as role_of,
+    told_classes as told_classes,
+)
+from .toolbox.lmdb import lmdb_files as lmdb_files
 from .toolbox.losses import (
     discriminator_loss as discriminator_loss,
     gradient_norms as gradient_norms,
@@ -96,8 +105,21 @@ from .toolbox.networks import (
     SquareBackbone as SquareBackbone,
     square_misfit as square_misfit,
 )
+from .toolbox.npz import npz_members as npz_members, read_npz as read_npz
 from .toolbox.pairs import translation as translation
-from .toolbox.sources import Download as Download, fetch as fetch, prepared as prepared, tree_digest as tree_digest
+from .toolbox.prepared import prepared as prepared
+from .toolbox.sources import Download as Download, fetch as fetch, tree_digest as tree_digest
+from .toolbox.trees import (
+    IMAGE_SUFFIXES as IMAGE_SUFFIXES,
+    ImageFiles as ImageFiles,
+    ImageTree as ImageTree,
+    image_files as image_files,
+    image_names as image_names,
+    image_tree as image_tree,
+    is_there as is_there,
+    left_out as left_out,
+    listed_folders as listed_folders,
+)
 
 NUMBERS: int
 __version__: str

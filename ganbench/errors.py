@@ -16,6 +16,6 @@ class DiskError(UserError):
 
 def suggestion(wrong: str, known: Iterable[str]) -> str:
     """Return `: did you mean 'x'?` where something close is known, else nothing."""
-    spelt = {name.lower(): name for name in known}
+    spelt = {name.lower(): name for name in known if name != wrong}
     close = get_close_matches(wrong.lower(), spelt, n=1)
     return f": did you mean {spelt[close[0]]!r}?" if close else ""

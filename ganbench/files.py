@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -126,14 +127,35 @@ def settle_cache() -> None:
 def locate(name: str, argument: str, root: Path) -> Path:
     """Find the path of the data set `NAME:argument`, as seen from the current directory, else from the data root.
 
-    Raises `UserError` that names both places where it is in neither.
+    It is given back as it is written, links and all. Raises `UserError` that names both places where it is in neither.
     """
     try:
         asked = expanded(argument)
         places = list(dict.fromkeys((Path.cwd() / asked, root.absolute() / asked)))
-        found = next((place for place in places if place.exists()), None)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{name}:{argument} cannot be read: {error}") from None
-    if found is None:
-        raise UserError(f"{name}:{argument} is not there: looked for {' and '.join(map(str, places))}")
-    return found
+        for place in places:
+            with suppress(FileNotFoundError, NotADirectoryError):
+                place.stat()
+                return place
+        link = next((place for place in places if place.is_symlink()), None)
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"{name}:{argument} cannot be read: {reason}") from None
+    if link is not None:
+        raise UserError(f"{name}:{argument} is a link to {link.readlink()}, which is not there")
+    raise UserError(f"{name}:{argument} is not there: looked for {' and '.join(map(str, places))}")
+
+
+def parted(argument: str) -> list[str]:
+    """Split the argument of a data set at its commas; one that is written `\\,` belongs to a path."""
+    return [part.replace("\\,", ",") for part in re.split(r"(?<!\\),", argument)]
+
+
+def path_name(argument: str) -> str:
+    """Return what to call the data in a path: its last part as it is written; of `.` and `..` that of the folder."""
+    name = Path(argument).name
+    return printable(Path(os.path.realpath(argument)).name if name in ("", "..") else name)
+
+
+def printable(path: str) -> str:
+    """Return a path as text that every record can hold: bytes that are no UTF-8 stand as `\\xNN`."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")

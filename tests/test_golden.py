@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from ganbench_plugins.backbones.dcgan import DCGAN, Config
 
 from ganbench import NUMBERS, DataSpec, Parts, Variant, digest
 from ganbench.contract.data import ImageSet, Splits
@@ -25,7 +26,6 @@ from ganbench.training.budget import Budget
 from ganbench.training.networks import SeededParts, build_variant
 from ganbench.training.stream import Stream
 from ganbench.training.trainer import Trainer
-from ganbench_plugins.backbones.dcgan import DCGAN, Config
 
 VARIANTS = sorted(
     name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -20,10 +21,10 @@ class Names(click.ParamType):  # type: ignore[type-arg]
     name = "A,B"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
-        """Split at commas, dropping blanks around names."""
+        """Split at commas, dropping blanks around names; a comma in a path is written `\\,`."""
         if isinstance(value, tuple):
             return value
-        names = tuple(name.strip() for name in value.split(",") if name.strip())
+        names = tuple(name.strip() for name in re.split(r"(?<!\\),", value) if name.strip())
         if not names:
             self.fail("name at least one", param, ctx)
         return names

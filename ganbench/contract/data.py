@@ -84,7 +84,8 @@ class Splits:
     `fingerprint`: SHA-256 of content and preprocessing (hexadecimal). `protocol`: what a reader must know of how the
     images were made (crop, resize, subset, grey rule). `modes`: where the true modes are known. `samples`: generated
     images an evaluation where the field's protocol fixes it (0: as many as the reference, at most 10,000). `domain`:
-    what there is to translate from.
+    what there is to translate from. `notes`: what the user is told before training, for instance which folders were
+    taken for classes and splits and which files were left out; no part of any protocol.
     """
 
     train: ImageSet
@@ -94,6 +95,7 @@ class Splits:
     modes: Modes | None = None
     samples: int = 0
     domain: Domain | None = None
+    notes: tuple[str, ...] = ()
 
     def spec(self, task: Task = "generate") -> DataSpec:
         """Describe the samples for networks."""

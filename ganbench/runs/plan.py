@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from ganbench.contract.data import Splits
 from ganbench.contract.metrics import Metric
 from ganbench.contract.variant import Variant
 from ganbench.errors import UserError
+from ganbench.files import parted
 from ganbench.results.record import RunSpec
 from ganbench.runs.code import HARNESS
 from ganbench.runs.job import Job
@@ -90,8 +90,13 @@ def _with_arguments(texts: Sequence[str], registry: Registry) -> list[str]:
     rest, joined = list(texts), list[str]()
     while rest:
         name, colon, argument = (text := rest.pop(0)).partition(":")
-        wanted = registry.get("dataset", name).item.arguments if colon else 1
-        while argument and rest and text.count(",") < wanted - 1:
+        try:
+            wanted = registry.get("dataset", name).item.arguments if colon else 1
+        except UserError as error:
+            if joined and ":" in joined[-1]:
+                raise UserError(f"{error} (a comma that belongs to a path is written \\, in quotes)") from None
+            raise
+        while argument and rest and len(parted(text)) < wanted:
             text = f"{text},{rest.pop(0)}"
         joined.append(text)
     return joined
@@ -113,8 +118,9 @@ def _plan_dataset(
     mine["backbone"] = settings_for(backbone.item, settings, used)
     budget = Budget.parse(request.budget or dataset.budget)
     bench = open_bench(dataset, backbone.item.name, registry, mine, root=request.data_root, size=request.size)
+    result.notes.extend(f"{dataset.name}: {note}" for note in bench.data.notes)
     metrics = _choose_metrics(request, bench, registry, result.notes)
-    samples = _choose_samples(request, bench.data)
+    samples = _choose_samples(request, bench)
     # One that nobody offers takes only its metrics down, which the evaluator says.
     extractors = sorted(
         {extractor_of(metric, bench.data.modes) or "" for metric in metrics} & registry.entries["extractor"].keys()
@@ -212,11 +218,14 @@ def _choose_metrics(request: Request, bench: Bench, registry: Registry, notes: l
     return chosen
 
 
-def _choose_samples(request: Request, data: Splits) -> int:
+def _choose_samples(request: Request, bench: Bench) -> int:
+    data = bench.data
     tests = [len(data.test.images), *([len(data.domain.test)] if data.domain else [])]
     usual = data.samples or min(MOST_SAMPLES, *tests)
     if data.domain is not None and request.samples is not None and request.samples > min(tests):
         raise UserError(f"--samples {request.samples}: there are {min(tests)} test images to translate")
+    if request.samples is None and usual < 2:
+        raise UserError(f"{bench.dataset.name}: its test split has one image, but a metric compares with at least two")
     samples = usual if request.samples is None else request.samples
     if samples < 2:
         raise UserError(f"--samples {samples}: at least 2 generated samples are needed for a score")

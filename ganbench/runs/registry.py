@@ -175,7 +175,7 @@ def discover(files: Sequence[Path] = (), only: Collection[tuple[str, str]] = ())
         registry.loaded.add(str(origin))
         with nullcontext() if only else unchanged():
             _load(point, origin, registry)
-    for path in {path.resolve(): path for path in files}.values():
+    for path in {os.path.realpath(path): path for path in files}.values():
         with nullcontext() if only else unchanged():
             module = load_file(path)
             origin = Origin(path.name, FILE, "", sha256_of(path))
@@ -248,9 +248,15 @@ def _load(point: EntryPoint, origin: Origin, registry: Registry) -> None:
 
 def load_file(path: Path) -> ModuleType:
     """Import a plugin that is one file. Raises `UserError` where it is missing or does not import."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        raise UserError(f"--plugin {path}: there is no such file") from None
+    except OSError as error:  # forbidden, or links in a circle
+        raise UserError(f"--plugin {path} cannot be read: {error.strerror or error}") from None
     if not path.is_file():
-        raise UserError(f"--plugin {path}: there is no such file")
-    name = f"ganbench_file_{path.stem}_{digest(str(path.resolve()))[:8]}"  # two folders may hold files of one name
+        raise UserError(f"--plugin {path}: it is not a file")
+    name = f"ganbench_file_{path.stem}_{digest(os.path.realpath(path))[:8]}"  # two folders may hold files of one name
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise UserError(f"--plugin {path}: not a Python file; its name must end in .py")

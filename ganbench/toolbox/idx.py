@@ -12,7 +12,8 @@ import numpy as np
 from ganbench.contract.data import ImageSet, Splits
 from ganbench.contract.types import digest
 from ganbench.errors import UserError
-from ganbench.toolbox.sources import Download, fetch, prepared
+from ganbench.toolbox.prepared import prepared
+from ganbench.toolbox.sources import Download, fetch
 
 
 def read_idx(path: Path, axes: int) -> np.ndarray:

@@ -1,14 +1,12 @@
-"""Images: finding and decoding files of them, and streaming many into one array on disk."""
+"""Images: decoding files of them, and streaming many into one array on disk."""
 
 from __future__ import annotations
 
 import io
-import os
-import zipfile
-import zlib
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import IO, NamedTuple, TypeVar
 
@@ -20,10 +18,13 @@ from ganbench.errors import UserError
 T = TypeVar("T")
 R = TypeVar("R")
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".jp2")
+MOST_BYTES = 2**28
+"""An encoded image has no more, so that an archive that lies about its members cannot fill the memory."""
 
 _AHEAD = 512  # items that threads may be ahead of their reader, so that memory stays bounded
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "JPEG2000")  # none that starts another program
+_LARGE = 2**24  # pixels; larger images are decoded one at a time, so that a few of them do not fill the memory
+_ONE_LARGE = threading.Lock()
 _GREY = frozenset({"1", "L", "LA", "La", "I", "F", "I;16", "I;16L", "I;16B", "I;16N"})
 
 
@@ -34,25 +35,21 @@ class Encoded(NamedTuple):
     content: bytes
 
 
-class ImageFiles(NamedTuple):
-    """Images in one place, by name in the order of the names, and how to get at one for `read_image`."""
-
-    names: Sequence[str]
-    find: Callable[[str], Path | Encoded]
-
-
 def read_image(source: Path | Encoded | np.ndarray, channels: int, size: int = 0) -> np.ndarray:
     """Decode an image to uint8 `[H, W, channels]`, upright, its first frame; 1 channel is ITU-R 601 luma.
 
     `source`: a file, one from an archive, or uint8 `[H, W]` or `[H, W, 1 | 3 | 4]`. `size`: crop the central square and
     resample it to this side (Pillow's bicubic, antialiased); 0 leaves the image whole. Transparency is laid on white.
-    16-bit grey becomes round(v / 257); of 16-bit colour Pillow keeps the upper byte.
+    16-bit grey becomes round(v / 257), as do the numbers of a 32-bit TIFF that fill 16 bits but not those that may fill
+    8 alone; of 16-bit colour Pillow keeps the upper byte.
     Raises `UserError` that names the file where it cannot be read or is not a whole image.
     """
     if isinstance(source, np.ndarray):
         flat = source[..., 0] if source.ndim == 3 and source.shape[2] == 1 else source
         return _pixels(Image.fromarray(np.ascontiguousarray(flat)), channels, size)
-    with _opened(source) as image:
+    with _opened(source) as image, _ONE_LARGE if image.width * image.height > _LARGE else nullcontext():
+        if image.format == "TIFF" and image.mode == "I":
+            _require_sixteen_bits(np.asarray(image))
         return _pixels(ImageOps.exif_transpose(image), channels, size)
 
 
@@ -82,6 +79,12 @@ def _opened(source: Path | Encoded) -> Iterator[Image.Image]:
             raise UserError(f"{name} cannot be decoded ({reason}): replace or remove it") from error
 
 
+def _require_sixteen_bits(values: np.ndarray) -> None:
+    # A 32-bit integer does not tell its range, and read as 16 bits an image of 8 would be black.
+    if 0 < (most := int(values.max())) <= 255:
+        raise ValueError(f"its pixels are 32-bit integers up to {most}, of unknown range: save it with 8 or 16 bits")
+
+
 def _pixels(image: Image.Image, channels: int, size: int) -> np.ndarray:
     if image.mode == "I" or image.mode.startswith("I;16"):
         values = np.asarray(image)
@@ -103,49 +106,6 @@ def _pixels(image: Image.Image, channels: int, size: int) -> np.ndarray:
         image = image.crop((left, top, left + side, top + side))
         image = image.resize((size, size), Image.Resampling.BICUBIC)
     return np.array(image).reshape(image.height, image.width, channels)
-
-
-def image_names(folder: Path, prefix: str = "", above: tuple[tuple[int, int], ...] = ()) -> Iterator[str]:
-    """Yield the relative names of all images that are not hidden; follows links, but not back into a folder above."""
-    try:
-        found = folder.stat()
-        entries = list(os.scandir(folder))
-    except OSError as error:
-        raise UserError(f"{folder} cannot be read: {error.strerror or error}") from None
-    here = (found.st_dev, found.st_ino)
-    for entry in entries if here not in above else ():
-        if entry.name.startswith("."):
-            continue
-        if entry.is_dir():
-            yield from image_names(folder / entry.name, f"{prefix}{entry.name}/", (*above, here))
-        elif entry.name.lower().endswith(IMAGE_SUFFIXES):
-            yield prefix + entry.name
-
-
-@contextmanager
-def image_files(path: Path) -> Iterator[ImageFiles]:
-    """Open a folder (any depth) or a zip archive of images, read without unpacking; hidden files are left out.
-
-    Raises `UserError` where it is neither.
-    """
-    if path.is_dir():
-        yield ImageFiles(sorted(image_names(path)), lambda name: path / name)
-        return
-    try:
-        archive = zipfile.ZipFile(path)
-    except (OSError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path} is neither a folder nor a whole zip archive: {error}") from None
-
-    def find(name: str) -> Encoded:
-        try:
-            return Encoded(f"{path}/{name}", archive.read(name))
-        except (OSError, EOFError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
-            raise UserError(f"{path}/{name} cannot be unpacked ({error}): replace or remove it") from None
-
-    with archive:
-        names = (name for name in archive.namelist() if name.lower().endswith(IMAGE_SUFFIXES))
-        hidden = (".", "__MACOSX")
-        yield ImageFiles(sorted(n for n in names if not any(p.startswith(hidden) for p in n.split("/"))), find)
 
 
 def undamaged(function: Callable[[T], R], owner: str, skip: bool) -> Callable[[T], R | None]:

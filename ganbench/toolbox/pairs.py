@@ -60,6 +60,9 @@ def translation(source: Splits, target: Splits, *, names: tuple[str, str], paire
         fingerprint=key,
         protocol=protocol,
         domain=Domain(source.train.images, source.test.images, names, paired),
+        notes=tuple(
+            f"{name}: {note}" for name, side in zip(names, (source, target), strict=True) for note in side.notes
+        ),
     )
 
 

@@ -1,37 +1,28 @@
-"""Where data come from: files with checksums, digests of what is on disk, and prepared arrays that are kept."""
+"""Where data come from: files with checksums, found or downloaded, and digests of what is on disk."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
-import shutil
 import stat
-import tempfile
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from http.client import HTTPException
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO
 from urllib.error import HTTPError
 
-import numpy as np
-import torch
-from torch import Tensor
-
-from ganbench.contract.types import digest
 from ganbench.errors import DiskError, UserError
-from ganbench.files import cache_folder, sha256_of, write_atomically
+from ganbench.files import cache_folder, write_atomically
 from ganbench.toolbox.images import in_threads
 
 _TIMEOUT = 30  # seconds without a byte from a host
 _SETTLED = 2_000_000_000  # nanoseconds; a file changed more recently could change again under the same time stamp
 _BLOCK, _MOST_BLOCKS = 4096, 1024  # of a file that is hashed by samples: bytes in one, and how many
-_STALE = 86_400  # seconds after which an unfinished folder belongs to a process that was killed
 
 
 @dataclass(frozen=True)
@@ -48,13 +39,6 @@ class Download:
     size: int
     urls: tuple[str, ...] = ()
     also: tuple[Download, ...] = ()
-
-
-class Prepared(NamedTuple):
-    """Arrays by file name, memory-mapped (writing changes a private copy), and what their builder noted."""
-
-    arrays: Mapping[str, Tensor]
-    notes: Mapping[str, Any]
 
 
 class _Unreachable(Exception):
@@ -94,7 +78,9 @@ def _fault(path: Path, file: Download) -> str | None:
     if size != file.size:
         return f"has {size} bytes instead of {file.size}"
     algorithm, _, right = file.checksum.partition(":")
-    found = _digest_of(path, algorithm)
+    if digest_of(path, algorithm) == right:
+        return None
+    found = _hash(path, algorithm)  # nobody is told to replace a file because of what was noted about it
     return None if found == right else f"has the {algorithm} {found} instead of {right}"
 
 
@@ -142,7 +128,7 @@ def tree_digest(root: Path, names: Sequence[str], *, sampled: bool = False) -> s
     first byte to its last: for data too large to be read whole for this.
     An unchanged list of names, inodes, sizes and times gives the answer of last time without reading a byte.
     """
-    stamp, changed = hashlib.sha256(os.fsencode(root.resolve()) + b"\0sampled" * sampled), 0
+    stamp, changed = hashlib.sha256(os.fsencode(os.path.realpath(root)) + b"\0sampled" * sampled), 0
     hashed = _hash_samples if sampled else partial(_hash, algorithm="sha256")
     for name in names:
         found = _stat(f"{root}/{name}")
@@ -158,9 +144,10 @@ def tree_digest(root: Path, names: Sequence[str], *, sampled: bool = False) -> s
     return _remembered(stamp.hexdigest(), changed, compute)
 
 
-def _digest_of(path: Path, algorithm: str = "sha256") -> str:
+def digest_of(path: Path, algorithm: str = "sha256") -> str:
+    """Return a digest of a file's content, hexadecimal; of an unchanged file, the answer of last time."""
     found = _stat(path)
-    stamp = hashlib.sha256(algorithm.encode() + os.fsencode(path.resolve()) + _version(found))
+    stamp = hashlib.sha256(algorithm.encode() + os.fsencode(os.path.realpath(path)) + _version(found))
     changed = max(found.st_mtime_ns, found.st_ctime_ns)
     return _remembered(stamp.hexdigest(), changed, lambda: _hash(path, algorithm))
 
@@ -168,15 +155,18 @@ def _digest_of(path: Path, algorithm: str = "sha256") -> str:
 def _remembered(stamp: str, changed: int, compute: Callable[[], str]) -> str:
     note, settled = cache_folder() / "digests" / stamp, time.time_ns() - changed > _SETTLED
     with suppress(OSError, ValueError):
-        text = note.read_text(encoding="ascii")
-        bytes.fromhex(text)
-        if len(text) >= 32:
-            return text
+        value, _, check = note.read_text(encoding="ascii").partition(":")
+        if check and check == _check(stamp, value):  # a note that was cut, edited or put elsewhere says nothing
+            return value
     value = compute()
     if settled:
         with suppress(DiskError):  # a digest that cannot be noted is computed again
-            write_atomically(note, lambda out: out.write(value.encode()))
+            write_atomically(note, lambda out: out.write(f"{value}:{_check(stamp, value)}".encode()))
     return value
+
+
+def _check(stamp: str, value: str) -> str:
+    return hashlib.sha256(f"{stamp} {value}".encode()).hexdigest()
 
 
 def _stat(path: Path | str) -> os.stat_result:
@@ -213,76 +203,3 @@ def _hash_samples(path: Path) -> str:
             return found.hexdigest()
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror or error}") from None
-
-
-def prepared(key: Mapping[str, Any], build: Callable[[Path], Mapping[str, Any] | None]) -> Prepared:
-    """Return the arrays kept under `key`, built if they are not there or not whole.
-
-    `key`: JSON-like; everything that the arrays depend on (digest of the source, preprocessing). `build` writes
-    `NAME.npy` files, none of them empty, into the folder it is given and returns JSON-like notes. The folder is renamed
-    into place when it is whole; of two processes that build at once, the first one's is used.
-    """
-    folder = cache_folder() / "data" / digest(key)
-    for _ in range(3):  # more than once only where what was built is damaged or moved away before it is opened
-        if (found := _open(folder)) is not None:
-            return found
-        with _unfinished(folder) as temporary:
-            notes = dict(build(temporary) or {})
-            _seal(temporary, key, notes)
-            _put(temporary, folder)
-    if (found := _open(folder)) is not None:
-        return found
-    raise DiskError(f"cannot read back what was written to {folder}")
-
-
-def _open(folder: Path) -> Prepared | None:
-    """Map an entry of the cache; None where it is missing or differs from what was written."""
-    try:
-        meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
-        paths = {name: folder / f"{name}.npy" for name in meta["arrays"]}
-        if any(_digest_of(paths[name]) != meta["arrays"][name] for name in paths):
-            return None
-        arrays = {name: torch.from_numpy(np.load(path, mmap_mode="c")) for name, path in paths.items()}
-        return Prepared(arrays, meta["notes"])
-    except (OSError, ValueError, KeyError, TypeError, UserError):
-        return None
-
-
-def _seal(folder: Path, key: Mapping[str, Any], notes: Mapping[str, Any]) -> None:
-    sums = {}
-    for path in sorted(folder.glob("*.npy")):
-        with path.open("rb+") as file:
-            os.fsync(file.fileno())
-        sums[path.stem] = sha256_of(path)
-    meta = json.dumps({"key": key, "arrays": sums, "notes": notes}, indent=1)
-    write_atomically(folder / "meta.json", lambda out: out.write(meta.encode()))
-
-
-def _put(temporary: Path, folder: Path) -> None:
-    with suppress(OSError):  # refused where another process was first, or where something damaged stands
-        temporary.rename(folder)
-        return
-    if _open(folder) is None:
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".", suffix=".part") as aside, suppress(OSError):
-            folder.rename(Path(aside) / "damaged")
-            temporary.rename(folder)  # refused where another process put its own there meanwhile
-
-
-@contextmanager
-def _unfinished(folder: Path) -> Iterator[Path]:
-    """Give a folder to build in, beside `folder`; nothing of it is left when the block ends, nor of killed builds."""
-    temporary = None
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        for old in folder.parent.glob(".*.part"):
-            with suppress(FileNotFoundError):  # its builder has just finished
-                if time.time() - old.stat().st_mtime > _STALE:
-                    shutil.rmtree(old, ignore_errors=True)
-        temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name[:16]}.", suffix=".part"))
-        yield temporary
-    except OSError as error:
-        reason = f"{error.strerror or error}; make room or name another folder in GANBENCH_CACHE"
-        raise DiskError(f"cannot prepare data in {folder.parent}: {reason}") from error
-    finally:
-        if temporary is not None:
-            shutil.rmtree(temporary, ignore_errors=True)

@@ -1,10 +1,12 @@
 """CelebA's aligned faces in the layout of torchvision: `celeba/img_align_celeba/` (or its zip) under the data root."""
 
+import codecs
 import gzip
 import lzma
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -21,6 +23,7 @@ from ganbench import (
     hookimpl,
     image_files,
     image_header,
+    is_there,
     prepared,
     read_image,
     suggestion,
@@ -33,6 +36,8 @@ SIZES = (32, 64, 128)
 WIDTH, HEIGHT = 178, 218  # of the official files
 PARTITION, ATTRIBUTES = "list_eval_partition.txt", "list_attr_celeba.txt"
 TRAIN, TEST = 0, 2  # in the official partition; 1 is its validation split, which is left out
+LARGEST_LIST = 2**26  # bytes; the attributes have 27 million
+OPENERS: Mapping[str, Callable[[Path], Any]] = {"": partial(open, mode="rb"), ".gz": gzip.open, ".xz": lzma.open}
 SHARE = 0.1  # of a set without official test images is held out
 
 
@@ -65,14 +70,14 @@ class CelebA(Dataset):
         if size not in SIZES:
             raise UserError(f"celeba comes at {', '.join(map(str, SIZES))} pixels a side, but {size} was asked for")
         folder = root / "celeba"
-        place = next((p for p in (folder / "img_align_celeba", folder / "img_align_celeba.zip") if p.exists()), None)
+        place = next((p for p in (folder / "img_align_celeba", folder / "img_align_celeba.zip") if is_there(p)), None)
         if place is None:
             raise UserError(
                 f"put img_align_celeba.zip (or its folder img_align_celeba), {PARTITION} and {ATTRIBUTES} into "
                 f"{folder}: there are no images, and their host, Google Drive, does not hand them to programs reliably"
             )
         with image_files(place) as images:
-            plan = self._plan(place, images.names)
+            plan, notes = self._plan(place, images.names), images.notes
             labels = attribute(folder, self.config.labels, self.count) if self.config.labels else None
             labels = None if labels is None else labels[plan.ids - 1]
             content = tree_digest(*((place, images.names) if place.is_dir() else (folder, [place.name])))
@@ -81,7 +86,9 @@ class CelebA(Dataset):
             key |= {"config": asdict(self.config)}
             arrays, protocol = prepared(key, lambda into: self._build(into, place, images, plan, labels, size))
         train, test = (ImageSet(arrays[split], arrays.get(f"{split}_labels")) for split in ("train", "test"))
-        return Splits(train, test, digest(key), protocol)
+        labelled = f"labels are {self.config.labels}" if self.config.labels else "no labels: celeba.labels names none"
+        notes = (f"{len(plan.ids):,} images, {plan.rule}; {labelled}", *notes)
+        return Splits(train, test, digest(key), protocol, notes=notes)
 
     def _plan(self, place: Path, found: Sequence[str]) -> Plan:
         names = dict[int, str]()
@@ -153,30 +160,48 @@ class CelebA(Dataset):
         }
 
 
-def read_lines(folder: Path, name: str) -> tuple[Path, list[str]] | None:
-    """Return the lines of a list file, plain or packed, and its path; None where it is missing."""
-    path = next((p for suffix in ("", ".gz", ".xz") if (p := folder / f"{name}{suffix}").exists()), None)
+class Lines(NamedTuple):
+    """The lines of a list file, without blank ones at its end, where it lies, and whether it is Kaggle's form of it."""
+
+    path: Path
+    lines: list[str]
+    csv: bool
+
+
+def read_lines(folder: Path, name: str) -> Lines | None:
+    """Read a list file, plain or packed, as published (`.txt`) or as on Kaggle (`.csv`); None where it is missing."""
+    forms = [f"{stem}{packed}" for stem in (name, f"{Path(name).stem}.csv") for packed in OPENERS]
+    path = next((p for form in forms if is_there(p := folder / form)), None)
     if path is None:
         return None
-    unpack = {".gz": gzip.decompress, ".xz": lzma.decompress}.get(path.suffix, bytes)
     try:
-        return path, unpack(path.read_bytes()).decode("ascii").splitlines()
+        with OPENERS[path.suffix if path.suffix in OPENERS else ""](path) as file:
+            content = file.read(LARGEST_LIST + 1)
+        if len(content) > LARGEST_LIST:
+            raise UserError(f"{path} is no list of CelebA: it has more than {LARGEST_LIST:,} bytes")
+        lines = content.removeprefix(codecs.BOM_UTF8).decode("ascii").rstrip().splitlines()
     except (OSError, EOFError, zlib.error, lzma.LZMAError, UnicodeDecodeError) as error:
         raise UserError(f"{path} cannot be read: {error}") from None
+    return Lines(path, lines, ".csv" in path.suffixes)
 
 
 def partition(folder: Path, count: int) -> np.ndarray | None:
     """Return the official part of each image, int64 `[count]`: 0 train, 1 val, 2 test; None without the list file."""
     if (found := read_lines(folder, PARTITION)) is None:
         return None
-    path, lines = found
+    path, lines, first = found.path, found.lines, 1
+    if found.csv:
+        if not lines or lines[0].split(",") != ["image_id", "partition"]:
+            raise UserError(f"{path} begins with {(lines or [''])[0][:40]!r} instead of 'image_id,partition'")
+        lines, first = [line.replace(",", " ") for line in lines[1:]], 2
     if len(lines) != count:
         raise UserError(f"{path} has {len(lines)} lines instead of {count}, one for each image of CelebA")
     parts = np.empty(count, dtype=np.int64)
     for row, line in enumerate(lines):
         name, *part = line.split() or [""]
         if name != f"{row + 1:06}.jpg" or part not in (["0"], ["1"], ["2"]):
-            raise UserError(f"{path}, line {row + 1}, is {line[:40]!r} instead of '{row + 1:06}.jpg' and 0, 1 or 2")
+            right = f"'{row + 1:06}.jpg' and 0, 1 or 2"
+            raise UserError(f"{path}, line {row + first}, is {line[:40]!r} instead of {right}")
         parts[row] = int(part[0])
     return parts
 
@@ -185,22 +210,30 @@ def attribute(folder: Path, wanted: str, count: int) -> np.ndarray:
     """Return an attribute of each image, int64 `[count]`: 1 where the list says 1, 0 where it says -1."""
     if (found := read_lines(folder, ATTRIBUTES)) is None:
         raise UserError(f"celeba.labels={wanted} needs {ATTRIBUTES} in {folder}, which is not there")
-    path, lines = found
-    if len(lines) != count + 2 or lines[0].strip() != str(count):
-        raise UserError(
-            f"{path} has {len(lines)} lines and begins with {(lines or [''])[0][:40]!r}, instead of {count + 2} lines: "
-            f"the number {count}, the names of the attributes, and one for each image of CelebA"
-        )
-    names = lines[1].split()
+    path, lines, first = found.path, found.lines, 3
+    if found.csv:
+        if not lines or not lines[0].startswith("image_id,"):
+            raise UserError(f"{path} begins with {(lines or [''])[0][:40]!r} instead of 'image_id,' and the attributes")
+        names = lines[0].split(",")[1:]
+        lines, first = [line.replace(",", " ") for line in lines[1:]], 2
+        if len(lines) != count:
+            raise UserError(f"{path} has {len(lines)} lines after its first instead of {count}, one for each image")
+    else:
+        if len(lines) != count + 2 or lines[0].strip() != str(count):
+            raise UserError(
+                f"{path} has {len(lines)} lines and begins with {(lines or [''])[0][:40]!r}, instead of {count + 2} "
+                f"lines: the number {count}, the names of the attributes, and one for each image of CelebA"
+            )
+        names, lines = lines[1].split(), lines[2:]
     if wanted not in names:
         hint = suggestion(wanted, names) or f" (it has {', '.join(names)})"
         raise UserError(f"celeba.labels: {path} has no attribute {wanted!r}{hint}")
     column, labels = names.index(wanted) + 1, np.empty(count, dtype=np.int64)
-    for row, line in enumerate(lines[2:]):
+    for row, line in enumerate(lines):
         name, *values = line.split() or [""]
         if name != f"{row + 1:06}.jpg" or len(values) != len(names) or not {"1", "-1"}.issuperset(values):
             right = f"'{row + 1:06}.jpg' and {len(names)} times 1 or -1"
-            raise UserError(f"{path}, line {row + 3}, is {line[:40]!r} instead of {right}")
+            raise UserError(f"{path}, line {row + first}, is {line[:40]!r} instead of {right}")
         labels[row] = values[column - 1] == "1"
     return labels
 

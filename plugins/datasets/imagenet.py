@@ -14,6 +14,7 @@ import numpy as np
 
 from ganbench import (
     IMAGE_SUFFIXES,
+    MOST_BYTES,
     Dataset,
     Encoded,
     ImageSet,
@@ -22,10 +23,17 @@ from ganbench import (
     digest,
     divide,
     hookimpl,
-    image_names,
+    image_tree,
+    left_out,
+    listed,
+    listed_folders,
     locate,
+    parted,
+    path_name,
     prepared,
     read_image,
+    role_of,
+    told_classes,
     tree_digest,
     undamaged,
     write_split,
@@ -51,6 +59,14 @@ class Item(NamedTuple):
     size: int = 0
 
 
+class Found(NamedTuple):
+    """The files of a split, relative to the path: those of a folder, or archives; and what the user is told of them."""
+
+    folder: str
+    names: Sequence[str]
+    notes: tuple[str, ...] = ()
+
+
 class ImageNet(Dataset):
     name, summary = "imagenet", "imagenet:PATH, ImageNet in class folders or in the official archives, 32, 64 or 128 px"
     size = 64
@@ -61,8 +77,8 @@ class ImageNet(Dataset):
 
     def of(self, argument: str) -> Dataset:
         chosen = copy.copy(self)
-        chosen.argument = argument
-        chosen.name = f"imagenet:{Path(argument).name or Path(argument).resolve().name}"
+        chosen.argument = ",".join(parted(argument))
+        chosen.name = f"imagenet:{path_name(chosen.argument)}"
         return chosen
 
     def load(self, root: Path, size: int) -> Splits:
@@ -71,24 +87,23 @@ class ImageNet(Dataset):
         if size not in SIZES:
             raise UserError(f"imagenet comes at {', '.join(map(str, SIZES))} pixels a side, but {size} was asked for")
         path = locate("imagenet", self.argument, root)
-        train, val = train_files(path), val_files(path)
-        content = tree_digest(path, [*train, *val], sampled=True)
+        train, val = files_of(path)
+        content = tree_digest(path, [*train.names, *val.names], sampled=True)
         key = {"format": "imagenet 1", "content": content, "size": size, "config": asdict(self.config)}
         arrays, protocol = prepared(key, lambda folder: self._build(folder, path, train, val, size))
         first, second = (ImageSet(arrays[split], arrays[f"{split}_labels"]) for split in ("train", "test"))
-        return Splits(first, second, digest(key), protocol)
+        return Splits(first, second, digest(key), protocol, notes=(*train.notes, *val.notes))
 
-    def _build(
-        self, folder: Path, path: Path, train: Sequence[str], val: Sequence[str], size: int
-    ) -> Mapping[str, Any]:
-        items = list(train_tar(path / TRAIN_TAR) if train == [TRAIN_TAR] else in_folders(path, train))
-        others = list(val_tar(path / VAL_TAR, path / DEVKIT) if VAL_TAR in val else in_folders(path, val))
+    def _build(self, folder: Path, path: Path, train: Found, val: Found, size: int) -> Mapping[str, Any]:
+        items = list(in_folders(train.names) if train.folder else train_tar(path / TRAIN_TAR))
+        others = list(in_folders(val.names) if val.folder or not val.names else val_tar(path / VAL_TAR, path / DEVKIT))
         classes = {wnid: label for label, wnid in enumerate(sorted({item.wnid for item in items}))}
         if unknown := next((item for item in others if item.wnid not in classes), None):
-            raise UserError(f"{path}: class {unknown.wnid!r} is in val, but has no image in train")
+            raise UserError(f"{path}: class {unknown.wnid!r} is in {val.folder or 'val'}, but has no image in train")
         labels = np.array([classes[item.wnid] for item in items], dtype=np.int64)
         if others:
-            kept, rule = items, "official train and val"
+            usual = (train.folder or "train", val.folder or "val") == ("train", "val")
+            kept, rule = items, "official train and val" if usual else f"the folders {train.folder} and {val.folder}"
             splits = {"test": (others, np.array([classes[item.wnid] for item in others], dtype=np.int64))}
         else:
             rows, held_out, how = divide(labels, SHARE)
@@ -114,36 +129,53 @@ class ImageNet(Dataset):
         } | ({"damaged images left out": left_out} if left_out else {})
 
 
-def train_files(path: Path) -> list[str]:
-    """Return the files with the training images, relative to `path`."""
-    if (path / "train").is_dir():
-        return class_files(path, "train")
-    if (path / TRAIN_TAR).is_file():
-        return [TRAIN_TAR]
-    raise UserError(f"{path} holds neither train/<wnid>/*.JPEG nor {TRAIN_TAR}")
+def files_of(path: Path) -> tuple[Found, Found]:
+    """Return the files of train and of val: folders called so in any case, or the official archives.
+
+    In the place of val stands test where there is no val and images of test lie in class folders.
+    """
+    folders = [place.name for place in listed_folders(path)]
+    of = {role: named(path, folders, role) for role in ("train", "val", "test")}
+    if of["train"]:
+        train = class_files(path, of["train"])
+    elif (path / TRAIN_TAR).is_file():
+        train = Found("", [TRAIN_TAR], (f"train is {TRAIN_TAR}",))
+    else:
+        there = f" (it holds {listed(folders)})" if folders else ""
+        raise UserError(f"{path} holds neither train/<wnid>/*.JPEG nor {TRAIN_TAR}{there}")
+    if of["val"]:
+        return train, class_files(path, of["val"])
+    if (path / VAL_TAR).is_file():
+        if not (path / DEVKIT).is_file():
+            raise UserError(f"{path / VAL_TAR} holds no classes: put {DEVKIT}, which has them, beside it")
+        return train, Found("", [VAL_TAR, DEVKIT], (f"val is {VAL_TAR}",))
+    if of["test"] and any(name.count("/") > 1 for name in image_tree(path / of["test"], f"{of['test']}/").names):
+        return train, class_files(path, of["test"])
+    return train, Found("", [], ("there is no val: a part of each class of train is held out",))
 
 
-def val_files(path: Path) -> list[str]:
-    """Return the files with the validation images, relative to `path`; none where there are none."""
-    if (path / "val").is_dir():
-        return class_files(path, "val")
-    if not (path / VAL_TAR).is_file():
-        return []
-    if not (path / DEVKIT).is_file():
-        raise UserError(f"{path / VAL_TAR} holds no classes: put {DEVKIT}, which has them, beside it")
-    return [VAL_TAR, DEVKIT]
+def named(path: Path, folders: Sequence[str], role: str) -> str:
+    """Return the folder that is a split, "" where there is none; the usual name goes before others."""
+    found = [role] if role in folders else [name for name in folders if role_of(name) == role]
+    if len(found) > 1:
+        raise UserError(f"{path} holds {listed(found)}, and which is {role} cannot be told: take one of them away")
+    return found[0] if found else ""
 
 
-def class_files(path: Path, split: str) -> list[str]:
-    names = sorted(image_names(path / split, f"{split}/"))
-    if not names:
+def class_files(path: Path, split: str) -> Found:
+    tree = image_tree(path / split, f"{split}/")
+    if not tree.names:
         raise UserError(f"{path / split} holds no images: right are class folders, {split}/<wnid>/*.JPEG")
-    if loose := next((name for name in names if name.count("/") < 2), None):
+    if loose := next((name for name in tree.names if name.count("/") < 2), None):
         raise UserError(f"{path / loose} lies in no class folder: right is {split}/<wnid>/{Path(loose).name}")
-    return names
+    filled = sorted({name.split("/")[1] for name in tree.names})
+    empty = sorted({folder.split("/")[1] for folder in tree.folders} - set(filled))
+    notes = [f"{split}: {len(tree.names):,} images, {told_classes(filled)}"]
+    notes += [f"{split}: without an image, left out: {listed(empty)}"] if empty else []
+    return Found(split, tree.names, (*notes, *(f"{split}: {note}" for note in left_out(tree.others))))
 
 
-def in_folders(path: Path, names: Sequence[str]) -> Iterator[Item]:
+def in_folders(names: Sequence[str]) -> Iterator[Item]:
     """Yield the images that lie in class folders."""
     return (Item(name, sys.intern(name.split("/")[1])) for name in names)
 
@@ -178,6 +210,8 @@ def val_tar(path: Path, devkit: Path) -> Iterator[Item]:
 def tar_items(path: Path, archive: tarfile.TarFile, wnid: str, start: int) -> Iterator[Item]:
     for member in archive:
         if member.isreg() and member.name.lower().endswith(IMAGE_SUFFIXES):
+            if member.size > MOST_BYTES:
+                raise UserError(f"{path}: {member.name} has {member.size:,} bytes, which no image has")
             yield Item(str(path), wnid, member.name, start + member.offset_data, member.size)
 
 
@@ -188,8 +222,10 @@ def val_wnids(devkit: Path) -> list[str]:
     def read(archive: tarfile.TarFile, name: str) -> bytes:
         member = next((member for member in archive if member.name.endswith(f"/data/{name}")), None)
         content = archive.extractfile(member) if member else None
-        if content is None:
+        if member is None or content is None:
             raise UserError(f"{devkit} lacks data/{name}")
+        if member.size > MOST_BYTES:
+            raise UserError(f"{devkit} is not the development kit: its data/{name} has {member.size:,} bytes")
         return content.read()
 
     try:
@@ -207,7 +243,7 @@ def find(path: Path, item: Item) -> Path | Encoded:
     if not item.name:
         return path / item.path
     with Path(item.path).open("rb") as file:
-        file.seek(item.offset)
+        file.seek(item.offset)  # a cut archive gives a cut image, which is said when it is decoded
         return Encoded(f"{item.path}: {item.name}", file.read(item.size))
 
 

@@ -1,8 +1,8 @@
 """LSUN, `lsun:CLASS`: the LMDB folders as they are published, or a folder or zip of images exported from them."""
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -11,7 +11,6 @@ import numpy as np
 
 from ganbench import (
     Dataset,
-    Encoded,
     ImageFiles,
     ImageSet,
     Splits,
@@ -20,7 +19,10 @@ from ganbench import (
     hookimpl,
     image_files,
     image_names,
+    is_there,
+    lmdb_files,
     prepared,
+    printable,
     read_image,
     suggestion,
     tree_digest,
@@ -49,7 +51,7 @@ class LSUN(Dataset):
 
     def of(self, argument: str) -> Dataset:
         chosen = copy.copy(self)
-        chosen.category, chosen.name = argument, f"lsun:{argument}"
+        chosen.category, chosen.name = argument, f"lsun:{printable(argument)}"
         return chosen
 
     def load(self, root: Path, size: int) -> Splits:
@@ -62,17 +64,21 @@ class LSUN(Dataset):
                 raise UserError(f"lsun.test=val needs the folder {places['val']}, which is not there")
         content = {name: content_digest(place) for name, place in places.items()}
         key = {"format": "lsun 1", "content": content, "size": size, "config": asdict(self.config)}
-        arrays, protocol = prepared(key, lambda folder: self._build(folder, places, size))
-        return Splits(ImageSet(arrays["train"]), ImageSet(arrays["test"]), digest(key), protocol)
+        arrays, facts = prepared(key, lambda folder: self._build(folder, places, size))
+        protocol = {name: fact for name, fact in facts.items() if name != "notes"}
+        notes = tuple(facts.get("notes", ()))  # absent where an older ganbench prepared the data
+        return Splits(ImageSet(arrays["train"]), ImageSet(arrays["test"]), digest(key), protocol, notes=notes)
 
     def _find(self, folder: Path) -> Path:
         category = self.category
         if not category.strip() or "/" in category or category.startswith("."):
             raise UserError("data set 'lsun' needs a class: write lsun:bedroom")
         places = [folder / form.format(category) for form in FORMS]
-        found = next((place for place in places if place.exists()), None)
+        found = next((place for place in places if is_there(place)), None)
         if found is None:
-            here = sorted({p.name.removesuffix(".zip").removesuffix("_train_lmdb") for p in folder.glob("[!.]*")})
+            if val := next((p for p in (folder / f"{category}_val_lmdb",) if is_there(p)), None):
+                raise UserError(f"{val} has the 300 images of val alone: put {places[0].name} beside it to train on")
+            here = {p.name.removesuffix(".zip").removesuffix("_train_lmdb") for p in folder.glob("[!.]*")} - {category}
             packed = f"; unpack {p.name}" if (p := folder / f"{category}_train_lmdb.zip").exists() else ""
             raise UserError(
                 f"{folder} has no class {category!r}{suggestion(category, here)}; put {places[0].name} there, or images"
@@ -94,11 +100,13 @@ class LSUN(Dataset):
                 names = images.names[:last]
                 rule = f"the last {len(images.names) - last} of the training images by key are test"
             left_out += self._write(folder, "train", images, names, size)
+            notes = images.notes
         return {
             "crop": "central square",
             "resize": "Pillow bicubic, antialiased",
             "split": rule,
             "fingerprint": "names, sizes and samples of the files",
+            **({"notes": notes} if notes else {}),
         } | ({"damaged images left out": left_out} if left_out else {})
 
     def _write(self, folder: Path, split: str, images: ImageFiles, names: Sequence[str], size: int) -> int:
@@ -122,28 +130,6 @@ def content_digest(place: Path) -> str:
 def open_images(place: Path) -> AbstractContextManager[ImageFiles]:
     """Open an LMDB of encoded images, a folder or a zip archive, to be read from several threads."""
     return lmdb_files(place) if (place / "data.mdb").exists() else image_files(place)
-
-
-@contextmanager
-def lmdb_files(place: Path) -> Iterator[ImageFiles]:
-    try:
-        import lmdb
-    except ImportError:
-        raise UserError(f"{place} can be read only with the package lmdb: pip install lmdb") from None
-    try:
-        environment = lmdb.open(str(place), readonly=True, create=False, lock=False, readahead=False)
-        with environment:
-            with environment.begin() as transaction:
-                names = [key.decode("latin-1") for key in transaction.cursor().iternext(values=False)]
-
-            def find(name: str) -> Encoded:
-                with environment.begin() as transaction:
-                    content = transaction.get(name.encode("latin-1"))
-                return Encoded(f"{place}: {name}", content or b"")
-
-            yield ImageFiles(names, find)
-    except lmdb.Error as error:
-        raise UserError(f"{place} is not a whole LMDB: {error}") from None
 
 
 @hookimpl

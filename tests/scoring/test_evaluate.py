@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from ganbench_plugins.backbones.dcgan import DCGAN
+from ganbench_plugins.backbones.mlp import MLP, Config
 from torch import nn
 
 from ganbench import DataSpec, Extractor, Metric, UserError, Value, frechet_distance, to_float, to_uint8
@@ -20,8 +22,6 @@ from ganbench.scoring.samples import NotFinite, generate
 from ganbench.seeds import derive
 from ganbench.training.bench import Bench
 from ganbench.training.networks import build_variant
-from ganbench_plugins.backbones.dcgan import DCGAN
-from ganbench_plugins.backbones.mlp import MLP, Config
 
 CPU = torch.device("cpu")
 tiny = load_file(Path(__file__).parents[1] / "tiny_plugin.py")

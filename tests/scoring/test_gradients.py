@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 import torch
+from ganbench_plugins.metrics.probe import ganbench_metrics
 from torch import nn
 from torch.optim import SGD
 
 from ganbench import Curve, DataSpec, Discriminator, Features, ImageSet, Parts, Scene, Update, UserError, Variant
 from ganbench.scoring.gradients import NONSATURATING, SATURATING, canonical_curves, log_spaced, own_curve
 from ganbench.seeds import derive, seed_device
-from ganbench_plugins.metrics.probe import ganbench_metrics
 
 POINTS = ImageSet(torch.randn(64, 2, generator=torch.Generator().manual_seed(3)) + 4)
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import scipy.linalg
 import torch
+from ganbench_plugins.metrics.frechet import fd_classifier, ganbench_metrics
 from torch import Tensor
 
 from ganbench import DataSpec, Features, Scene, UserError, frechet_distance
-from ganbench_plugins.metrics.frechet import fd_classifier, ganbench_metrics
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from ganbench_plugins.datasets.digits import Digits, DigitsPair, PairConfig
+from ganbench_plugins.metrics.pixels import Pixels, pixel_error
 from PIL import Image
 
 from ganbench import DataSpec, Features, ImageSet, Parts, Scene, Splits, UserError
@@ -15,8 +17,6 @@ from ganbench.runs.registry import discover, load_file
 from ganbench.scoring.samples import generate
 from ganbench.toolbox.pairs import Pairs, reverse, translation
 from ganbench.training.stream import Stream
-from ganbench_plugins.datasets.digits import Digits, DigitsPair, PairConfig
-from ganbench_plugins.metrics.pixels import Pixels, pixel_error
 
 CPU = torch.device("cpu")
 TARGETS = torch.arange(5, dtype=torch.uint8)[:, None, None, None].expand(5, 1, 8, 8) + 100

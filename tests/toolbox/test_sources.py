@@ -16,7 +16,8 @@ import torch
 
 from ganbench.errors import DiskError, UserError
 from ganbench.toolbox import sources
-from ganbench.toolbox.sources import Download, fetch, prepared, tree_digest
+from ganbench.toolbox.prepared import prepared
+from ganbench.toolbox.sources import Download, fetch, tree_digest
 
 
 @pytest.fixture(autouse=True)

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from ganbench_plugins.backbones.dcgan import DCGAN, Config as Convolutions
+from ganbench_plugins.backbones.mlp import MLP, Config as Layers
 from torch import nn
 from torch.optim import SGD, Adam
 
@@ -25,8 +27,6 @@ from ganbench.training.meter import FlopCounter
 from ganbench.training.networks import build_variant
 from ganbench.training.stream import Stream
 from ganbench.training.trainer import Trainer
-from ganbench_plugins.backbones.dcgan import DCGAN, Config as Convolutions
-from ganbench_plugins.backbones.mlp import MLP, Config as Layers
 
 PLUGIN = Path(__file__).parents[1] / "tiny_plugin.py"
 CPU = torch.device("cpu")

@@ -6,14 +6,14 @@ from itertools import pairwise
 
 import pytest
 import torch
+from ganbench_plugins.backbones import dcgan as backbone_dcgan, mlp as backbone_mlp
+from ganbench_plugins.backbones.dcgan import DCGAN
+from ganbench_plugins.backbones.mlp import MLP
 from torch import Tensor, nn
 
 from ganbench import Backbone, DataSpec, UserError
 from ganbench.runs.options import resolve
 from ganbench.training.networks import SeededParts
-from ganbench_plugins.backbones import dcgan as backbone_dcgan, mlp as backbone_mlp
-from ganbench_plugins.backbones.dcgan import DCGAN
-from ganbench_plugins.backbones.mlp import MLP
 
 NORMALISED = {"batch": nn.BatchNorm2d, "layer": nn.GroupNorm, "instance": nn.InstanceNorm2d}
 NORM_LAYERS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.GroupNorm, nn.LayerNorm, nn.InstanceNorm2d)

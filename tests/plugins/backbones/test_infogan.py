@@ -2,10 +2,10 @@
 
 import pytest
 import torch
+from ganbench_plugins.backbones.infogan import InfoGAN
 from torch import nn
 
 from ganbench import DataSpec
-from ganbench_plugins.backbones.infogan import InfoGAN
 
 
 def kinds(network: nn.Module) -> list[type[nn.Module]]:

@@ -2,12 +2,12 @@
 
 import pytest
 import torch
+from ganbench_plugins.backbones.pacgan import Maxout, PacGAN
+from ganbench_plugins.presets.pacgan_synthetic import PACGAN, TABLE
 from torch import nn
 
 from ganbench import DataSpec, UserError
 from ganbench.runs.registry import discover
-from ganbench_plugins.backbones.pacgan import Maxout, PacGAN
-from ganbench_plugins.presets.pacgan_synthetic import PACGAN, TABLE
 
 POINTS = DataSpec((2,))
 

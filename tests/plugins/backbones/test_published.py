@@ -4,6 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
+from ganbench_plugins.backbones import (
+    infogan as backbone_infogan,
+    resnet as backbone_resnet,
+    sngan as backbone_sngan,
+    veegan as backbone_veegan,
+)
+from ganbench_plugins.variants.gan import GAN
 from torch import Tensor, nn
 
 from ganbench import Backbone, DataSpec, ImageSet, UserError
@@ -12,13 +19,6 @@ from ganbench.runs.registry import discover
 from ganbench.training.budget import Budget
 from ganbench.training.networks import SeededParts, build_variant
 from ganbench.training.trainer import Trainer
-from ganbench_plugins.backbones import (
-    infogan as backbone_infogan,
-    resnet as backbone_resnet,
-    sngan as backbone_sngan,
-    veegan as backbone_veegan,
-)
-from ganbench_plugins.variants.gan import GAN
 
 FAMILIES = {
     "infogan": (backbone_infogan.InfoGAN, {"width": "4", "hidden": "16"}, (8, 12, 28, 32, 64, 128)),

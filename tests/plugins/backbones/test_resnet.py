@@ -5,11 +5,11 @@ from itertools import pairwise
 import pytest
 import torch
 import torch.nn.functional as F
+from ganbench_plugins.backbones.resnet import GlobalSum, ResNet, Sum, block, doubling, first_halving
 from torch import nn
 
 from ganbench import DataSpec
 from ganbench.runs.options import resolve
-from ganbench_plugins.backbones.resnet import GlobalSum, ResNet, Sum, block, doubling, first_halving
 
 # Side, channels of G, of D, and the sides of D's maps, as the tables and the authors' Chainer code have them
 TABLES = [

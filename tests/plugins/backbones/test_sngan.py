@@ -2,10 +2,10 @@
 
 import pytest
 import torch
+from ganbench_plugins.backbones.sngan import SNGAN
 from torch import nn
 
 from ganbench import DataSpec
-from ganbench_plugins.backbones.sngan import SNGAN
 
 
 def parameters(network: nn.Module) -> int:

@@ -5,10 +5,10 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+from ganbench_plugins.backbones.veegan import VEEGAN, same_convolution, same_deconvolution
 from torch import nn
 
 from ganbench import DataSpec
-from ganbench_plugins.backbones.veegan import VEEGAN, same_convolution, same_deconvolution
 
 
 def kinds(network: nn.Module) -> list[type[nn.Module]]:

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from ganbench_plugins.datasets.celeba import CelebA, attribute, partition
 from PIL import Image
 
 from ganbench import Splits, UserError
 from ganbench.runs.options import resolve
-from ganbench_plugins.datasets.celeba import CelebA, attribute, partition
 
 COUNT = 20  # images that a whole set has here
 PARTS = [0] * 12 + [1] * 4 + [2] * 4

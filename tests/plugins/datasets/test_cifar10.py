@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from ganbench_plugins.datasets.cifar10 import CIFAR10, read_batch, unpickle
 from PIL import Image
 
 from ganbench import Download, UserError
-from ganbench_plugins.datasets.cifar10 import CIFAR10, read_batch, unpickle
 
 NAMES = [f"cifar-10-batches-py/{name}" for name in (*(f"data_batch_{k}" for k in range(1, 6)), "test_batch")]
 Batches = list[tuple[np.ndarray, list[int]]]

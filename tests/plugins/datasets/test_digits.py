@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from ganbench_plugins.datasets.digits import Digits
 from sklearn.datasets import load_digits
 
 from ganbench import UserError
-from ganbench_plugins.datasets.digits import Digits
 
 NOWHERE = Path("nowhere")
 

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from ganbench_plugins.datasets.folder import Folder, divide, measure
 from PIL import Image
 
-from ganbench import Dataset, Splits, UserError
+from ganbench import Dataset, Splits, UserError, image_names
 from ganbench.runs.options import resolve
-from ganbench_plugins.datasets.folder import Folder, divide, image_names, measure
 
 NOWHERE = Path("nowhere")
 

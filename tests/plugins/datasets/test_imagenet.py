@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from ganbench_plugins.datasets.imagenet import DEVKIT, TRAIN_TAR, VAL_TAR, ImageNet
 from PIL import Image
 from scipy.io import savemat
 
 from ganbench import Dataset, Splits, UserError
 from ganbench.runs.options import resolve
-from ganbench_plugins.datasets.imagenet import DEVKIT, TRAIN_TAR, VAL_TAR, ImageNet
 
 NOWHERE = Path("nowhere")
 WNIDS = ("n01440764", "n01443537", "n02119789")

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from ganbench_plugins.datasets.lsun import LSUN
 from PIL import Image
 
 from ganbench import Splits, UserError
 from ganbench.runs.options import resolve
-from ganbench_plugins.datasets.lsun import LSUN
 
 lmdb = pytest.importorskip("lmdb")
 
@@ -112,13 +112,10 @@ def test_images_are_square_crops(tmp_path: Path):
     assert np.array_equal(load(tmp_path, 64).train.images[0].permute(1, 2, 0), np.asarray(expected))
 
 
-def test_without_the_package_lmdb_it_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_database_is_read_without_the_package_lmdb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     write_lmdb(tmp_path / "lsun/bedroom_train_lmdb", rooms(1))
     monkeypatch.setitem(sys.modules, "lmdb", None)
-    with pytest.raises(UserError, match=r"bedroom_train_lmdb can be read only with the package lmdb: pip install lmdb"):
-        load(tmp_path)
-    write_folder(tmp_path / "lsun/tower", rooms(2))
-    assert len(load(tmp_path, category="tower").train.images) == 27
+    assert len(load(tmp_path).train.images) == 27
 
 
 @pytest.mark.parametrize("write", [write_lmdb, write_zip, write_folder])

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from ganbench_plugins.datasets.mnist import MNIST, FashionMNIST
 
 from ganbench import UserError, idx_downloads, to_float
 from ganbench.toolbox.idx import read_idx
-from ganbench_plugins.datasets.mnist import MNIST, FashionMNIST
 
 NAMES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 

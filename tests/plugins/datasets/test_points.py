@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from ganbench_plugins.datasets.points import Grid, Ring
 
 from ganbench import Splits, UserError
 from ganbench.runs.options import resolve
-from ganbench_plugins.datasets.points import Grid, Ring
 
 NOWHERE = Path("nowhere")
 

@@ -11,16 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
-
-from ganbench import DataSpec, Features, ImageSet, Scene, Splits, UserError, idx_downloads
-from ganbench.runs.options import resolve
-from ganbench.runs.plan import Request, plan
-from ganbench.runs.registry import discover
-from ganbench.training.budget import Budget
-from ganbench.training.networks import build_variant
-from ganbench.training.stream import Stream
-from ganbench.training.trainer import Trainer
 from ganbench_plugins.backbones.dcgan import DCGAN, Config as Convolutions
 from ganbench_plugins.datasets import stacked_mnist as data_stacked_mnist
 from ganbench_plugins.datasets.mnist import MNIST
@@ -38,6 +28,16 @@ from ganbench_plugins.datasets.stacked_mnist import (
 from ganbench_plugins.extractors.classifier import ChannelExtractor, Channels, Ready
 from ganbench_plugins.metrics.modes import mode_kl, modes
 from ganbench_plugins.variants.gan import GAN
+from torch import Tensor
+
+from ganbench import DataSpec, Features, ImageSet, Scene, Splits, UserError, idx_downloads
+from ganbench.runs.options import resolve
+from ganbench.runs.plan import Request, plan
+from ganbench.runs.registry import discover
+from ganbench.training.budget import Budget
+from ganbench.training.networks import build_variant
+from ganbench.training.stream import Stream
+from ganbench.training.trainer import Trainer
 
 CPU = torch.device("cpu")
 PRESETS = ("veegan-26k", "unrolled-25.6k")

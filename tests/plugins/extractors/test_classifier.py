@@ -5,9 +5,6 @@ from pathlib import Path
 import pytest
 import torch
 from click.testing import CliRunner
-from torch import Tensor
-
-from ganbench import DataSpec, ImageSet, Splits, UserError, sha256_of, to_float
 from ganbench_plugins.datasets.digits import Digits
 from ganbench_plugins.datasets.mnist import MNIST
 from ganbench_plugins.extractors import classifier as extractor_classifier
@@ -24,6 +21,9 @@ from ganbench_plugins.extractors.classifier import (
     train,
     write,
 )
+from torch import Tensor
+
+from ganbench import DataSpec, ImageSet, Splits, UserError, sha256_of, to_float
 
 CPU = torch.device("cpu")
 

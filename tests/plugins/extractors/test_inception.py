@@ -8,11 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
-from torch_fidelity.feature_extractor_inceptionv3 import BasicConv2d, FeatureExtractorInceptionV3
-
-from ganbench import Download, Embedding, ImageSet, Splits, UserError, seeded
 from ganbench_plugins.extractors.inception import (
     GENUINE,
     Inception64,
@@ -25,6 +20,11 @@ from ganbench_plugins.extractors.inception import (
     Weights,
     ganbench_extractors,
 )
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch_fidelity.feature_extractor_inceptionv3 import BasicConv2d, FeatureExtractorInceptionV3
+
+from ganbench import Download, Embedding, ImageSet, Splits, UserError, seeded
 
 LAYERS = {"64": Inception64, "192": Inception192, "768": Inception768, "2048": Inception2048}
 CPU = torch.device("cpu")
@@ -353,9 +353,9 @@ class Listed(torch.utils.data.Dataset[Tensor]):
 @pytest.mark.parametrize(("n", "m"), [(24, 40)])
 def test_the_whole_way_is_torch_fidelitys(folder: Path, known: Weights, n: int, m: int) -> None:
     import torch_fidelity
+    from ganbench_plugins.metrics.inception import ganbench_metrics
 
     from ganbench import Features, Scene
-    from ganbench_plugins.metrics.inception import ganbench_metrics
 
     fake, real = images_of(n, seed=1), images_of(m, seed=2)
     theirs = torch_fidelity.calculate_metrics(

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import torch
+from ganbench_plugins.metrics.gradients import ganbench_metrics
 
 from ganbench import DataSpec, Features, Scene, UserError, Value
-from ganbench_plugins.metrics.gradients import ganbench_metrics
 
 
 def measure(name: str, **traces: object) -> dict[str, Value]:

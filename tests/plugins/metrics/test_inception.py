@@ -4,13 +4,13 @@ import math
 
 import pytest
 import torch
+from ganbench_plugins.metrics.inception import ganbench_metrics, inception_score, squared_mmd
 from torch import Tensor
 from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
 from torch_fidelity.metric_isc import isc_features_to_metric
 from torch_fidelity.metric_kid import kernel_mmd, kid_features_to_metric
 
 from ganbench import DataSpec, Features, Metric, Scene, UserError, Value
-from ganbench_plugins.metrics.inception import ganbench_metrics, inception_score, squared_mmd
 
 METRICS = {metric.name: metric for metric in ganbench_metrics()}
 

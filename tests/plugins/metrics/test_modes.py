@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from ganbench_plugins.backbones.dcgan import DCGAN
+from ganbench_plugins.datasets.digits import Digits
+from ganbench_plugins.metrics.modes import ganbench_metrics, high_quality, mode_kl, modes
 from torch import Tensor
 from torch.nn.functional import one_hot
 from torch.optim import Optimizer
@@ -30,9 +33,6 @@ from ganbench import (
 from ganbench.scoring.evaluate import Evaluator
 from ganbench.training.bench import Bench
 from ganbench.training.networks import build_variant
-from ganbench_plugins.backbones.dcgan import DCGAN
-from ganbench_plugins.datasets.digits import Digits
-from ganbench_plugins.metrics.modes import ganbench_metrics, high_quality, mode_kl, modes
 
 
 class Circle(Modes):

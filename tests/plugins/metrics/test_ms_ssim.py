@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from ganbench_plugins.datasets.mnist import MNIST
+from ganbench_plugins.metrics import ms_ssim as metric_ms_ssim
+from ganbench_plugins.metrics.ms_ssim import compute, ganbench_metrics, ms_ssim
 from scipy import ndimage
 from torch import Tensor
 
 from ganbench import DataSpec, Features, Scene, UserError
-from ganbench_plugins.datasets.mnist import MNIST
-from ganbench_plugins.metrics import ms_ssim as metric_ms_ssim
-from ganbench_plugins.metrics.ms_ssim import compute, ganbench_metrics, ms_ssim
 
 
 def noise(n: int, channels: int, height: int, width: int | None = None, seed: int = 0) -> Tensor:

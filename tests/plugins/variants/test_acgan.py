@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from ganbench_plugins.backbones.dcgan import DCGAN
+from ganbench_plugins.variants.acgan import ACGAN, Config
 from torch import nn
 from torch.optim import Adam
 
 from ganbench import Batch, Clock, DataSpec, Discriminator, Parts, UserError
 from ganbench.runs.options import resolve
-from ganbench_plugins.backbones.dcgan import DCGAN
-from ganbench_plugins.variants.acgan import ACGAN, Config
 
 START = Clock(0, torch.zeros(()))
 LABELS = torch.tensor([0, 1, 2, 2, 0, 1, 1, 2])

@@ -7,14 +7,14 @@ import math
 import numpy as np
 import pytest
 import torch
+from ganbench_plugins.backbones.dcgan import DCGAN
+from ganbench_plugins.backbones.mlp import MLP
+from ganbench_plugins.variants.ali import ALI, Config
 from joint import Bilinear, LinearParts
 from torch.optim import Adam
 
 from ganbench import Batch, Clock, DataSpec, Update, UserError, discriminator_loss
 from ganbench.runs.options import resolve
-from ganbench_plugins.backbones.dcgan import DCGAN
-from ganbench_plugins.backbones.mlp import MLP
-from ganbench_plugins.variants.ali import ALI, Config
 
 START = Clock(0, torch.zeros(()))
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from ganbench_plugins.variants.began import BEGAN, Config
 from torch.optim import Adam
 
 from ganbench import Batch, Clock, UserError
 from ganbench.runs.options import resolve
-from ganbench_plugins.variants.began import BEGAN, Config
 
 START = Clock(0, torch.zeros(()))
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from ganbench_plugins.backbones.dcgan import DCGAN
+from ganbench_plugins.variants.bigan import BiGAN, Config
 from joint import Bilinear, LinearParts
 from torch.optim import Adam
 
 from ganbench import Batch, Clock, DataSpec, Update, UserError, discriminator_loss
 from ganbench.runs.options import resolve
-from ganbench_plugins.backbones.dcgan import DCGAN
-from ganbench_plugins.variants.bigan import BiGAN, Config
 
 START = Clock(0, torch.zeros(()))
 

@@ -6,6 +6,10 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from ganbench_plugins.backbones.dcgan import DCGAN
+from ganbench_plugins.datasets.digits import Digits
+from ganbench_plugins.metrics.copies import SIDE, copies, nearest
+from ganbench_plugins.variants.controls import Memorizer, Real
 
 from ganbench import DataSpec, Features, ImageSet, Parts, Scene, UserError
 from ganbench.cli import main
@@ -17,10 +21,6 @@ from ganbench.testing.kit import run_checks
 from ganbench.training.bench import Bench
 from ganbench.training.budget import Budget
 from ganbench.training.trainer import Trainer
-from ganbench_plugins.backbones.dcgan import DCGAN
-from ganbench_plugins.datasets.digits import Digits
-from ganbench_plugins.metrics.copies import SIDE, copies, nearest
-from ganbench_plugins.variants.controls import Memorizer, Real
 
 PLUGIN = Path(__file__).parents[2] / "tiny_plugin.py"
 IMAGES = torch.randint(0, 256, (300, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from ganbench_plugins.variants.cyclegan import Config, CycleGAN
 from translators import D_SOURCE, D, F, G, arrays, batch_of, clock, judged, play_pairs, simple
 
 from ganbench import DataSpec, UserError
 from ganbench.runs.options import resolve
-from ganbench_plugins.variants.cyclegan import Config, CycleGAN
 
 
 def test_losses_are_those_of_the_paper():

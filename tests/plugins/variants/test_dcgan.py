@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from ganbench_plugins.variants.dcgan import DCGAN, Config
 from torch import nn
 
 from ganbench import Batch, Clock, DataSpec, Parts, UserError
 from ganbench.runs.options import resolve
-from ganbench_plugins.variants.dcgan import DCGAN, Config
 
 
 def build(side=64, channels=3, width=8):

@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from ganbench_plugins.backbones.mlp import MLP
+from ganbench_plugins.variants.dfm import DFM, Config
+from ganbench_plugins.variants.gan import GAN, Config as GANConfig
 from torch import nn
 from torch.optim import Adam
 
 from ganbench import Batch, Clock, DataSpec, Discriminator, Parts, UserError
 from ganbench.runs.options import resolve
-from ganbench_plugins.backbones.mlp import MLP
-from ganbench_plugins.variants.dfm import DFM, Config
-from ganbench_plugins.variants.gan import GAN, Config as GANConfig
 
 START = Clock(0, torch.zeros(()))
 

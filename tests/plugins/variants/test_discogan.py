@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from ganbench_plugins.variants.discogan import Config, DiscoGAN, Judge, widths_of
 from translators import D_SOURCE, D, F, G, arrays, batch_of, clock, judged, play_pairs, simple, softplus
 
 from ganbench import DataSpec, Parts, UserError
 from ganbench.runs.options import resolve
-from ganbench_plugins.variants.discogan import Config, DiscoGAN, Judge, widths_of
 
 
 def terms(batch):

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from ganbench_plugins.variants.dragan import DRAGAN, Config
 
 from ganbench import Batch, Clock, UserError
 from ganbench.runs.options import resolve
-from ganbench_plugins.variants.dragan import DRAGAN, Config
 
 START = Clock(0, torch.zeros(()))
 

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 import torch
+from ganbench_plugins.variants.dualgan import Config, DualGAN, UNet, critic
 from torch.optim import RMSprop
 from translators import D_SOURCE, D, F, G, arrays, batch_of, clock, judged, play_pairs, simple
 
 from ganbench import DataSpec, UserError
 from ganbench.runs.options import resolve
-from ganbench_plugins.variants.dualgan import Config, DualGAN, UNet, critic
 
 
 def gap_of(batch):

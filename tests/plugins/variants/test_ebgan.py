@@ -7,12 +7,12 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from ganbench_plugins.variants.ebgan import EBGAN, Config, pull_away
 from torch.nn.functional import relu
 from torch.optim import Adam
 
 from ganbench import Batch, Clock, Update, UserError
 from ganbench.runs.options import resolve
-from ganbench_plugins.variants.ebgan import EBGAN, Config, pull_away
 
 START = Clock(0, torch.zeros(()))
 

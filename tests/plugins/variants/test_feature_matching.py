@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from ganbench_plugins.backbones.dcgan import DCGAN
+from ganbench_plugins.variants.feature_matching import Config, FeatureMatching
 from torch import nn
 from torch.optim import Adam
 
 from ganbench import Batch, Clock, DataSpec, Discriminator, UserError
 from ganbench.runs.options import resolve
-from ganbench_plugins.backbones.dcgan import DCGAN
-from ganbench_plugins.variants.feature_matching import Config, FeatureMatching
 
 START = Clock(0, torch.zeros(()))
 

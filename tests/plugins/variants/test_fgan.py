@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from ganbench_plugins.variants.fgan import DIVERGENCES, FGAN, Config
 
 from ganbench import Batch, Clock, UserError
 from ganbench.runs.options import resolve
-from ganbench_plugins.variants.fgan import DIVERGENCES, FGAN, Config
 
 P = np.array([0.5, 0.3, 0.15, 0.05])
 Q = np.array([0.1, 0.2, 0.3, 0.4])

@@ -7,13 +7,13 @@ import math
 import numpy as np
 import pytest
 import torch
+from ganbench_plugins.backbones.mlp import MLP
+from ganbench_plugins.variants import gan, gan_minimax
 from torch.optim import Adam
 
 from ganbench import Batch, Clock, DataSpec, UserError
 from ganbench.runs.options import resolve
 from ganbench.training.networks import SeededParts
-from ganbench_plugins.backbones.mlp import MLP
-from ganbench_plugins.variants import gan, gan_minimax
 
 BOTH = [(gan, gan.GAN), (gan_minimax, gan_minimax.MinimaxGAN)]
 START = Clock(0, torch.zeros(()))

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 import torch
+from ganbench_plugins.variants.hinge import Config, Hinge
 from torch import nn
 from torch.optim import Adam
 
 from ganbench import Batch, Clock, UserError
 from ganbench.runs.options import resolve
-from ganbench_plugins.variants.hinge import Config, Hinge
 
 START = Clock(0, torch.zeros(()))
 

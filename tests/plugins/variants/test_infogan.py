@@ -7,14 +7,14 @@ import math
 import numpy as np
 import pytest
 import torch
+from ganbench_plugins.backbones.mlp import MLP
+from ganbench_plugins.variants.infogan import Config, InfoGAN
 from scipy.stats import norm
 from torch import nn
 from torch.optim import Adam
 
 from ganbench import Batch, Clock, DataSpec, Discriminator, Parts, UserError
 from ganbench.runs.options import resolve
-from ganbench_plugins.backbones.mlp import MLP
-from ganbench_plugins.variants.infogan import Config, InfoGAN
 
 START = Clock(0, torch.zeros(()))
 

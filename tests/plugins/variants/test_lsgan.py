@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from ganbench_plugins.variants.lsgan import LSGAN, Config
 from torch.optim import Adam
 
 from ganbench import Batch, Clock, UserError
 from ganbench.runs.options import resolve
-from ganbench_plugins.variants.lsgan import LSGAN, Config
 
 PEARSON = {"fake_target": -1.0, "real_target": 1.0, "generator_target": 0.0}
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from ganbench_plugins.backbones.dcgan import DCGAN
+from ganbench_plugins.backbones.mlp import MLP
+from ganbench_plugins.variants.gan import GAN, Config as GANConfig
+from ganbench_plugins.variants.mdgan import MDGAN, Config
 from torch import nn
 from torch.optim import Adam
 
 from ganbench import Batch, Clock, DataSpec, Discriminator, Parts, Update, UserError
 from ganbench.runs.options import resolve
-from ganbench_plugins.backbones.dcgan import DCGAN
-from ganbench_plugins.backbones.mlp import MLP
-from ganbench_plugins.variants.gan import GAN, Config as GANConfig
-from ganbench_plugins.variants.mdgan import MDGAN, Config
 
 START = Clock(0, torch.zeros(()))
 DIFFUSION = ["D_manifold", "manifold", "D", "G"]

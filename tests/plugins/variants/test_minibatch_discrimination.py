@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from ganbench_plugins.backbones.dcgan import DCGAN
+from ganbench_plugins.backbones.mlp import MLP
+from ganbench_plugins.variants.minibatch_discrimination import Closeness, Config, MinibatchDiscrimination
 from torch import nn
 from torch.optim import Adam
 
 from ganbench import Batch, Clock, DataSpec, Discriminator, Parts, UserError
 from ganbench.runs.options import resolve
-from ganbench_plugins.backbones.dcgan import DCGAN
-from ganbench_plugins.backbones.mlp import MLP
-from ganbench_plugins.variants.minibatch_discrimination import Closeness, Config, MinibatchDiscrimination
 
 START = Clock(0, torch.zeros(()))
 

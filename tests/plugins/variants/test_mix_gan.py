@@ -7,16 +7,16 @@ import math
 import numpy as np
 import pytest
 import torch
+from ganbench_plugins.backbones.mlp import MLP
+from ganbench_plugins.variants.gan import GAN, Config as GANConfig
+from ganbench_plugins.variants.gan_minimax import Config as MinimaxConfig, MinimaxGAN
+from ganbench_plugins.variants.mix_gan import Config, MixGAN, Mixture
 from torch import nn
 from torch.optim import Adam
 
 from ganbench import Batch, Clock, DataSpec, UserError
 from ganbench.runs.options import resolve
 from ganbench.training.networks import SeededParts
-from ganbench_plugins.backbones.mlp import MLP
-from ganbench_plugins.variants.gan import GAN, Config as GANConfig
-from ganbench_plugins.variants.gan_minimax import Config as MinimaxConfig, MinimaxGAN
-from ganbench_plugins.variants.mix_gan import Config, MixGAN, Mixture
 
 START = Clock(0, torch.zeros(()))
 

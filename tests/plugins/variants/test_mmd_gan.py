@@ -7,12 +7,12 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from ganbench_plugins.backbones.dcgan import DCGAN
+from ganbench_plugins.variants.mmd_gan import MMDGAN, Config
 from torch.optim import Adam, RMSprop
 
 from ganbench import Batch, Clock, DataSpec, UserError
 from ganbench.runs.options import resolve
-from ganbench_plugins.backbones.dcgan import DCGAN
-from ganbench_plugins.variants.mmd_gan import MMDGAN, Config
 
 START = Clock(0, torch.zeros(()))
 SHAPES = (0.2, 0.5, 1, 2, 5)

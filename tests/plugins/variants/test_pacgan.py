@@ -5,15 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from ganbench_plugins.backbones.dcgan import DCGAN
+from ganbench_plugins.backbones.mlp import MLP
+from ganbench_plugins.variants.gan import GAN, Config as GANConfig
+from ganbench_plugins.variants.pacgan import Config, PacGAN
 from torch import nn
 from torch.optim import Adam
 
 from ganbench import Batch, Clock, DataSpec, Discriminator, Parts, UserError
 from ganbench.runs.options import resolve
-from ganbench_plugins.backbones.dcgan import DCGAN
-from ganbench_plugins.backbones.mlp import MLP
-from ganbench_plugins.variants.gan import GAN, Config as GANConfig
-from ganbench_plugins.variants.pacgan import Config, PacGAN
 
 START = Clock(0, torch.zeros(()))
 

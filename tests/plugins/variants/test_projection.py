@@ -7,14 +7,14 @@ import copy
 import numpy as np
 import pytest
 import torch
+from ganbench_plugins.backbones.dcgan import DCGAN, Config as DCGANConfig
+from ganbench_plugins.backbones.mlp import MLP
+from ganbench_plugins.variants.projection import ConditionalNorm, Config, ProjectionGAN
 from torch import nn
 from torch.optim import Adam
 
 from ganbench import Batch, Clock, DataSpec, Discriminator, Parts, UserError
 from ganbench.runs.options import resolve
-from ganbench_plugins.backbones.dcgan import DCGAN, Config as DCGANConfig
-from ganbench_plugins.backbones.mlp import MLP
-from ganbench_plugins.variants.projection import ConditionalNorm, Config, ProjectionGAN
 
 LABELS = torch.tensor([0, 1, 2, 2, 0, 1, 1, 2])
 

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 import torch
+from ganbench_plugins.variants.r1 import R1, Config
 from torch import nn
 from torch.optim import RMSprop
 
 from ganbench import Batch, Clock, Discriminator, UserError
 from ganbench.runs.options import resolve
-from ganbench_plugins.variants.r1 import R1, Config
 
 START = Clock(0, torch.zeros(()))
 

@@ -5,11 +5,11 @@ import math
 import numpy as np
 import pytest
 import torch
+from ganbench_plugins.variants.r3gan import R3GAN, Block, Config
 from torch import nn
 
 from ganbench import Batch, Clock, DataSpec, Parts, UserError
 from ganbench.runs.options import resolve
-from ganbench_plugins.variants.r3gan import R3GAN, Block, Config
 
 
 def at(progress: float) -> Clock:

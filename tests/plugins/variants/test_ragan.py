@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from ganbench_plugins.variants.ragan import Config, RaGAN
 
 from ganbench import Batch, Clock, UserError
 from ganbench.runs.options import resolve
-from ganbench_plugins.variants.ragan import Config, RaGAN
 
 OF = {
     "cross-entropy": lambda a, b: np.log1p(np.exp(-a)).mean() + np.log1p(np.exp(b)).mean(),

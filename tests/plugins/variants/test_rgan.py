@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from ganbench_plugins.variants.rgan import RGAN, Config
 
 from ganbench import Batch, Clock, UserError
 from ganbench.runs.options import resolve
-from ganbench_plugins.variants.rgan import RGAN, Config
 
 OF = {
     "cross-entropy": lambda d: np.log1p(np.exp(-d)),

@@ -7,12 +7,12 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from ganbench_plugins.backbones.dcgan import DCGAN
+from ganbench_plugins.variants.smmd_gan import SMMDGAN, Config
 from torch.optim import Adam
 
 from ganbench import Batch, Clock, DataSpec, UserError
 from ganbench.runs.options import resolve
-from ganbench_plugins.backbones.dcgan import DCGAN
-from ganbench_plugins.variants.smmd_gan import SMMDGAN, Config
 
 START = Clock(0, torch.zeros(()))
 

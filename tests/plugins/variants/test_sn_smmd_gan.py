@@ -7,6 +7,8 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from ganbench_plugins.backbones.dcgan import DCGAN, Config as DCGANConfig
+from ganbench_plugins.variants.smmd_gan import SNSMMDGAN, Config, Multiplier
 from torch import nn
 from torch.optim import Adam
 
@@ -23,8 +25,6 @@ from ganbench import (
     squared_jacobian_norms,
 )
 from ganbench.runs.options import resolve
-from ganbench_plugins.backbones.dcgan import DCGAN, Config as DCGANConfig
-from ganbench_plugins.variants.smmd_gan import SNSMMDGAN, Config, Multiplier
 
 START = Clock(0, torch.zeros(()))
 

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 import torch
+from ganbench_plugins.backbones.dcgan import DCGAN
+from ganbench_plugins.variants.sngan import SNGAN, Config
 from torch import nn
 
 from ganbench import Batch, Clock, DataSpec, UserError
 from ganbench.runs.options import resolve
-from ganbench_plugins.backbones.dcgan import DCGAN
-from ganbench_plugins.variants.sngan import SNGAN, Config
 
 
 def test_every_weight_of_d_comes_to_a_largest_singular_value_of_one():

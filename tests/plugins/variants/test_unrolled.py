@@ -7,15 +7,15 @@ import copy
 import numpy as np
 import pytest
 import torch
+from ganbench_plugins.backbones.dcgan import DCGAN
+from ganbench_plugins.backbones.mlp import MLP
+from ganbench_plugins.variants.gan_minimax import Config as MinimaxConfig, MinimaxGAN
+from ganbench_plugins.variants.unrolled import Config, UnrolledGAN
 from torch import nn
 from torch.optim import Adam
 
 from ganbench import Batch, Clock, DataSpec, UserError, discriminator_loss
 from ganbench.runs.options import resolve
-from ganbench_plugins.backbones.dcgan import DCGAN
-from ganbench_plugins.backbones.mlp import MLP
-from ganbench_plugins.variants.gan_minimax import Config as MinimaxConfig, MinimaxGAN
-from ganbench_plugins.variants.unrolled import Config, UnrolledGAN
 
 START = Clock(0, torch.zeros(()))
 

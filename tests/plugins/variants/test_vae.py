@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from ganbench_plugins.variants.vae import VAE, Config
 from scipy.stats import multivariate_normal, norm
 from torch import nn
 from torch.distributions import Normal, kl_divergence
@@ -12,7 +13,6 @@ from torch.optim import Adam
 
 from ganbench import Batch, Clock, DataSpec, Parts, UserError
 from ganbench.runs.options import resolve
-from ganbench_plugins.variants.vae import VAE, Config
 
 START = Clock(0, torch.zeros(()))
 

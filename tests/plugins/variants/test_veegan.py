@@ -7,6 +7,9 @@ import math
 import numpy as np
 import pytest
 import torch
+from ganbench_plugins.backbones.dcgan import DCGAN
+from ganbench_plugins.backbones.mlp import MLP
+from ganbench_plugins.variants.veegan import VEEGAN, Config
 from joint import Bilinear, LinearParts
 from scipy.stats import multivariate_normal, norm
 from torch import nn
@@ -14,9 +17,6 @@ from torch.optim import Adam
 
 from ganbench import Batch, Clock, DataSpec, Update, UserError, discriminator_loss
 from ganbench.runs.options import resolve
-from ganbench_plugins.backbones.dcgan import DCGAN
-from ganbench_plugins.backbones.mlp import MLP
-from ganbench_plugins.variants.veegan import VEEGAN, Config
 
 START = Clock(0, torch.zeros(()))
 

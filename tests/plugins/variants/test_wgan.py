@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from ganbench_plugins.backbones.dcgan import DCGAN
+from ganbench_plugins.variants.wgan import WGAN, Config
 from torch.optim import RMSprop
 
 from ganbench import Batch, Clock, DataSpec, UserError, Variant
 from ganbench.runs.options import resolve
-from ganbench_plugins.backbones.dcgan import DCGAN
-from ganbench_plugins.variants.wgan import WGAN, Config
 
 
 class Unclipped(WGAN):

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from ganbench_plugins.variants.wgan_div import Config, WGANDiv
 
 from ganbench import Batch, Clock, UserError
 from ganbench.runs.options import resolve
-from ganbench_plugins.variants.wgan_div import Config, WGANDiv
 
 
 @pytest.mark.parametrize(("k", "p"), [(2.0, 6.0), (0.5, 2.0), (1.0, 3.0)])

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from ganbench_plugins.backbones.dcgan import DCGAN
+from ganbench_plugins.backbones.mlp import MLP
+from ganbench_plugins.variants.wgan_gp import WGANGP, Config
 from torch.optim import Adam
 
 from ganbench import Backbone, Batch, Clock, DataSpec, Discriminator, UserError
 from ganbench.runs.options import resolve
-from ganbench_plugins.backbones.dcgan import DCGAN
-from ganbench_plugins.backbones.mlp import MLP
-from ganbench_plugins.variants.wgan_gp import WGANGP, Config
 
 
 def test_losses_of_a_linear_critic_are_known(parts, real, perform, affine):

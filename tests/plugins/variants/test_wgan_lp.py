@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from ganbench_plugins.variants.wgan_lp import WGANLP, Config
 from torch import nn
 
 from ganbench import Batch, Clock, Discriminator, UserError
 from ganbench.runs.options import resolve
-from ganbench_plugins.variants.wgan_lp import WGANLP, Config
 
 
 @pytest.mark.parametrize(("length", "expected"), [(0.3, 0.0), (1.0, 0.0), (2.5, 2.25)])
