@@ -11,7 +11,7 @@ import click
 from ganbench import __version__
 from ganbench.errors import UserError
 
-COMMANDS = ("run", "report", "list", "check", "probe", "results")
+COMMANDS = ("run", "report", "list", "check", "probe", "results", "cache")
 """Each is the `command` of the module of its name."""
 
 
