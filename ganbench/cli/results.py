@@ -8,6 +8,7 @@ import click
 
 from ganbench.cli.group import Command
 from ganbench.cli.options import plugin_option, results_option
+from ganbench.errors import UserError
 from ganbench.streams import show, tell
 
 
@@ -45,3 +46,75 @@ def upgrade(results: Path, plugins: tuple[Path, ...]) -> None:
             f"Note: {len(strange)} of them are of plugins that are not installed as they were ({names}): reports show "
             "them, but no command takes them for its runs unless they are upgraded again with the plugin at hand"
         )
+
+
+@command.command()
+@results_option
+def verify(results: Path) -> None:
+    """Read every record with its traces, weights and checkpoints, and say what is wrong.
+
+    Each must belong to its run and have the checksum that it was written with. Ends with 1 where anything is wrong.
+    Nothing is changed.
+    """
+    from ganbench.results.store import ResultStore
+    from ganbench.results.upkeep import verify
+    from ganbench.runs.checkpoint import fault
+
+    sound, problems = verify(ResultStore(results), fault)
+    if not sound and not problems:
+        raise UserError(f"no results in {results}: run `ganbench run` first")
+    for problem in problems:
+        show(problem)
+    show(f"{_count(sound, 'record')} sound, {_count(len(problems), 'fault')} found")
+    if problems:
+        click.get_current_context().exit(1)
+
+
+@command.command()
+@click.argument("sources", metavar="SOURCE…", nargs=-1, required=True, type=click.Path(path_type=Path))
+@results_option
+def merge(sources: tuple[Path, ...], results: Path) -> None:
+    """Bring the records of other folders into one, with their traces and working files.
+
+    Sources stay as they are. A better record is never replaced: a run that ended by one that did not, or one with more
+    values by one with fewer; values that only one of two has are joined. Ends with 1 where something was left out.
+    """
+    from ganbench.results.store import ResultStore
+    from ganbench.results.upkeep import merge
+    from ganbench.runs.checkpoint import fault
+
+    merged = merge(ResultStore(results), [ResultStore(source) for source in sources], fault)
+    for problem in merged.problems:
+        tell(f"Note: {problem}")
+    show(f"{_count(merged.new, 'record')} new, {merged.better} made better, {merged.known} known already")
+    if merged.problems:
+        click.get_current_context().exit(1)
+
+
+@command.command()
+@results_option
+@click.option("--stale", is_flag=True, help="Also runs of an older ganbench that gave other numbers.")
+@click.option("--dry-run", is_flag=True, help="Say what would be removed and stop.")
+def prune(results: Path, stale: bool, dry_run: bool) -> None:
+    """Remove what nothing needs: files set aside as damaged, parts of killed writes, checkpoints of ended runs.
+
+    Records, traces and final weights stay (metrics asked for later are scored from these), and so does whatever belongs
+    to a run that is being made. All that is removed is named.
+    """
+    from ganbench.reports.words import memory
+    from ganbench.results.store import ResultStore
+    from ganbench.results.upkeep import remove, rubbish
+
+    found = rubbish(ResultStore(results), stale=stale)
+    for each in found:
+        show(f"{each.path}: {each.why}, {memory(each.size)}")
+    if not dry_run:
+        remove(found)
+    said = "would be removed" if dry_run else "removed"
+    show(
+        f"{_count(len(found), 'file or folder', 'files and folders')} {said}, {memory(sum(e.size for e in found))}"
+    )
+
+
+def _count(number: int, one: str, many: str = "") -> str:
+    return f"{number:,} {one if number == 1 else many or one + 's'}"

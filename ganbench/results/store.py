@@ -233,6 +233,18 @@ class ResultStore:
         finally:
             lock.release()
 
+    def is_busy(self, work: Path) -> bool:
+        """Whether a command is at work on the run of a working folder."""
+        if not (work / "lock").exists():
+            return False
+        try:
+            with FileLock(work / "lock", blocking=False):
+                return False
+        except Timeout:
+            return True
+        except (OSError, NotImplementedError) as error:
+            raise DiskError(f"cannot lock {work / 'lock'}: {error}") from error
+
 
 def _safe(part: str) -> str:
     name = re.sub(r"[^A-Za-z0-9._+-]+", "-", part)[:_PART_LENGTH].strip(".-") or "unnamed"

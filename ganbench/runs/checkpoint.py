@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ganbench.errors import DiskError
 from ganbench.files import write_atomically
+from ganbench.results.record import RunRecord
 
 FORMAT = 2
 """Raise it when a state's content changes: one of another format is not half understood."""
@@ -59,6 +60,19 @@ def load_state(path: Path, run: str, checksum: str | None = None) -> dict[str, A
     if checksum and found != checksum:
         raise Unusable("is not what the record of the run knows it to be (its checksum is another)")
     return state
+
+
+def fault(path: Path, record: RunRecord) -> str | None:
+    """Say what is wrong with weights or a checkpoint that lie in the working folder of a run, or nothing."""
+    try:
+        state = load_state(path, record.spec.id, record.checksums.get("weights") if path.name == "final.pt" else None)
+        if state is not None and path.name != "final.pt":
+            _require_parts(state)
+    except Unusable as error:
+        return f"{path} {error}"
+    except DiskError as error:
+        return str(error)
+    return None
 
 
 def _read(path: Path) -> dict[str, Any] | None:

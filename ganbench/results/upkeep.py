@@ -1,0 +1,260 @@
+"""Looking after a folder of records: what is wrong in it, what of it can go, and what another one adds to it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ganbench.errors import DiskError, UserError
+from ganbench.files import write_atomically
+from ganbench.results.codec import encode, read
+from ganbench.results.record import FINAL, RunRecord, richer
+from ganbench.results.store import ResultStore, own_traces
+
+Check = Callable[[Path, RunRecord], str | None]
+"""Says what is wrong with a file of a run's working folder, or nothing."""
+
+
+def verify(store: ResultStore, check: Check) -> tuple[int, list[str]]:
+    """Read all that a folder holds of its runs; return how many records were sound, and a sentence for each fault.
+
+    `check`: looks at the weights and checkpoints of a run.
+    """
+    records, problems = _readable(store)
+    faulty = 0
+    for path, record in records:
+        found = list(_faults(store, path, record, check))
+        problems += found
+        faulty += bool(found)
+    return len(records) - faulty, problems
+
+
+def _readable(store: ResultStore) -> tuple[list[tuple[Path, RunRecord]], list[str]]:
+    problems: list[str] = []
+    found: list[tuple[Path, RunRecord]] = []
+    origin: dict[str, Path] = {}
+    for path in sorted(store.files(problems)):
+        try:
+            record = read(path)
+        except FileNotFoundError:
+            continue
+        except UserError as error:
+            if path.name.startswith("seed"):  # a table or a note that lies among the records is none
+                problems.append(str(error))
+            continue
+        if (first := origin.setdefault(record.spec.id, path)) is not path:
+            problems.append(f"{path} is a second record of the run in {first}: remove one of them")
+        name = store.path(record.spec).name
+        if path.name.startswith("seed") and record.spec.id[:8] not in path.name:
+            problems.append(f"{path} was edited or renamed: the run that it is of has the name {name}")
+        found.append((path, record))
+    return found, problems
+
+
+def _faults(store: ResultStore, path: Path, record: RunRecord, check: Check) -> Iterator[str]:
+    traces, ended = path.with_suffix(".traces.npz"), record.status in FINAL
+    try:
+        # Of a run that goes on, or was killed, the traces may be one step ahead of the record.
+        own_traces(traces, record if ended else replace(record, checksums={}))
+    except FileNotFoundError:
+        if ended and "traces" in record.checksums:
+            yield f"{traces} is missing"
+    except OSError as error:
+        yield f"cannot read {traces}: {error.strerror or error}"
+    except UserError as error:
+        yield str(error)
+    if record.status == "done" and not record.values:
+        yield f"{path} is of a run that is done, but holds no value"
+    work = store.root / ".work" / record.spec.id
+    for name in ("final.pt", "checkpoint.pt", "checkpoint-before.pt"):
+        if (work / name).exists() and (fault := check(work / name, record)) is not None:
+            yield fault
+
+
+# Taking away
+
+
+@dataclass(frozen=True)
+class Rubbish:
+    """A file or folder that nothing needs, why, and how many bytes it takes."""
+
+    path: Path
+    why: str
+    size: int
+
+
+def rubbish(store: ResultStore, *, stale: bool) -> list[Rubbish]:
+    """Find what can go: what was set aside, what killed writes left, working files that no run will go on from.
+
+    `stale`: also all that is kept of runs of an older harness. Final weights of other runs stay, because metrics asked
+    for later are scored from them, and so does whatever a run that is being made holds.
+    """
+    found: dict[Path, str] = {}
+    records, _ = _readable(store)
+    known = {record.spec.id: record for _, record in records}
+    for path in _all_files(store.root):
+        if path.name.startswith(".") and path.name.endswith(".part"):
+            if is_old(path):  # else a write may be under way
+                found[path] = "left by a write that was killed"
+        elif path.name.endswith(".damaged"):
+            found[path] = "damaged, set aside"
+    for work in sorted(_folders(store.root / ".work")):
+        record = known.get(work.name)
+        if store.is_busy(work):
+            found = {path: why for path, why in found.items() if work not in path.parents}
+        elif record is None:
+            if not (work / "checkpoint.pt").exists():  # a probe goes on from that
+                found[work] = "work of a run that has no record"
+        elif record.status in FINAL:
+            for path in sorted(work.glob("checkpoint*.pt")):
+                found[path] = "a checkpoint of a run that has ended"
+            if record.status == "diverged" and (work / "final.pt").exists():
+                found[work / "final.pt"] = "weights of a run that diverged"
+    for path, record in records if stale else []:
+        work = store.root / ".work" / record.spec.id
+        if record.spec.is_stale and not record.spec.is_newer and not store.is_busy(work):
+            for part in (path, path.with_suffix(".traces.npz"), work):
+                if part.exists():
+                    found[part] = "of an older ganbench, whose numbers are others"
+    inner = {path for path in found if any(parent in found for parent in path.parents)}
+    return [Rubbish(path, why, size_of(path)) for path, why in sorted(found.items()) if path not in inner]
+
+
+def remove(found: list[Rubbish]) -> None:
+    """Remove what was found. Raises `DiskError` where the disk refuses."""
+    for each in found:
+        try:
+            if each.path.is_dir() and not each.path.is_symlink():
+                shutil.rmtree(each.path)
+            else:
+                each.path.unlink(missing_ok=True)
+        except OSError as error:
+            raise DiskError(f"cannot remove {each.path}: {error.strerror or error}") from error
+
+
+def size_of(path: Path) -> int:
+    """Return how many bytes a file, or all files of a folder, have."""
+    total = 0
+    for file in [path] if path.is_symlink() or not path.is_dir() else _all_files(path):
+        with suppress(OSError):
+            total += file.lstat().st_size
+    return total
+
+
+def is_old(path: Path) -> bool:
+    """Whether a file was not written to in the last hour."""
+    try:
+        return time.time() - path.lstat().st_mtime > 3600
+    except OSError:
+        return False
+
+
+def _all_files(root: Path) -> Iterator[Path]:
+    for folder, subfolders, names in os.walk(root):
+        subfolders.sort()
+        yield from (Path(folder, name) for name in sorted(names))
+
+
+def _folders(root: Path) -> list[Path]:
+    return [path for path in root.iterdir() if path.is_dir() and not path.is_symlink()] if root.is_dir() else []
+
+
+# Bringing together
+
+
+@dataclass(frozen=True)
+class Merged:
+    """What came of bringing records in: how many are new, better than what was there, and no better."""
+
+    new: int
+    better: int
+    known: int
+    problems: list[str]
+
+
+def merge(store: ResultStore, sources: list[ResultStore], check: Check) -> Merged:
+    """Bring the records of other folders in, with their traces and working folders; those stay as they are.
+
+    A record takes the place of one of the same run where it is `richer`; where both are done, values that only one has
+    are kept side by side. Where both ended in other numbers, what is here stays, and the conflict is told.
+    """
+    counts = Counter[str]()
+    problems: list[str] = []
+    for source in sources:
+        records, found = _readable(source)
+        problems += found
+        if not records and not found:
+            raise UserError(f"no results in {source.root}")
+        for path, record in records:
+            old = store.get(record.spec)
+            if old is not None and _differ(old, record):
+                problems.append(f"{path} and {store.path(old.spec)} are one run with other numbers: the latter is kept")
+            wanted = record if old is None else _better(old, record)
+            if wanted is old:
+                counts["known"] += 1
+            elif faults := list(_faults(source, path, record, check)):
+                problems += [f"{fault}: the record of {record.spec.id} is left out" for fault in faults]
+            else:
+                with store.lock(record.spec, blocking=False) as free:
+                    if free:
+                        _bring(store, source, path, record, None if wanted is record else wanted)
+                        counts["new" if old is None else "better"] += 1
+                    else:
+                        problems.append(f"{path} is left out: another command is at work on its run")
+    return Merged(counts["new"], counts["better"], counts["known"], problems)
+
+
+def _better(old: RunRecord, new: RunRecord) -> RunRecord:
+    if old == new or _differ(old, new):
+        return old
+    if old.status == new.status == "done":
+        held = {(name, value.protocol_hash) for name, of in old.values.items() for value in of}
+        more = {
+            name: [*old.values.get(name, []), *(value for value in of if (name, value.protocol_hash) not in held)]
+            for name, of in new.values.items()
+        }
+        values = {**old.values, **more}
+        unscored = {name: why for name, why in old.unscored.items() if name not in values}
+        return old if values == old.values else replace(old, values=values, unscored=unscored)
+    return new if richer(old, new) is new else old
+
+
+def _differ(old: RunRecord, new: RunRecord) -> bool:
+    if new.status not in FINAL:
+        return False
+    numbers = [
+        {(name, value.protocol_hash): value.value for name, of in record.values.items() for value in of}
+        for record in (old, new)
+    ]
+    shared = numbers[0].keys() & numbers[1].keys()
+    return old.status != new.status or any(numbers[0][key] != numbers[1][key] for key in shared)
+
+
+def _bring(store: ResultStore, source: ResultStore, path: Path, record: RunRecord, joined: RunRecord | None) -> None:
+    """Copy the work and traces of a run, and its record last; `joined`: the record alone changes, to this one."""
+    if joined is not None:
+        store.add(joined)
+        return
+    work, target = source.root / ".work" / record.spec.id, store.work(record.spec)
+    try:
+        for file in _all_files(work) if work.is_dir() else ():
+            if file.is_file() and file.name != "lock" and not file.name.endswith((".part", ".damaged")):
+                _copy(file, target / file.relative_to(work))
+        traces = path.with_suffix(".traces.npz")
+        if traces.is_file():
+            _copy(traces, store.traces_path(record.spec))
+    except OSError as error:
+        raise DiskError(f"cannot copy what {path} belongs to: {error.strerror or error}") from error
+    content = encode(record)
+    write_atomically(store.path(record.spec), lambda file: file.write(content))
+
+
+def _copy(source: Path, target: Path) -> None:
+    with source.open("rb") as content:
+        write_atomically(target, lambda file: shutil.copyfileobj(content, file))
