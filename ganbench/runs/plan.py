@@ -61,13 +61,15 @@ class Skip:
 class Plan:
     """Jobs in the order in which they run, what is left out with its reason, and notes for the user.
 
-    `benches`: what was opened for it, by data set as it was asked for.
+    `benches`: what was opened for it, by data set as it was asked for. `missing`: by data set and metric, why it cannot
+    be computed.
     """
 
     jobs: list[Job] = field(default_factory=list)
     skips: list[Skip] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     benches: dict[str, Bench] = field(default_factory=dict)
+    missing: dict[tuple[str, str], str] = field(default_factory=dict)
 
 
 def plan(request: Request, registry: Registry) -> Plan:
@@ -129,6 +131,7 @@ def _plan_dataset(
     taken = tuple(
         name for name in sorted(registry.entries["metric"]) if any(name.startswith(f"{m.name}-") for m in metrics)
     )
+    result.missing.update(_missing(text, metrics, bench, registry, request.weights))
     code = {"backbone": backbone.code}
     if dataset_entry.origin.distribution != HARNESS:
         code["dataset"] = dataset_entry.code
@@ -210,6 +213,24 @@ def _choose_metrics(request: Request, bench: Bench, registry: Registry, notes: l
             continue
         chosen.append(metric)
     return chosen
+
+
+def _missing(
+    text: str, metrics: Sequence[Metric], bench: Bench, registry: Registry, weights: Path | None
+) -> dict[tuple[str, str], str]:
+    """Return by data set and metric what is known to be missing for it, before anything is spent."""
+    reasons: dict[str, str | None] = {}
+    for name in {extractor_of(metric, bench.data.modes) for metric in metrics} - {None}:
+        assert name is not None
+        if name not in registry.entries["extractor"]:
+            reasons[name] = f"there is no extractor {name!r}"
+            continue
+        try:
+            reasons[name] = registry.get("extractor", name).item.missing(bench.dataset.name, bench.data, weights)
+        except Exception as error:  # a plugin may fail in any way
+            reasons[name] = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+    found = {metric.name: reasons.get(extractor_of(metric, bench.data.modes) or "") for metric in metrics}
+    return {(text, name): reason for name, reason in found.items() if reason}
 
 
 def _choose_samples(request: Request, data: Splits) -> int:

@@ -43,6 +43,7 @@ def plan_preset(name: str, scale: float, request: Request, asked: Mapping[str, A
         label = entry.label or entry.variant
         result.jobs.extend(replace(job, published=_published(preset, job.spec.dataset, label)) for job in part.jobs)
         result.skips.extend(part.skips)
+        result.missing.update(part.missing)
         result.notes.extend(note for note in part.notes if note not in result.notes)
     if wanted is not None and not result.jobs and not result.skips:
         raise UserError(
