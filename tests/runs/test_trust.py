@@ -276,3 +276,72 @@ def test_a_control_that_calls_itself_a_loss_is_refused(tmp_path):
     )
     with pytest.raises(UserError, match="is a Control and calls its family 'loss'"):
         discover([plugin])
+
+
+# The planner survives plugins
+
+
+BUILDS = """
+from ganbench import Update, Variant, hookimpl
+
+
+class Broken(Variant):
+    name = "broken"
+
+    def build(self, parts):
+        FAILURE
+
+    def optimizers(self):
+        return {}
+
+    def step(self, batch, clock):
+        yield from ()
+
+
+@hookimpl
+def ganbench_variants():
+    return [Broken]
+"""
+
+
+@pytest.mark.parametrize(
+    ("failure", "reason"),
+    [
+        ("raise RuntimeError('no luck')", "RuntimeError: no luck"),
+        ("raise BaseException('all of it')", "BaseException: all of it"),
+        ("raise SystemExit(0)", "SystemExit: 0"),
+        ("raise MemoryError", "MemoryError"),
+        ("import torch; torch.empty(10**15)", "RuntimeError"),
+        ("self.G = parts.nothing()", "AttributeError"),
+    ],
+)
+def test_a_plugin_that_cannot_be_built_is_one_skip_with_its_reason(failure, reason, tmp_path):
+    plugin = tmp_path / "broken.py"
+    plugin.write_text(BUILDS.replace("FAILURE", failure))
+    asked = {"variants": ["broken", "honest"], "datasets": ["tiny"], "seeds": 1, "metrics": ("tiny-mean",)}
+    made = plan(Request(**asked), discover([TINY, CHEATS, plugin]))
+    assert [job.spec.variant for job in made.jobs] == ["honest"]
+    ((skip),) = made.skips
+    assert skip.variant == "broken" and reason in skip.reason and "broken.py, line 9" in skip.reason
+
+
+def test_networks_that_no_memory_holds_are_a_skip(registry):
+    made = plan(Request(["honest"], ["tiny"], settings=("mlp.width=100000000",), metrics=("tiny-mean",)), registry)
+    assert made.jobs == [] and "it cannot be built: " in made.skips[0].reason
+
+
+@pytest.mark.parametrize(("variant", "least"), [("mmd-gan", 2), ("ebgan", 2), ("dfm", 2), ("infogan", 2)])
+def test_a_batch_that_is_too_small_for_a_variant_is_a_skip(variant, least, registry):
+    def planned(batch):
+        return plan(Request([variant], ["digits"], seeds=1, batch=batch, metrics=("grad-norm-g",)), registry)
+
+    (skip,) = planned(1).skips
+    assert skip.reason.startswith("--batch 1 is too small for it (")
+    assert skip.reason.endswith(f"it needs at least {least}")
+    assert planned(least).skips == []
+
+
+def test_a_setting_given_twice_is_refused(registry):
+    asked = Request(["honest"], ["tiny"], settings=("mlp.width=8", "mlp.width=16"))
+    with pytest.raises(UserError, match=r"--set mlp\.width is given twice, as 8 and 16"):
+        plan(asked, registry)
