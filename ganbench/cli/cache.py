@@ -7,9 +7,10 @@ from pathlib import Path
 
 import click
 
+from ganbench.streams import show
+
 KINDS = ("classifiers", "data", "digests", "downloads", "features", "references")
 """What ganbench keeps in its cache; whatever else lies in that folder is somebody else's."""
-from ganbench.streams import show
 
 
 @click.group(invoke_without_command=True)

@@ -111,9 +111,7 @@ def prune(results: Path, stale: bool, dry_run: bool) -> None:
     if not dry_run:
         remove(found)
     said = "would be removed" if dry_run else "removed"
-    show(
-        f"{_count(len(found), 'file or folder', 'files and folders')} {said}, {memory(sum(e.size for e in found))}"
-    )
+    show(f"{_count(len(found), 'file or folder', 'files and folders')} {said}, {memory(sum(e.size for e in found))}")
 
 
 def _count(number: int, one: str, many: str = "") -> str:

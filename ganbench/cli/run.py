@@ -23,7 +23,7 @@ from ganbench.errors import DiskError, UserError
 from ganbench.streams import show, tell
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from ganbench.results.record import RunRecord, RunSpec
     from ganbench.results.store import ResultStore
@@ -63,12 +63,14 @@ if TYPE_CHECKING:
 @click.option(
     "--redo", type=click.Choice(["stale"]), help="Make again the runs of an older ganbench that gave other numbers."
 )
+@click.option("--allow-missing", is_flag=True, help="Train although a metric cannot be computed (weights missing).")
 @click.option("--dry-run", is_flag=True, help="Print the plan and stop.")
 @click.option("--json", "as_json", is_flag=True, help="Print the table as JSON.")
 def command(
     jobs: int | None,
     results: Path,
     redo: str | None,
+    allow_missing: bool,
     dry_run: bool,
     as_json: bool,
     preset: str | None,
@@ -120,6 +122,7 @@ def command(
     look = store.get if redo == "stale" else store.find
     if dry_run:
         show(_plan_table(made.jobs, look))
+        _tell_missing(made.missing, made.jobs, allowed=allow_missing)
         return
     found, todo, stale = {}, [], 0
     for job in made.jobs:
@@ -138,6 +141,7 @@ def command(
         tell(f"Note: {stale} of {len(made.jobs)} runs {made_by}; {STALE}")
     if not found:
         raise UserError("nothing to run: no record of these runs can be used")
+    _tell_missing(made.missing, todo, allowed=allow_missing)
     for job in todo:
         if found[job.spec.id] is not None:
             _adopt(store, job.spec)
@@ -160,6 +164,21 @@ def command(
         raise DiskError(f"{error}; the runs are kept, and `ganbench report` prints their table") from error
     if any(record.status in ("error", "killed") for record in records):
         sys.exit(1)
+
+
+def _tell_missing(missing: Mapping[tuple[str, str], str], jobs: Sequence[Job], *, allowed: bool) -> None:
+    """Say which metrics of the jobs cannot be computed. Raises `UserError` unless that is allowed."""
+    asked = {(job.dataset, name) for job in jobs for name in job.metrics}
+    by_reason: dict[str, list[str]] = {}
+    for (dataset, name), reason in missing.items():
+        if (dataset, name) in asked:
+            by_reason.setdefault(reason, []).append(name)
+    if not by_reason:
+        return
+    told = "; ".join(f"{', '.join(dict.fromkeys(names))}: {reason}" for reason, names in by_reason.items())
+    if not allowed:
+        raise UserError(f"cannot be computed: {told}. Leave out with --metrics, or train anyway with --allow-missing")
+    tell(f"Note: cannot be computed: {told}")
 
 
 def _adopt(store: ResultStore, spec: RunSpec) -> None:

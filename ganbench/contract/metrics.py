@@ -48,6 +48,13 @@ class Extractor(ABC):
     def prepare(self, dataset: str, data: Splits, weights: Path | None, device: torch.device) -> Embedding:
         """Make it ready for one data set. Raises `UserError` in one sentence where its weights are not to be had."""
 
+    def missing(self, dataset: str, data: Splits, weights: Path | None) -> str | None:
+        """Return why `prepare` would fail, or None: asked before anything is trained, so it trains nothing itself.
+
+        What can be downloaded may be, since the run would do so. None as well where only `prepare` can tell.
+        """
+        return None
+
 
 Probe = Callable[[int], Mapping[str, Curve]]
 

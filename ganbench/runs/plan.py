@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from textwrap import shorten
+from typing import Any
+
+import numpy as np
+import torch
 
 from ganbench.contract.metrics import Metric
-from ganbench.contract.variant import Variant
+from ganbench.contract.variant import Control, Variant
 from ganbench.errors import UserError
 from ganbench.files import parted
 from ganbench.results.record import RunSpec
@@ -15,13 +21,20 @@ from ganbench.runs.code import HARNESS
 from ganbench.runs.job import Job
 from ganbench.runs.opening import Settings, open_bench, open_dataset
 from ganbench.runs.options import as_plain, resolve
-from ganbench.runs.registry import Kind, Registry, needed
+from ganbench.runs.registry import Entry, Kind, Registry, needed
 from ganbench.runs.settings import options_of, parse_settings, reject_unused, settings_for
 from ganbench.scoring.evaluate import extractor_of, misfit
 from ganbench.training.bench import Bench
 from ganbench.training.budget import Budget
+from ganbench.training.trainer import Trainer
 
 MOST_SAMPLES = 10_000
+SMALL = 8
+"""A batch below it is tried out before it is trained with."""
+
+
+class WrongBatch(UserError):
+    """A step needs more images than there are."""
 
 
 @dataclass(frozen=True)
@@ -61,13 +74,15 @@ class Skip:
 class Plan:
     """Jobs in the order in which they run, what is left out with its reason, and notes for the user.
 
-    `benches`: what was opened for it, by data set as it was asked for.
+    `benches`: what was opened for it, by data set as it was asked for. `missing`: by data set and metric, why it cannot
+    be computed.
     """
 
     jobs: list[Job] = field(default_factory=list)
     skips: list[Skip] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     benches: dict[str, Bench] = field(default_factory=dict)
+    missing: dict[tuple[str, str], str] = field(default_factory=dict)
 
 
 def plan(request: Request, registry: Registry) -> Plan:
@@ -135,6 +150,7 @@ def _plan_dataset(
     taken = tuple(
         name for name in sorted(registry.entries["metric"]) if any(name.startswith(f"{m.name}-") for m in metrics)
     )
+    result.missing.update(_missing(text, metrics, bench, registry, request.weights))
     code = {"backbone": backbone.code}
     if dataset_entry.origin.distribution != HARNESS:
         code["dataset"] = dataset_entry.code
@@ -145,10 +161,21 @@ def _plan_dataset(
         try:
             # Finds what does not fit before anything is spent; on options of its own, which a plugin may change.
             built = bench.fit(variant.item, resolve(variant.item, name, own))
+            _require_images(built, bench, request.batch)
+            too_small = _batch_fault(variant.item, resolve(variant.item, name, own), bench, request.batch)
+        except WrongBatch:
+            raise
         except UserError as reason:
             result.skips.append(Skip(name, dataset.name, str(reason)))
             continue
-        _require_images(built, bench, request.batch)
+        except BaseException as error:  # a plugin may fail in any way, and the others go on
+            if isinstance(error, KeyboardInterrupt):
+                raise
+            result.skips.append(Skip(name, dataset.name, _told(error, variant)))
+            continue
+        if too_small:
+            result.skips.append(Skip(name, dataset.name, too_small))
+            continue
         chosen: Settings = {**mine, "variant": own}
         for seed in range(request.seeds):
             spec = RunSpec(
@@ -218,6 +245,24 @@ def _choose_metrics(request: Request, bench: Bench, registry: Registry, notes: l
     return chosen
 
 
+def _missing(
+    text: str, metrics: Sequence[Metric], bench: Bench, registry: Registry, weights: Path | None
+) -> dict[tuple[str, str], str]:
+    """Return by data set and metric what is known to be missing for it, before anything is spent."""
+    reasons: dict[str, str | None] = {}
+    for name in {extractor_of(metric, bench.data.modes) for metric in metrics} - {None}:
+        assert name is not None
+        if name not in registry.entries["extractor"]:
+            reasons[name] = f"there is no extractor {name!r}"
+            continue
+        try:
+            reasons[name] = registry.get("extractor", name).item.missing(bench.dataset.name, bench.data, weights)
+        except Exception as error:  # a plugin may fail in any way
+            reasons[name] = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+    found = {metric.name: reasons.get(extractor_of(metric, bench.data.modes) or "") for metric in metrics}
+    return {(text, name): reason for name, reason in found.items() if reason}
+
+
 def _choose_samples(request: Request, bench: Bench) -> int:
     data = bench.data
     tests = [len(data.test.images), *([len(data.domain.test)] if data.domain else [])]
@@ -236,4 +281,36 @@ def _require_images(variant: Variant, bench: Bench, batch: int) -> None:
     needed, found = variant.images_per_step(batch), len(bench.data.train.images)
     if needed > found:
         where = f"{bench.dataset.name}: its training split has {found}"
-        raise UserError(f"{variant.name} needs {needed} images a step, but {where}; lower --batch")
+        raise WrongBatch(f"{variant.name} needs {needed} images a step, but {where}; lower --batch")
+
+
+def _told(error: BaseException, entry: Entry) -> str:
+    """Tell what a plugin raised when it was built, and where in its file."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == entry.path]
+    where = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
+    return shorten(f"it cannot be built: {type(error).__name__}: {error}", 300) + where
+
+
+def _batch_fault(cls: type[Variant], config: Any, bench: Bench, batch: int) -> str:
+    """Return why a small batch is too small for a variant, tried out in one period, or nothing."""
+    if batch >= SMALL or issubclass(cls, Control) or not (fault := _tried(cls, config, bench, batch)):
+        return ""
+    least = next((n for n in (2, 3, 4, SMALL) if n > batch and not _tried(cls, config, bench, n)), None)
+    # Where no batch helps, it is not the batch: the run says what it is.
+    return f"--batch {batch} is too small for it ({fault}); it needs at least {least}" if least else ""
+
+
+def _tried(cls: type[Variant], config: Any, bench: Bench, batch: int) -> str:
+    try:
+        variant = bench.build(cls, config, 0)
+        trainer = Trainer(
+            variant, bench.data.train, Budget(1e9, "images"), seed=0, batch=batch, device=torch.device("cpu")
+        )
+        variant.train()
+        for _ in range(trainer.period):
+            trainer.step()
+    except Exception as error:  # as of any plugin
+        return shorten(str(error), 150) or type(error).__name__
+    wrong = [name for name, trace in trainer.traces().items() if not np.isfinite(trace).all()]
+    wrong = [name for name in wrong if not name.startswith("log/")]
+    return f"its {wrong[0]} is not finite" if wrong else ""

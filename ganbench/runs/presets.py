@@ -36,13 +36,15 @@ def plan_preset(name: str, scale: float, request: Request, asked: Mapping[str, A
         if wanted is not None and entry.variant not in wanted:
             continue
         others = tuple(f"{name}." for name in variants - {entry.variant})
-        users = (setting for setting in request.settings if not setting.startswith(others))
-        settings = (*preset.settings, *(f"{entry.variant}.{option}" for option in entry.settings), *users)
+        users = [setting for setting in request.settings if not setting.startswith(others)]
+        presets_own = (*preset.settings, *(f"{entry.variant}.{option}" for option in entry.settings))
+        settings = (*(text for text in presets_own if _key(text) not in set(map(_key, users))), *users)
         fields = {**preset.request, **asked, "variants": [entry.variant], "datasets": datasets, "settings": settings}
         part = plan(replace(request, **{**fields, "budget": str(budget), "preset": title}), registry)
         label = entry.label or entry.variant
         result.jobs.extend(replace(job, published=_published(preset, job.spec.dataset, label)) for job in part.jobs)
         result.skips.extend(part.skips)
+        result.missing.update(part.missing)
         result.notes.extend(note for note in part.notes if note not in result.notes)
     if wanted is not None and not result.jobs and not result.skips:
         raise UserError(
@@ -50,6 +52,10 @@ def plan_preset(name: str, scale: float, request: Request, asked: Mapping[str, A
         )
     result.jobs.sort(key=lambda job: job.spec.seed)
     return result
+
+
+def _key(setting: str) -> str:
+    return setting.partition("=")[0].strip()
 
 
 def _published(preset: Preset, dataset: str, label: str) -> dict[str, Any]:

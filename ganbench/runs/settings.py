@@ -16,11 +16,15 @@ if TYPE_CHECKING:  # they import torch, and a wrong option is told before that
 
 def parse_settings(settings: Sequence[str]) -> dict[str, str]:
     """Part `KEY=VALUE` texts. Raises `UserError` for one that is no such text."""
-    parsed = {}
+    parsed: dict[str, str] = {}
     for text in settings:
         key, equals, value = text.partition("=")
         if not equals or not key.strip() or not value.strip():
             raise UserError(f"--set {text!r} is not an option and a value: write lr=2e-4 or wgan.clip=0.1")
+        if parsed.get(key.strip(), value.strip()) != value.strip():
+            raise UserError(
+                f"--set {key.strip()} is given twice, as {parsed[key.strip()]} and {value.strip()}: keep one"
+            )
         parsed[key.strip()] = value.strip()
     return parsed
 

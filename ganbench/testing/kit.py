@@ -36,6 +36,10 @@ def run_checks(
     device: torch.device | None = None,
 ) -> list[Outcome]:
     """Put a variant through its checks. `expected_failures`: by check, why; one that passes after all is a failure."""
+    if isinstance(variant, str) and (path := Path(f"{variant.removesuffix('.py').replace('-', '_')}.py")).is_file():
+        known = registry or discover()
+        if variant not in known.entries["variant"]:
+            raise UserError(f"unknown variant {variant!r}, but there is a file {path}: add --plugin {path}")
     subject = subject_of(variant, registry=registry, device=device)
     checks = list(checks_for(subject.variant))
     expected = reasons_by_name(expected_failures, checks)

@@ -6,6 +6,7 @@ import pickle
 import zipfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -181,10 +182,19 @@ class InceptionExtractor(Extractor):
     def __init__(self, weights: Weights = GENUINE, passes: dict[tuple[Path, str], SharedPass] | None = None) -> None:
         self.weights, self.passes = weights, {} if passes is None else passes
 
+    def missing(self, dataset: str, data: Splits, weights: Path | None) -> str | None:
+        if find_spec("torch_fidelity") is None:
+            return "the Inception network needs torch-fidelity: pip install torch-fidelity"
+        try:
+            _require_channels(dataset, data)
+            find(self.weights, weights, whole=self.layer > 768)
+        except UserError as reason:
+            return str(reason)
+        return None
+
     def prepare(self, dataset: str, data: Splits, weights: Path | None, device: torch.device) -> Embedding:
         spec = data.spec()
-        if not spec.is_image or spec.shape[0] not in (1, 3):
-            raise UserError(f"the Inception network sees images of 1 or 3 channels, but {dataset} has {spec.shape}")
+        _require_channels(dataset, data)
         path, file = find(self.weights, weights, whole=self.layer > 768)
         folded = file is self.weights.folded
         through = self.passes.setdefault((path, str(device)), SharedPass(path, device, folded=folded))
@@ -200,6 +210,12 @@ class InceptionExtractor(Extractor):
         if spec.shape[0] == 1:
             protocol["grey"] = "repeated to 3 channels"
         return Ready(through, self.layer, protocol)
+
+
+def _require_channels(dataset: str, data: Splits) -> None:
+    spec = data.spec()
+    if not spec.is_image or spec.shape[0] not in (1, 3):
+        raise UserError(f"the Inception network sees images of 1 or 3 channels, but {dataset} has {spec.shape}")
 
 
 class Inception64(InceptionExtractor):
