@@ -77,22 +77,24 @@ class Commands(click.Group):
             return super().main(args, standalone_mode=False, **extra)
         try:
             result = super().main(args, standalone_mode=False, **extra)
-            _end(result if isinstance(result, int) else 0)
+        except SystemExit as ended:
+            result = ended.code
         except click.ClickException as error:
             shown = io.StringIO()
             error.show(file=shown)
             tell(shown.getvalue().rstrip("\n"))
-            sys.exit(error.exit_code)
+            result = error.exit_code
         except (KeyboardInterrupt, click.Abort):
             tell("Stopped.")
-            _end(130)
+            result = 130
         except OSError as error:
             if error.errno not in (errno.EPIPE, errno.ENOSPC, errno.EBADF, errno.EIO) or error.filename is not None:
                 raise
             give_up(sys.stdout)  # where the help could not be printed
             if not isinstance(error, BrokenPipeError):
                 tell(f"Error: cannot write standard output: {error.strerror or error}")
-            sys.exit(1 if isinstance(error, BrokenPipeError) else 2)
+            result = 1 if isinstance(error, BrokenPipeError) else 2
+        _end(result if isinstance(result, int) else 0)
 
 
 def _end(code: int) -> NoReturn:
