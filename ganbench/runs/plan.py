@@ -106,12 +106,12 @@ def _with_arguments(texts: Sequence[str], registry: Registry) -> list[str]:
     while rest:
         name, colon, argument = (text := rest.pop(0)).partition(":")
         try:
-            wanted = registry.get("dataset", name).item.arguments if colon else 1
+            known = registry.get("dataset", name).item
         except UserError as error:
             if joined and ":" in joined[-1]:
                 raise UserError(f"{error} (a comma that belongs to a path is written \\, in quotes)") from None
             raise
-        while argument and rest and len(parted(text)) < wanted:
+        while colon and argument and rest and len(parted(text)) < known.arguments:
             text = f"{text},{rest.pop(0)}"
         joined.append(text)
     return joined

@@ -215,11 +215,14 @@ def _find(dataset: str, data: Splits, spec: DataSpec, weights: Path | None) -> t
         return weights / name, read(weights / name)
     path = cache_folder() / "classifiers" / f"recipe-{RECIPE}" / name
     if path.is_file():
-        return path, read(path)
-    made = make(dataset, data, spec, PRESENTATIONS)
+        with contextlib.suppress(UserError):  # nobody need mend the cache by hand: a damaged one is trained again
+            kept = read(path)
+            if kept[1].get("data") == data.fingerprint:
+                return path, kept
+    tensors, facts = make(dataset, data, spec, PRESENTATIONS)
     with contextlib.suppress(UserError):  # a cache that cannot be written costs time, not the result
-        write(path, *made)
-    return path, made
+        write(path, tensors, {**facts, "tensors": digest_of(tensors)})
+    return path, (tensors, facts)
 
 
 def make(dataset: str, data: Splits, spec: DataSpec, presentations: int) -> tuple[Tensors, Facts]:
@@ -254,6 +257,8 @@ def read(path: Path) -> tuple[Tensors, Facts]:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             facts = json.loads((file.metadata() or {})["classifier"])
         recipe, facts["accuracy"] = facts["recipe"], float(facts["accuracy"])
+        if facts.get("tensors", found := digest_of(tensors)) != found:
+            raise ValueError("its weights are not those that were written")
     except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} is damaged or not a classifier of ganbench ({error}): remove it") from None
     if recipe != RECIPE:

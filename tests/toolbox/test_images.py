@@ -38,6 +38,33 @@ def test_sixteen_bit_grey_is_scaled_not_cut(tmp_path: Path):
     assert read_image(tmp_path / "a.png", 3).shape == (1, 8, 3)
 
 
+@pytest.mark.parametrize("most", [1, 200, 255])
+def test_a_32_bit_tiff_that_may_be_of_8_bits_is_refused_and_not_made_black(tmp_path: Path, most: int):
+    values = np.linspace(0, most, 64).astype(np.int32).reshape(8, 8)
+    path = saved(tmp_path / "a.tif", Image.fromarray(values))
+    with pytest.raises(
+        UserError, match=rf"a\.tif cannot be decoded \(its pixels are 32-bit integers up to {most}, of un"
+    ):
+        read_image(path, 1)
+
+
+def test_a_32_bit_tiff_that_fills_16_bits_or_is_black_is_read(tmp_path: Path):
+    values = np.array([[0, 257, 30000, 65535]], dtype=np.int32)
+    path = saved(tmp_path / "a.tif", Image.fromarray(values))
+    assert read_image(path, 1).flatten().tolist() == [0, 1, 117, 255]
+    assert not read_image(saved(tmp_path / "b.tif", Image.fromarray(values * 0)), 1).any()
+    with pytest.raises(UserError, match="do not fit into 16 bits"):
+        read_image(saved(tmp_path / "c.tif", Image.fromarray(values + 1)), 1)
+
+
+def test_dark_images_of_16_bits_are_scaled_as_others(tmp_path: Path):
+    for name in ("a.png", "a.tif"):
+        path = saved(tmp_path / name, Image.fromarray(np.full((4, 4), 200, np.uint16)))
+        assert set(read_image(path, 1).flatten()) == {1}
+    (tmp_path / "a.pgm").write_bytes(b"P5\n2 1\n65535\n" + struct.pack(">HH", 0, 200))
+    assert read_image(tmp_path / "a.pgm", 1).flatten().tolist() == [0, 1]
+
+
 def test_ten_bit_pgm_uses_the_whole_range(tmp_path: Path):
     (tmp_path / "a.pgm").write_bytes(b"P5\n3 1\n1023\n" + struct.pack(">HHH", 0, 512, 1023))
     assert read_image(tmp_path / "a.pgm", 1).flatten().tolist() == [0, 128, 255]

@@ -4,6 +4,8 @@ import hashlib
 import json
 import os
 import shutil
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from functools import partial
@@ -169,6 +171,41 @@ def test_a_spoilt_memory_of_a_check_is_not_believed(tmp_path: Path, own_cache: P
     assert len(reads) == 4
 
 
+def test_the_note_of_another_file_is_not_believed(tmp_path: Path, own_cache: Path, reads: list[str]):
+    for name in ("a", "b"):
+        put(tmp_path / f"SET/{name}.bin", name.encode())
+    files = [described(name.encode(), path=f"SET/{name}.bin") for name in ("a", "b")]
+    fetch(tmp_path, *files)
+    first, second = (own_cache / "digests").iterdir()
+    whole = first.read_text(), second.read_text()
+    first.write_text(whole[1])
+    second.write_text(whole[0])
+    assert fetch(tmp_path, *files) == [tmp_path / "SET/a.bin", tmp_path / "SET/b.bin"]
+    assert len(reads) == 4
+
+
+@pytest.mark.parametrize("algorithm", ["sha256", "md5"])
+def test_no_cut_of_a_note_has_a_good_file_replaced(tmp_path: Path, own_cache: Path, reads: list[str], algorithm: str):
+    path, file = put(tmp_path / "SET/a.bin", b"content"), described(b"content", algorithm=algorithm)
+    fetch(tmp_path, file)
+    [note] = (own_cache / "digests").iterdir()
+    whole = note.read_text()
+    for length in range(len(whole)):
+        note.write_text(whole[:length])
+        assert fetch(tmp_path, file) == [path]
+        assert note.read_text() == whole
+    assert len(reads) == 1 + len(whole)
+
+
+def test_a_note_of_an_older_form_costs_a_reading_and_nothing_else(tmp_path: Path, own_cache: Path, reads: list[str]):
+    put(tmp_path / "SET/a.bin", b"content")
+    fetch(tmp_path, described(b"content"))
+    [note] = (own_cache / "digests").iterdir()
+    note.write_text("0" * 64)
+    fetch(tmp_path, described(b"content"))
+    assert len(reads) == 2
+
+
 def test_a_tree_digest_tells_names_contents_and_order_apart(tmp_path: Path):
     for folder, files in (("a", {"x": b"1", "y": b"2"}), ("b", {"x": b"1", "y": b"3"}), ("c", {"x": b"1", "z": b"2"})):
         for name, content in files.items():
@@ -328,6 +365,37 @@ def test_what_a_killed_build_left_is_cleared_away_after_a_day(own_cache: Path):
     prepared({}, partial(build_counting, count=[]))
     assert not old.exists()
     assert new.exists()
+
+
+KILLED = """
+import os, signal, sys
+import numpy as np
+from ganbench import prepared
+def build(folder):
+    np.save(folder / "images.npy", np.zeros(100))
+    print("building", flush=True)
+    sys.stdin.readline()
+    os.kill(os.getpid(), signal.SIGKILL)
+prepared({"source": "killed"}, build)
+"""
+
+
+def test_what_a_killed_build_left_is_swept_by_the_next_and_a_living_one_is_let_be(own_cache: Path):
+    building = subprocess.Popen(
+        [sys.executable, "-c", KILLED], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert building.stdin is not None and building.stdout is not None
+    assert building.stdout.readline() == "building\n"
+    [half] = (own_cache / "data").iterdir()
+    os.utime(half, (0, 0))  # however long it has been at work
+    prepared({"source": "a"}, partial(build_counting, count=[]))
+    assert half.exists()
+    building.communicate("\n", timeout=60)
+    assert building.returncode == -9
+    assert half.exists()
+    prepared({"source": "b"}, partial(build_counting, count=[]))
+    assert not half.exists()
+    assert not list((own_cache / "data").glob(".*"))
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")

@@ -337,3 +337,83 @@ def test_all_real_faces_at_hand_are_read(data_root: Path):
     data = CelebA().load(data_root, 32)
     assert (len(data.train.images), len(data.test.images)) == (9000, 1000)
     assert data.protocol["subset"] == "n=10000, 89×109"
+
+
+def as_on_kaggle(folder: Path) -> None:
+    """Replace the published lists by those of the data set on Kaggle."""
+    for name, header in (
+        ("list_eval_partition", "image_id,partition"),
+        ("list_attr_celeba", "image_id," + ",".join(NAMES)),
+    ):
+        path = folder / f"{name}.txt"
+        lines = path.read_text().splitlines()[2 if "attr" in name else 0 :]
+        path.unlink()
+        path.with_suffix(".csv").write_text("\n".join([header, *(",".join(line.split()) for line in lines)]) + "\n")
+
+
+def test_the_lists_of_kaggle_and_blank_last_lines_give_the_same_data(tmp_path: Path):
+    published = load(lay_out(tmp_path / "a").parent, labels="Male")
+    as_on_kaggle(lay_out(tmp_path / "b"))
+    blank = lay_out(tmp_path / "c")
+    for name in ("list_eval_partition.txt", "list_attr_celeba.txt"):
+        (blank / name).write_bytes((blank / name).read_bytes().replace(b"\n", b"\r\n") + b"\r\n  \r\n\n")
+    packed = lay_out(tmp_path / "d")
+    as_on_kaggle(packed)
+    for path in packed.glob("*.csv"):
+        path.with_name(f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes()))
+        path.unlink()
+    for folder in "bcd":
+        data = load(tmp_path / folder, labels="Male")
+        assert data.fingerprint == published.fingerprint
+        assert data.train.cond.tolist() == published.train.cond.tolist()
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "fault"),
+    [
+        (
+            "list_eval_partition",
+            lambda text: text.replace("image_id", "name"),
+            "begins with 'name,partition' instead of",
+        ),
+        (
+            "list_eval_partition",
+            lambda text: text.replace("000003.jpg,0", "000003.jpg"),
+            "line 4, is '000003.jpg' instead",
+        ),
+        ("list_eval_partition", lambda text: text.replace("000003.jpg,0\n", ""), "has 19 lines instead of 20"),
+        ("list_attr_celeba", lambda text: text.replace("image_id,", ""), "begins with 'Bald,Male,Smiling' instead of"),
+        (
+            "list_attr_celeba",
+            lambda text: text.replace("000020.jpg", "000021.jpg"),
+            "line 21, is '000021 1 -1 -1'|line 21",
+        ),
+        (
+            "list_attr_celeba",
+            lambda text: text.replace("Male", "Female"),
+            r"has no attribute 'Male': did you mean 'Female'\?",
+        ),
+    ],
+)
+def test_a_wrong_list_of_kaggle_is_named(tmp_path: Path, name: str, change, fault: str):
+    folder = lay_out(tmp_path)
+    as_on_kaggle(folder)
+    (folder / f"{name}.csv").write_text(change((folder / f"{name}.csv").read_text()))
+    with pytest.raises(UserError, match=rf"{name}\.csv.*(?:{fault})"):
+        load(tmp_path, labels="Male")
+
+
+def test_a_packed_list_that_unpacks_to_too_much_is_refused(tmp_path: Path):
+    folder = lay_out(tmp_path)
+    (folder / "list_eval_partition.txt").unlink()
+    (folder / "list_eval_partition.txt.gz").write_bytes(gzip.compress(bytes(2**26 + 1), 1))
+    with pytest.raises(UserError, match=r"list_eval_partition.txt.gz is no list of CelebA: it has more than"):
+        load(tmp_path)
+
+
+def test_what_is_used_and_left_out_is_said(tmp_path: Path):
+    folder = lay_out(tmp_path)
+    (folder / "img_align_celeba/list.csv").write_text("")
+    used, left = load(tmp_path).notes
+    assert used == "20 images, official train and test; no labels: celeba.labels names none"
+    assert left.startswith("1 file is left out: 1 .csv")

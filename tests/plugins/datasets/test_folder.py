@@ -7,10 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from ganbench_plugins.datasets.folder import Folder, divide, measure
 from PIL import Image
 
 from ganbench import Dataset, Splits, UserError, image_names
+from ganbench.cli import main
 from ganbench.runs.options import resolve
 
 NOWHERE = Path("nowhere")
@@ -321,3 +323,63 @@ def test_real_faces_are_cropped_and_labelled_by_nothing(data_root: Path, tmp_pat
         top = (image.height - image.width) // 2
         square = image.crop((0, top, image.width, top + image.width)).resize((64, 64), Image.Resampling.BICUBIC)
     assert np.array_equal(data.train.images[0].permute(1, 2, 0).numpy(), np.asarray(square))
+
+
+def command(*arguments: str) -> Any:
+    return CliRunner().invoke(main, ["run", "--variants", "gan", "--seeds", "2", *arguments])
+
+
+def test_what_was_taken_for_classes_and_splits_is_told_once_before_training(tree: Path, tmp_path: Path):
+    (tree / "list.csv").touch()
+    shared = ("--dataset", f"folder:{tree}", "--size", "8", "--batch", "4", "--results", str(tmp_path / "r"))
+    dry = command(*shared, "--dry-run")
+    assert dry.exit_code == 0, dry.output
+    run = command(*shared, "--budget", "8-images", "--marks", "1", "--metrics", "grad-norm-g", "--jobs", "1")
+    assert run.exit_code == 0, run.output
+    for result in (dry, run):
+        assert result.stderr.count("Note: folder:pets: 2 classes: 'cat', 'dog'\n") == 1
+        assert result.stderr.count("Note: folder:pets: 30 images, no folders of splits") == 1
+        assert result.stderr.count("Note: folder:pets: 1 file is left out: 1 .csv") == 1
+        assert "Note:" not in result.stdout
+
+
+def test_a_comma_in_a_path_can_be_given_to_the_command(tree: Path):
+    tree.rename(tree.parent / "pets, mine")
+    path = str(tree.parent / "pets, mine")
+    found = command("--dataset", "folder:" + path.replace(",", "\\,"), "--batch", "4", "--dry-run")
+    assert found.exit_code == 0, found.output
+    assert "folder:pets, mine" in found.stdout
+    refused = command("--dataset", f"folder:{path}", "--dry-run")
+    assert refused.exit_code == 2
+    assert "unknown dataset 'mine'" in refused.stderr
+    assert "(a comma that belongs to a path is written \\, in quotes)" in refused.stderr
+
+
+def test_a_test_split_of_one_image_is_told_by_its_name(tmp_path: Path):
+    for k in range(4):
+        draw(tmp_path / f"train/{k}.png", k)
+    draw(tmp_path / "test/9.png", 9)
+    result = command("--dataset", f"folder:{tmp_path}", "--batch", "2", "--dry-run")
+    assert result.exit_code == 2
+    assert f"Error: folder:{tmp_path.name}: its test split has one image" in result.stderr
+    assert "--samples" not in result.stderr
+
+
+def test_a_plugin_that_is_a_link_in_a_circle_is_one_sentence(tmp_path: Path):
+    (tmp_path / "round.py").symlink_to("round.py")
+    result = command("--dataset", "digits", "--plugin", str(tmp_path / "round.py"), "--dry-run")
+    assert result.exit_code == 2
+    assert "round.py cannot be read: Too many levels of symbolic links" in result.stderr
+
+
+def test_a_path_that_is_no_utf_8_is_trained_once(tree: Path, tmp_path: Path):
+    place = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))
+    tree.rename(place)
+    shared = ("--dataset", f"folder:{place}", "--size", "8", "--batch", "4", "--results", str(tmp_path / "r"))
+    shared += ("--budget", "8-images", "--marks", "1", "--metrics", "grad-norm-g", "--jobs", "1")
+    assert command(*shared).exit_code == 0
+    [first, second] = (tmp_path / "r").rglob("seed*.json")
+    before = first.stat().st_mtime_ns, second.stat().st_mtime_ns
+    assert command(*shared, "--dry-run").stdout.count("  done") == 2
+    assert command(*shared).exit_code == 0
+    assert (first.stat().st_mtime_ns, second.stat().st_mtime_ns) == before

@@ -252,3 +252,54 @@ def test_the_val_archive_needs_the_development_kit(tmp_path: Path):
     (tmp_path / DEVKIT).unlink()
     with pytest.raises(UserError, match=rf"{VAL_TAR} holds no classes: put {DEVKIT}"):
         load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("train", "val"),
+    [("Train", "Val"), ("TRAINING", "validation"), ("train", "valid"), ("train", "test"), ("train", "dev")],
+)
+def test_splits_are_known_in_any_case_and_said(folders: Path, tmp_path: Path, train: str, val: str):
+    usual = load(folders)
+    other = tmp_path / "other"
+    other.mkdir()
+    (folders / "train").rename(other / train)
+    (folders / "val").rename(other / val)
+    data = load(other)
+    assert levels(data.test.images) == levels(usual.test.images)
+    assert data.test.cond.tolist() == usual.test.cond.tolist()
+    assert data.protocol["split"] == f"the folders {train} and {val}"
+    assert data.fingerprint != usual.fingerprint
+    assert [note.partition(":")[0] for note in data.notes] == [train, val]
+    assert "3 classes: 'n01440764', 'n01443537', 'n02119789'" in data.notes[0]
+
+
+def test_a_test_folder_without_classes_is_left_alone(folders: Path):
+    write_folders(folders, "test", {"0.JPEG": photo(1)})
+    assert load(folders).protocol["split"] == "official train and val"
+    shutil.rmtree(folders / "val")
+    data = load(folders)
+    assert data.protocol["split"].startswith("no val: 0.04 of each class")
+    assert data.notes[-1] == "there is no val: a part of each class of train is held out"
+
+
+def test_two_folders_of_one_split_and_no_folder_of_train_are_refused(folders: Path):
+    write_folders(folders, "Validation", VAL)
+    assert load(folders).protocol["split"] == "official train and val"  # called so, it goes before others
+    (folders / "val").rename(folders / "Val")
+    with pytest.raises(UserError, match="holds 'Val', 'Validation', and which is val cannot be told"):
+        load(folders)
+    (folders / "train").rename(folders / "train.X1")
+    shutil.rmtree(folders / "Val")
+    with pytest.raises(UserError, match=r"holds neither train/.*\(it holds 'Validation', 'train\.X1'\)"):
+        load(folders)
+
+
+def test_system_folders_and_empty_classes_are_no_classes(folders: Path):
+    before = load(folders)
+    write_folders(folders, "train", {"@eaDir/a.JPEG": photo(1), "n01440764/@eaDir/x.JPEG": photo(2)})
+    (folders / "train/n09999999").mkdir()
+    (folders / "train/n01440764/a.txt").touch()
+    after = load(folders)
+    assert after.fingerprint == before.fingerprint
+    assert "train: without an image, left out: 'n09999999'" in after.notes
+    assert any(note.startswith("train: 1 file is left out: 1 .txt") for note in after.notes)

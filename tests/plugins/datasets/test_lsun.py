@@ -155,3 +155,40 @@ def test_a_class_that_is_not_there_is_named(tmp_path: Path):
     (tmp_path / "lsun/kitchen").mkdir()
     with pytest.raises(UserError, match="kitchen holds 0 images: at least two"):
         load(tmp_path, category="kitchen")
+
+
+@pytest.mark.parametrize("category", ["bedroom", "cat"])
+def test_a_class_is_never_offered_in_its_own_place(tmp_path: Path, category: str):
+    folder = tmp_path / "lsun"
+    folder.mkdir()
+    (folder / f"{category}_train_lmdb.zip").touch()
+    with pytest.raises(UserError, match=rf"has no class '{category}'; put .*unpack {category}_train_lmdb\.zip"):
+        load(tmp_path, category=category)
+    (folder / f"{category}_train_lmdb.zip").unlink()
+    write_lmdb(folder / f"{category}_val_lmdb", rooms(1, 3))
+    with pytest.raises(
+        UserError, match=f"{category}_val_lmdb has the 300 images of val alone: put {category}_train_lmdb"
+    ):
+        load(tmp_path, category=category)
+
+
+def test_a_cut_database_is_one_sentence_and_leaves_nothing_in_the_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("GANBENCH_CACHE", str(tmp_path / "cache"))
+    write_lmdb(tmp_path / "lsun/bedroom_train_lmdb", rooms())
+    path = tmp_path / "lsun/bedroom_train_lmdb/data.mdb"
+    content = path.read_bytes()
+    for keep in (2 * 4096, len(content) // 2, len(content) - 4096):
+        path.write_bytes(content[:keep])
+        with pytest.raises(UserError, match=r"bedroom_train_lmdb is not a whole LMDB: it .*; replace it"):
+            load(tmp_path)
+    assert not list((tmp_path / "cache/data").iterdir())
+
+
+def test_files_left_out_of_a_folder_are_said_every_time(tmp_path: Path):
+    write_folder(tmp_path / "lsun/bedroom", rooms())
+    (tmp_path / "lsun/bedroom/a.avif").touch()
+    for _ in range(2):
+        [note] = load(tmp_path).notes
+        assert note.startswith("1 file is left out: 1 .avif")

@@ -205,12 +205,26 @@ def damaged(path: Path, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["cut", "empty", "noise", "no facts", "other shape", "other recipe"])
-def test_a_damaged_file_is_named(quick: Path, kind: str) -> None:
-    prepare(striped())
+def test_a_damaged_file_is_made_again_or_named(quick: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = prepare(striped())
     (path,) = quick.rglob("*.safetensors")
     damaged(path, kind)
+    again = prepare(striped())  # of the cache: it is trained again, and nobody is asked to remove it
+    assert again.protocol == first.protocol
+    damaged(path, kind)
+    weights = path.parent
+    monkeypatch.setenv("GANBENCH_CACHE", str(quick.parent / "other"))
     with pytest.raises(UserError, match=path.name.replace(".", r"\.")):
-        prepare(striped())
+        prepare(striped(), weights=weights)  # of the user: it is named
+
+
+def test_a_kept_one_whose_weights_were_changed_is_not_used(quick: Path) -> None:
+    first = prepare(striped())
+    (path,) = quick.rglob("*.safetensors")
+    tensors, facts = read(path)
+    name = next(name for name, tensor in tensors.items() if tensor.is_floating_point())
+    write(path, {**tensors, name: tensors[name] + 1}, facts)
+    assert prepare(striped()).protocol == first.protocol
 
 
 def test_what_it_cannot_classify_is_refused(quick: Path) -> None:
