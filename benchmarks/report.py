@@ -62,7 +62,8 @@ def measure(folder: Path, *options: str) -> Cost:
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
     seconds = time.perf_counter() - start
-    if os.waitstatus_to_exitcode(status):
+    process.returncode = os.waitstatus_to_exitcode(status)  # Popen did not see it end
+    if process.returncode:
         raise SystemExit(f"{' '.join(command)} failed")
     unit = 1 if sys.platform == "darwin" else 1024
     return Cost(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * unit, output.stat().st_size)

@@ -226,7 +226,7 @@ def _better(old: RunRecord, new: RunRecord) -> RunRecord:
 
 
 def _differ(old: RunRecord, new: RunRecord) -> bool:
-    if new.status not in FINAL:
+    if not {old.status, new.status} <= FINAL:
         return False
     numbers = [
         {(name, value.protocol_hash): value.value for name, of in record.values.items() for value in of}

@@ -95,7 +95,7 @@ def test_a_killed_command_continues_to_the_same_numbers(tmp_path: Path, whole: P
     assert left["status"] == "killed"
     assert 2 <= len(left["curve"]) < 5
     report = run("report", "--results", str(tmp_path))
-    assert "1 failed" in report.stdout, report.stdout
+    assert "1 stopped" in report.stdout, report.stdout
 
     again = run(*arguments)
     assert again.returncode == 0, again.stderr
