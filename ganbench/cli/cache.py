@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from ganbench.cli.group import Command
 from ganbench.streams import show
 
 KINDS = ("classifiers", "data", "digests", "downloads", "features", "references")
@@ -31,7 +32,7 @@ def command(context: click.Context) -> None:
     show(aligned(("kind", "entries", "size"), [*lines, total]))
 
 
-@command.command()
+@command.command(cls=Command)
 @click.option("--older-than", type=click.FloatRange(0), metavar="DAYS", help="Only what was not written to since then.")
 @click.option("--dry-run", is_flag=True, help="Say what would be removed and stop.")
 def prune(older_than: float | None, dry_run: bool) -> None:

@@ -55,8 +55,14 @@ def current_folder() -> Path:
 def require_plugins(plugins: Sequence[Path]) -> None:
     """Raise `UserError` for a plugin that is no file."""
     for path in plugins:
+        try:
+            path.stat()
+        except FileNotFoundError:
+            raise UserError(f"--plugin {path}: there is no such file") from None
+        except OSError as error:
+            raise UserError(f"--plugin {path} cannot be read: {error.strerror or error}") from None
         if not path.is_file():
-            raise UserError(f"--plugin {path}: there is no such file")
+            raise UserError(f"--plugin {path}: not a file")
 
 
 def check_early(results: Path, request: Mapping[str, Any]) -> None:

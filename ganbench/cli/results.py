@@ -48,7 +48,7 @@ def upgrade(results: Path, plugins: tuple[Path, ...]) -> None:
         )
 
 
-@command.command()
+@command.command(cls=Command)
 @results_option
 def verify(results: Path) -> None:
     """Read every record with its traces, weights and checkpoints, and say what is wrong.
@@ -70,7 +70,7 @@ def verify(results: Path) -> None:
         click.get_current_context().exit(1)
 
 
-@command.command()
+@command.command(cls=Command)
 @click.argument("sources", metavar="SOURCE…", nargs=-1, required=True, type=click.Path(path_type=Path))
 @results_option
 def merge(sources: tuple[Path, ...], results: Path) -> None:
@@ -91,7 +91,7 @@ def merge(sources: tuple[Path, ...], results: Path) -> None:
         click.get_current_context().exit(1)
 
 
-@command.command()
+@command.command(cls=Command)
 @results_option
 @click.option("--stale", is_flag=True, help="Also runs of an older ganbench that gave other numbers.")
 @click.option("--dry-run", is_flag=True, help="Say what would be removed and stop.")

@@ -142,7 +142,8 @@ class _Direction:
         if drawn:
             asked = min(self.samples, len(self.data.domain.test)) if self.data.domain else self.samples
             require_asked(variant.name, fake.images, asked, self.data.test.images)
-        if drawn and not isinstance(variant, Control):
+        # A translator that has found the rule makes the very images of the other domain.
+        if drawn and not isinstance(variant, Control) and self.data.domain is None:
             self._originals.require_new(variant.name, fake.images)
         extractors = list(dict.fromkeys(metric.extractor for metric in metrics if metric.extractor))
         fakes = self._extraction.of(fake, extractors)

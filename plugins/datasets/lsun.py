@@ -64,9 +64,8 @@ class LSUN(Dataset):
                 raise UserError(f"lsun.test=val needs the folder {places['val']}, which is not there")
         content = {name: content_digest(place) for name, place in places.items()}
         key = {"format": "lsun 1", "content": content, "size": size, "config": asdict(self.config)}
-        arrays, facts = prepared(key, lambda folder: self._build(folder, places, size))
-        protocol = {name: fact for name, fact in facts.items() if name != "notes"}
-        notes = tuple(facts.get("notes", ()))  # absent where an older ganbench prepared the data
+        arrays, protocol = prepared(key, lambda folder: self._build(folder, places, size))
+        notes = left_out_of(places["train"])  # what is left out is no part of what is prepared, and may change
         return Splits(ImageSet(arrays["train"]), ImageSet(arrays["test"]), digest(key), protocol, notes=notes)
 
     def _find(self, folder: Path) -> Path:
@@ -100,13 +99,11 @@ class LSUN(Dataset):
                 names = images.names[:last]
                 rule = f"the last {len(images.names) - last} of the training images by key are test"
             left_out += self._write(folder, "train", images, names, size)
-            notes = images.notes
         return {
             "crop": "central square",
             "resize": "Pillow bicubic, antialiased",
             "split": rule,
             "fingerprint": "names, sizes and samples of the files",
-            **({"notes": notes} if notes else {}),
         } | ({"damaged images left out": left_out} if left_out else {})
 
     def _write(self, folder: Path, split: str, images: ImageFiles, names: Sequence[str], size: int) -> int:
@@ -125,6 +122,14 @@ def content_digest(place: Path) -> str:
         return tree_digest(place.parent, [place.name], sampled=True)
     names = ["data.mdb"] if (place / "data.mdb").exists() else sorted(image_names(place))
     return tree_digest(place, names, sampled=True)
+
+
+def left_out_of(place: Path) -> tuple[str, ...]:
+    """Return what to tell of files that are not read; a database has none."""
+    if (place / "data.mdb").exists():
+        return ()
+    with image_files(place) as images:
+        return images.notes
 
 
 def open_images(place: Path) -> AbstractContextManager[ImageFiles]:

@@ -58,7 +58,13 @@ def test_a_deep_tree_is_walked(tmp_path: Path):
         place = place / "d"
         place.mkdir()
     put(place / "0.png", picture())
-    assert len(image_tree(tmp_path).names) == 1
+    try:
+        assert len(image_tree(tmp_path).names) == 1
+    finally:  # too deep for what clears temporary folders
+        for folder in (place, *list(place.parents)[:1099]):
+            for left in folder.glob("*.png"):
+                left.unlink()
+            folder.rmdir()
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
@@ -139,7 +145,7 @@ def test_members_of_an_archive_stay_in_it_whatever_they_are_called(tmp_path: Pat
 
 
 BOMBS = """
-import sys, resource
+import re, sys
 from pathlib import Path
 from ganbench import UserError, image_files, read_image
 from ganbench_plugins.datasets.folder import Folder
@@ -153,7 +159,7 @@ try:
                 read_image(files.find(name), 1, 8)
 except UserError as error:
     print(error)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+print(int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) // 1024)
 """
 
 

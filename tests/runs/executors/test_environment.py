@@ -88,7 +88,7 @@ def test_a_run_that_would_import_another_module_than_the_command_is_refused(tmp_
         "    def step(self, batch, clock): yield from ()\n"
         "@ganbench.hookimpl\ndef ganbench_variants(): return [Other]\n"
     )
-    done = run("--variants", "plain", "--plugin", plugin, "--results", tmp_path / "results")
+    done = run("--variants", "other", "--plugin", plugin, "--results", tmp_path / "results")
     assert done.returncode == 2
     assert f"imports 'beside' from {tmp_path}/two/beside.py, but the command from {tmp_path}/one" in done.stderr
     assert not list(tmp_path.rglob("seed*.json"))
