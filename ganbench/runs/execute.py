@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ganbench.errors import DiskError, UserError
 from ganbench.files import write_atomically
-from ganbench.results.record import FINAL, UNFINISHED, RunRecord, Status
+from ganbench.results.record import FINAL, STOPPED, UNFINISHED, RunRecord, Status
 from ganbench.results.store import ResultStore
 from ganbench.runs.facts import job_names, provenance, variant_facts
 from ganbench.runs.job import Job, unscored_metrics
@@ -49,7 +49,7 @@ def execute(
     except DiskError:
         raise
     except Stopped:
-        return _close(job, store, run, "killed", "stopped on request; the same command continues it")
+        return _close(job, store, run, "killed", STOPPED)
     except NotFinite as error:
         return _close(job, store, run, "diverged", str(error))
     except Changed as error:
@@ -104,9 +104,7 @@ def _top_up(job: Job, store: ResultStore, registry: Registry, threads: int, foun
     except Exception as error:  # a plugin may fail in any way
         kind = "" if isinstance(error, UserError | Changed) else f"{type(error).__name__}: "
         reason = f"{UNAVAILABLE}asked for after the run, and it could not be scored: {kind}{error}"
-        record = replace(found, unscored={**found.unscored, **dict.fromkeys(names, reason)})
-        store.add(record)
-        return record
+        return store.add(replace(found, unscored={**found.unscored, **dict.fromkeys(names, reason)}))
 
 
 def _place(error: BaseException, job: Job, registry: Registry, log: Path) -> str:
@@ -127,6 +125,4 @@ def _close(job: Job, store: ResultStore, run: Run | None, status: Status, error:
             raise
         except Exception as also:  # a device that failed may not give the meters and traces back
             error = f"{error} (and what it had measured is lost: {type(also).__name__}: {also})"
-    record = replace(store.get(job.spec) or RunRecord(job.spec, status), status=status, error=error)
-    store.add(record)
-    return record
+    return store.add(replace(store.get(job.spec) or RunRecord(job.spec, status), status=status, error=error))

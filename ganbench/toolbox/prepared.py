@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import shutil
 import tempfile
 import time
@@ -97,7 +98,9 @@ def _unfinished(folder: Path) -> Iterator[Path]:
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         _sweep(folder.parent)
-        temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name[:16]}.", suffix=".part"))
+        # Not mkdtemp's: what a group shares, the umask says.
+        temporary = folder.parent / f".{folder.name[:16]}.{secrets.token_hex(8)}.part"
+        temporary.mkdir()
         if (lock := _lock(temporary)) >= 0:
             temporary = temporary.rename(temporary.with_suffix(_HELD))
         yield temporary

@@ -164,9 +164,7 @@ def _fallen(worker: _Worker, store: ResultStore, why: str = "") -> RunRecord:
     """Record that the process of a run has ended without a last word; `why`: where that is known."""
     why = why or _cause(worker.process.exitcode)
     found = store.get(worker.job.spec) or RunRecord(worker.job.spec, "killed", meters=Meters())
-    record = replace(found, status="killed", error=why)
-    store.add(record)
-    return record
+    return store.add(replace(found, status="killed", error=why))
 
 
 def _cause(code: int | None) -> str:
