@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from ganbench.cli.group import Command
 from ganbench.cli.options import plugin_option, require_plugins
 from ganbench.streams import show
+
+if TYPE_CHECKING:
+    from ganbench.runs.steps import Begin
+    from ganbench.testing.kit import Outcome
 
 
 @click.command(cls=Command)
@@ -22,10 +27,9 @@ def command(name: str, plugins: tuple[Path, ...], as_json: bool) -> None:
     import json
     from dataclasses import asdict
 
-    from ganbench.runs.registry import discover
-    from ganbench.testing.kit import run_checks
+    from ganbench.runs.executors.apart import survive
 
-    outcomes = run_checks(name, registry=discover(plugins))
+    outcomes, _ = survive(_outcomes, name, plugins)
     if as_json:
         show(json.dumps([asdict(outcome) for outcome in outcomes], indent=1))
     else:
@@ -35,3 +39,10 @@ def command(name: str, plugins: tuple[Path, ...], as_json: bool) -> None:
                 show(f"        {outcome.message}")
     if not all(outcome.passed for outcome in outcomes):
         sys.exit(1)
+
+
+def _outcomes(name: str, plugins: tuple[Path, ...], begin: Begin) -> list[Outcome]:
+    from ganbench.runs.registry import discover
+    from ganbench.testing.kit import run_checks
+
+    return run_checks(name, registry=discover(plugins, begin=begin), begin=begin)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,6 +11,10 @@ from ganbench.cli.group import Command
 from ganbench.cli.options import plugin_option, require_plugins
 from ganbench.streams import show, tell
 
+if TYPE_CHECKING:
+    from ganbench.runs.steps import Begin
+
+Facts = dict[str, list[dict[str, str]]]
 KINDS = ("variants", "datasets", "backbones", "metrics", "extractors", "presets")
 
 
@@ -27,17 +31,12 @@ def command(what: str, plugins: tuple[Path, ...], as_json: bool) -> None:
     require_plugins(plugins)
     import json
 
-    from ganbench.runs.registry import HOOKS, discover
+    from ganbench.runs.executors.apart import survive
 
-    registry = discover(plugins)
-    shown = {}
-    for kind in HOOKS:
-        if what in ("all", f"{kind}s"):
-            shown[f"{kind}s"] = [
-                _facts(entry) for _, owners in sorted(registry.entries[kind].items()) for entry in owners
-            ]
+    (everything, clashes, broken), _ = survive(_installed, plugins)
+    shown = {title: rows for title, rows in everything.items() if what in ("all", title)}
     if as_json:
-        show(json.dumps({**shown, "broken": registry.broken}, indent=1))
+        show(json.dumps({**shown, "broken": broken}, indent=1))
         return
     for title, rows in shown.items():
         show(f"{title}:")
@@ -46,12 +45,26 @@ def command(what: str, plugins: tuple[Path, ...], as_json: bool) -> None:
             extra = "; ".join(filter(None, (row.get("paper", ""), row.get("family", ""), row.get("architecture", ""))))
             about = f"{row['summary']} [{extra}]" if extra else row["summary"]
             show(f"  {row['name']:{wide}}  {about}  ({row['from']})")
-    claimed = [(kind, name) for kind in HOOKS for name, owners in registry.entries[kind].items() if len(owners) > 1]
-    for kind, name in claimed:
-        who = " and ".join(entry.owner for entry in registry.entries[kind][name])
-        tell(f"Clash: two plugins claim the {kind} {name!r}: {who}")
-    for name, error in registry.broken.items():
+    for clash in clashes:
+        tell(f"Clash: {clash}")
+    for name, error in broken.items():
         tell(f"Broken: {name}: {error}")
+
+
+def _installed(plugins: tuple[Path, ...], begin: Begin) -> tuple[Facts, list[str], dict[str, str]]:
+    """Return the facts of what is installed, by kind, the clashes, and what is broken with its reason."""
+    from ganbench.runs.registry import HOOKS, discover
+
+    registry = discover(plugins, begin=begin)
+    entries = {kind: sorted(registry.entries[kind].items()) for kind in HOOKS}
+    facts: Facts = {f"{kind}s": [_facts(e) for _, owners in named for e in owners] for kind, named in entries.items()}
+    clashes = [
+        f"two plugins claim the {kind} {name!r}: {' and '.join(entry.owner for entry in owners)}"
+        for kind, named in entries.items()
+        for name, owners in named
+        if len(owners) > 1
+    ]
+    return facts, clashes, registry.broken
 
 
 def _facts(entry: Any) -> dict[str, str]:

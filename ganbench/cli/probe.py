@@ -46,16 +46,24 @@ def command(
     check_early(results, request)
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is imported: see executors.local
     from ganbench.reports.probe import draw, table
-    from ganbench.runs.plan import Request
-    from ganbench.runs.probe import plan_probe, run_probe
+    from ganbench.runs.executors.planner import plan_apart
+    from ganbench.runs.probe import plan_probe, request_of_run, run_probe
     from ganbench.runs.registry import discover
+    from ganbench.runs.request import Request
+    from ganbench.runs.steps import Step
     from ganbench.training.devices import cores, resolve_device
 
     request |= {"variants": [variant], "datasets": [dataset], "data_root": request.pop("data")}
     request |= {"device": str(resolve_device(request["device"])), "size": request["size"] or 0}
+    asked = Request(**request)
+    fallen = plan_apart(request_of_run(asked)).fallen  # what would end this process is left out here
+
+    def begin(step: Step) -> str:
+        return fallen.get(step.key, "")
+
     with folder_kept():
-        registry = discover(request["plugins"])
-    made = plan_probe(Request(**request), registry, epochs=epochs, iterations=iterations, seed=seed, results=results)
+        registry = discover(asked.plugins, begin=begin)
+    made = plan_probe(asked, registry, epochs=epochs, iterations=iterations, seed=seed, results=results, begin=begin)
     curves = run_probe(made, registry, threads=cores(), tell=tell)
     draw(made, curves)
     show(table(made, curves))

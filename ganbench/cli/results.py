@@ -31,11 +31,12 @@ def upgrade(results: Path, plugins: tuple[Path, ...]) -> None:
     from ganbench.results.schemas import unknown_plugins
     from ganbench.results.store import ResultStore
     from ganbench.results.upgrade import upgrade
-    from ganbench.runs.former import lookup_in
-    from ganbench.runs.registry import discover
+    from ganbench.runs.executors.apart import survive
+    from ganbench.runs.former import installed, lookup_in
 
     store = ResultStore(results)
-    moved, problems = upgrade(store, lookup_in(discover(plugins)))
+    known, _ = survive(installed, plugins)
+    moved, problems = upgrade(store, lookup_in(known))
     for problem in problems:
         tell(f"Skipped: {problem}")
     show(f"{len(moved)} {'record' if len(moved) == 1 else 'records'} upgraded to schema {SCHEMA}")

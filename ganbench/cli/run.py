@@ -15,7 +15,6 @@ from ganbench.cli.options import (
     Names,
     check_early,
     data_option,
-    folder_kept,
     plugin_option,
     results_option,
 )
@@ -94,25 +93,18 @@ def command(
     from ganbench.reports.render import render
     from ganbench.results.store import ResultStore
     from ganbench.runs.executors.local import GRACE_SECONDS, run_all
+    from ganbench.runs.executors.planner import plan_apart
     from ganbench.runs.former import lookup_in
     from ganbench.runs.job import is_complete
-    from ganbench.runs.plan import Request, plan
-    from ganbench.runs.presets import plan_preset
-    from ganbench.runs.registry import discover
-    from ganbench.training.devices import default_jobs, resolve_device
+    from ganbench.runs.request import Request
 
     request["data_root"], request["size"] = request.pop("data"), request["size"] or 0
-    device = resolve_device(request["device"])
-    request["device"] = str(device)
     request["marks_metrics"] = request["marks_metrics"] or ()
-    with folder_kept():
-        registry = discover(request["plugins"])
-    store = ResultStore(results, lookup_in(registry))
-    if preset is None:
-        made = plan(Request(**request), registry)
-    else:
-        asked = {name: value for name, value in request.items() if _was_given(name)}
-        made = plan_preset(preset, scale, Request(**request), asked, registry)
+    asked = {name: value for name, value in request.items() if _was_given(name)}
+    planned = plan_apart(Request(**request), preset=preset, scale=scale, asked=asked)
+    made, store = planned.plan, ResultStore(results, lookup_in(planned.known))
+    for name, reason in planned.broken.items():
+        tell(f"Broken: {name}: {reason}")
     for note in made.notes:
         tell(f"Note: {note}")
     for skip in made.skips:
@@ -145,8 +137,8 @@ def command(
     for job in todo:
         if found[job.spec.id] is not None:
             _adopt(store, job.spec)
-    parallel = jobs or default_jobs(device)
-    with shown(len(todo)) as listener, closing(run_all(todo, results, parallel=parallel)) as events:
+    running = run_all(todo, results, parallel=jobs or planned.parallel, modules=planned.modules)
+    with shown(len(todo)) as listener, closing(running) as events:
         try:
             for event in events:
                 listener.hear(event)

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 Task = Literal["generate", "label", "translate"]
 """What a sample is drawn from: noise, a class label, or a source image."""
 
+UNAVAILABLE = "unavailable: "
+"""How a reason begins why a metric has no value where another attempt may mend it (weights that were not to be had)."""
+
 CONTROL = "control"
 """The family of what is not trained; `all` leaves it out."""
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from ganbench.contract.types import UNAVAILABLE
 from ganbench.errors import DiskError, UserError
 from ganbench.files import write_atomically
 from ganbench.results.record import FINAL, STOPPED, UNFINISHED, RunRecord, Status
@@ -15,7 +16,6 @@ from ganbench.runs.facts import job_names, provenance, variant_facts
 from ganbench.runs.job import Job, unscored_metrics
 from ganbench.runs.registry import Kind, Registry
 from ganbench.runs.run import Listener, Run, Stopped
-from ganbench.scoring.evaluate import UNAVAILABLE
 from ganbench.scoring.samples import NotFinite
 from ganbench.training.guard import Unfair
 

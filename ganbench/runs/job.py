@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ganbench.contract.types import UNAVAILABLE
 from ganbench.results.record import FINAL, RunRecord, RunSpec
-from ganbench.runs.opening import Settings
-from ganbench.scoring.evaluate import UNAVAILABLE
+from ganbench.runs.settings import Settings
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,9 @@ from typing import Any
 
 from ganbench.contract.data import Dataset
 from ganbench.runs.options import resolve
-from ganbench.runs.registry import Entry, Kind, Registry
+from ganbench.runs.registry import Entry, Registry
+from ganbench.runs.settings import Settings
 from ganbench.training.bench import Bench
-
-Settings = Mapping[Kind, Mapping[str, str]]
-"""Options as they were written, by the kind of the plugin that has them."""
 
 
 def open_bench(

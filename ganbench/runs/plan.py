@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from textwrap import shorten
 from typing import Any
@@ -19,10 +18,12 @@ from ganbench.files import parted
 from ganbench.results.record import RunSpec
 from ganbench.runs.code import HARNESS
 from ganbench.runs.job import Job
-from ganbench.runs.opening import Settings, open_bench, open_dataset
+from ganbench.runs.opening import open_bench, open_dataset
 from ganbench.runs.options import as_plain, resolve
-from ganbench.runs.registry import Entry, Kind, Registry, needed
-from ganbench.runs.settings import options_of, parse_settings, reject_unused, settings_for
+from ganbench.runs.registry import Kind, Registry, needed
+from ganbench.runs.request import Plan, Request, Skip
+from ganbench.runs.settings import Settings, options_of, parse_settings, reject_unused, settings_for
+from ganbench.runs.steps import BUILD_SECONDS, TRIAL_SECONDS, Begin, Step, told, unwatched
 from ganbench.scoring.evaluate import extractor_of, misfit
 from ganbench.training.bench import Bench
 from ganbench.training.budget import Budget
@@ -37,56 +38,11 @@ class WrongBatch(UserError):
     """A step needs more images than there are."""
 
 
-@dataclass(frozen=True)
-class Request:
-    """What the user asked for; None means the data set's default."""
+def plan(request: Request, registry: Registry, begin: Begin = unwatched) -> Plan:
+    """Make the product of variants, data sets and seeds. Raises `UserError` where the request is wrong.
 
-    variants: Sequence[str]
-    datasets: Sequence[str]
-    backbone: str | None = None
-    budget: str | None = None
-    seeds: int = 3
-    size: int = 0
-    batch: int = 64
-    precision: str = "fp32"
-    metrics: Sequence[str] | None = None
-    marks: int = 5
-    marks_metrics: Sequence[str] = ()
-    samples: int | None = None
-    settings: Sequence[str] = ()
-    preset: str = ""
-    plugins: Sequence[Path] = ()
-    data_root: Path = Path("data")
-    weights: Path | None = None
-    device: str = "cpu"
-
-
-@dataclass(frozen=True)
-class Skip:
-    """A variant that does not fit a data set, and why."""
-
-    variant: str
-    dataset: str
-    reason: str
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Jobs in the order in which they run, what is left out with its reason, and notes for the user.
-
-    `benches`: what was opened for it, by data set as it was asked for. `missing`: by data set and metric, why it cannot
-    be computed.
+    `begin`: told of each stretch of a plugin's code; what it refuses is left out with its reason.
     """
-
-    jobs: list[Job] = field(default_factory=list)
-    skips: list[Skip] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    benches: dict[str, Bench] = field(default_factory=dict)
-    missing: dict[tuple[str, str], str] = field(default_factory=dict)
-
-
-def plan(request: Request, registry: Registry) -> Plan:
-    """Make the product of variants, data sets and seeds. Raises `UserError` where the request is wrong."""
     if request.seeds < 1:
         raise UserError(f"--seeds {request.seeds}: at least one seed is needed")
     variants = expand(request.variants, "variant", registry)
@@ -94,7 +50,7 @@ def plan(request: Request, registry: Registry) -> Plan:
     used: set[str] = set()
     result = Plan()
     for text in _with_arguments(request.datasets, registry):
-        _plan_dataset(text, request, registry, variants, settings, used, result)
+        _plan_dataset(text, request, registry, variants, settings, used, result, begin)
     reject_unused(settings, used, variants, registry)
     result.jobs.sort(key=lambda job: job.spec.seed)  # every variant's first seed comes before anybody's second
     return result
@@ -125,8 +81,12 @@ def _plan_dataset(
     settings: Mapping[str, str],
     used: set[str],
     result: Plan,
+    begin: Begin,
 ) -> None:
     dataset_entry = registry.get("dataset", text.partition(":")[0])
+    if reason := begin(Step(("dataset", text, *request.settings), "loading it")):
+        result.skips.append(Skip("every variant", text, reason))
+        return
     mine: dict[Kind, dict[str, str]] = {"dataset": settings_for(dataset_entry.item, settings, used)}
     dataset = open_dataset(text, registry, mine["dataset"])
     backbone = registry.get("backbone", request.backbone or dataset.backbone)
@@ -150,28 +110,32 @@ def _plan_dataset(
     taken = tuple(
         name for name in sorted(registry.entries["metric"]) if any(name.startswith(f"{m.name}-") for m in metrics)
     )
-    result.missing.update(_missing(text, metrics, bench, registry, request.weights))
+    result.missing.update(_missing(text, metrics, bench, registry, request.weights, begin))
     code = {"backbone": backbone.code}
     if dataset_entry.origin.distribution != HARNESS:
         code["dataset"] = dataset_entry.code
     for name in variants:
-        variant = registry.get("variant", name)
+        variant, key = registry.get("variant", name), ("variant", name, text, *request.settings)
+        if reason := begin(Step(key, "building it", BUILD_SECONDS)):
+            result.skips.append(Skip(name, dataset.name, reason))
+            continue
         own = settings_for(variant.item, settings, used, shared=True)
         config = resolve(variant.item, name, own)
         try:
             # Finds what does not fit before anything is spent; on options of its own, which a plugin may change.
             built = bench.fit(variant.item, resolve(variant.item, name, own))
             _require_images(built, bench, request.batch)
+            begin(Step(key, f"trying a batch of {request.batch}", TRIAL_SECONDS))
             too_small = _batch_fault(variant.item, resolve(variant.item, name, own), bench, request.batch)
         except WrongBatch:
             raise
-        except UserError as reason:
-            result.skips.append(Skip(name, dataset.name, str(reason)))
+        except UserError as error:
+            result.skips.append(Skip(name, dataset.name, str(error)))
             continue
         except BaseException as error:  # a plugin may fail in any way, and the others go on
             if isinstance(error, KeyboardInterrupt):
                 raise
-            result.skips.append(Skip(name, dataset.name, _told(error, variant)))
+            result.skips.append(Skip(name, dataset.name, f"it cannot be built: {told(error)}"))
             continue
         if too_small:
             result.skips.append(Skip(name, dataset.name, too_small))
@@ -246,7 +210,7 @@ def _choose_metrics(request: Request, bench: Bench, registry: Registry, notes: l
 
 
 def _missing(
-    text: str, metrics: Sequence[Metric], bench: Bench, registry: Registry, weights: Path | None
+    text: str, metrics: Sequence[Metric], bench: Bench, registry: Registry, weights: Path | None, begin: Begin
 ) -> dict[tuple[str, str], str]:
     """Return by data set and metric what is known to be missing for it, before anything is spent."""
     reasons: dict[str, str | None] = {}
@@ -254,6 +218,9 @@ def _missing(
         assert name is not None
         if name not in registry.entries["extractor"]:
             reasons[name] = f"there is no extractor {name!r}"
+            continue
+        if reason := begin(Step(("extractor", name, text), "looking for what it needs", BUILD_SECONDS)):
+            reasons[name] = f"extractor {name}: {reason}"
             continue
         try:
             reasons[name] = registry.get("extractor", name).item.missing(bench.dataset.name, bench.data, weights)
@@ -282,13 +249,6 @@ def _require_images(variant: Variant, bench: Bench, batch: int) -> None:
     if needed > found:
         where = f"{bench.dataset.name}: its training split has {found}"
         raise WrongBatch(f"{variant.name} needs {needed} images a step, but {where}; lower --batch")
-
-
-def _told(error: BaseException, entry: Entry) -> str:
-    """Tell what a plugin raised when it was built, and where in its file."""
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == entry.path]
-    where = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
-    return shorten(f"it cannot be built: {type(error).__name__}: {error}", 300) + where
 
 
 def _batch_fault(cls: type[Variant], config: Any, bench: Bench, batch: int) -> str:

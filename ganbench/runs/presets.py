@@ -8,12 +8,16 @@ from typing import Any
 
 from ganbench.contract.preset import Preset
 from ganbench.errors import UserError
-from ganbench.runs.plan import Plan, Request, expand, plan
+from ganbench.runs.plan import expand, plan
 from ganbench.runs.registry import Registry
+from ganbench.runs.request import Plan, Request
+from ganbench.runs.steps import Begin, unwatched
 from ganbench.training.budget import Budget
 
 
-def plan_preset(name: str, scale: float, request: Request, asked: Mapping[str, Any], registry: Registry) -> Plan:
+def plan_preset(
+    name: str, scale: float, request: Request, asked: Mapping[str, Any], registry: Registry, begin: Begin = unwatched
+) -> Plan:
     """Plan the runs of a preset, its budget times `scale`. `asked`: what the user set instead, by field of `Request`.
 
     `asked` may choose among its variants and data sets, and change seeds, marks and what else is no part of the budget.
@@ -40,7 +44,7 @@ def plan_preset(name: str, scale: float, request: Request, asked: Mapping[str, A
         presets_own = (*preset.settings, *(f"{entry.variant}.{option}" for option in entry.settings))
         settings = (*(text for text in presets_own if _key(text) not in set(map(_key, users))), *users)
         fields = {**preset.request, **asked, "variants": [entry.variant], "datasets": datasets, "settings": settings}
-        part = plan(replace(request, **{**fields, "budget": str(budget), "preset": title}), registry)
+        part = plan(replace(request, **{**fields, "budget": str(budget), "preset": title}), registry, begin)
         label = entry.label or entry.variant
         result.jobs.extend(replace(job, published=_published(preset, job.spec.dataset, label)) for job in part.jobs)
         result.skips.extend(part.skips)

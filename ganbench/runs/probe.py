@@ -20,9 +20,11 @@ from ganbench.results.rows import plain_text
 from ganbench.results.schemas import id_before
 from ganbench.results.store import ResultStore
 from ganbench.runs.job import Job
-from ganbench.runs.plan import Request, plan
+from ganbench.runs.plan import plan
 from ganbench.runs.registry import Registry
+from ganbench.runs.request import Request
 from ganbench.runs.run import CHECKPOINT_SECONDS, Run
+from ganbench.runs.steps import Begin, unwatched
 from ganbench.training.bench import Bench
 from ganbench.training.budget import Budget
 from ganbench.training.trainer import Trainer
@@ -53,13 +55,25 @@ class Probe:
         return record.with_name(f"{record.stem}-probe{self.iterations}{suffix}")
 
 
+def request_of_run(request: Request) -> Request:
+    """Return the request for the run that is to be probed."""
+    return replace(request, budget="1-images", metrics=("grad-norm-g",), seeds=1)
+
+
 def plan_probe(
-    request: Request, registry: Registry, *, epochs: Sequence[float], iterations: int, seed: int, results: Path
+    request: Request,
+    registry: Registry,
+    *,
+    epochs: Sequence[float],
+    iterations: int,
+    seed: int,
+    results: Path,
+    begin: Begin = unwatched,
 ) -> Probe:
     """Turn a request for one variant and one data set into a probe. Raises `UserError` where it cannot be made."""
     if not epochs or not all(0 < epoch < math.inf for epoch in epochs):
         raise UserError(f"--at {','.join(f'{epoch:g}' for epoch in epochs)}: name epochs above 0, as in 1,10,25")
-    made = plan(replace(request, budget="1-images", metrics=("grad-norm-g",), seeds=1), registry)
+    made = plan(request_of_run(request), registry, begin)
     if not made.jobs:
         raise UserError(f"{made.skips[0].variant} on {made.skips[0].dataset}: {made.skips[0].reason}")
     if len(made.jobs) > 1:

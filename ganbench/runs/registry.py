@@ -25,6 +25,7 @@ from ganbench.contract.types import CONTROL, digest
 from ganbench.errors import UserError, suggestion
 from ganbench.files import sha256_of
 from ganbench.runs.code import code_of
+from ganbench.runs.steps import IMPORT_SECONDS, Begin, Step, unwatched
 
 Kind = Literal["variant", "dataset", "backbone", "metric", "extractor", "preset"]
 HOOKS: dict[Kind, str] = {
@@ -118,6 +119,11 @@ class Registry:
             entry = Entry(item, origin, module, distribution)
             self.entries[kind].setdefault(name, []).append(entry)
 
+    def note_broken(self, origin: Origin, reason: str) -> None:
+        """Keep why a plugin cannot be used."""
+        name = f"{origin.plugin} ({origin.distribution})" if origin.plugin in self.broken else origin.plugin
+        self.broken[name] = reason
+
     def get(self, kind: Kind, name: str) -> Entry:
         """Return the one thing of that kind and name; an unknown name or two owners raise `UserError`."""
         owners = self.entries[kind].get(name, [])
@@ -161,21 +167,27 @@ class Registry:
         return names
 
 
-def discover(files: Sequence[Path] = (), only: Collection[tuple[str, str]] = ()) -> Registry:
+def discover(files: Sequence[Path] = (), only: Collection[tuple[str, str]] = (), begin: Begin = unwatched) -> Registry:
     """Load every installed plugin, and single files. A broken installed one is noted, a broken file raises.
 
     `only`: names and distributions of the plugins to load, where not all are wanted. Where all are, none may change
-    what others find: the environment, the current folder and PyTorch's defaults are put back after each.
+    what others find: the environment, the current folder and PyTorch's defaults are put back after each. `begin`: told
+    of each that is about to be imported.
     """
     registry = Registry()
     for point in sorted(entry_points(group="ganbench"), key=lambda point: (point.name, point.value)):
         origin = _origin_of(point)
         if only and (origin.plugin, origin.distribution) not in only:
             continue
+        if reason := begin(_importing(origin.plugin, origin.distribution)):
+            registry.note_broken(origin, reason)
+            continue
         registry.loaded.add(str(origin))
         with nullcontext() if only else unchanged():
             _load(point, origin, registry)
     for path in {os.path.realpath(path): path for path in files}.values():
+        if reason := begin(_importing(str(path), FILE)):
+            raise UserError(f"--plugin {path}: {reason}")
         with nullcontext() if only else unchanged():
             module = load_file(path)
             origin = Origin(path.name, FILE, "", sha256_of(path))
@@ -186,6 +198,10 @@ def discover(files: Sequence[Path] = (), only: Collection[tuple[str, str]] = ())
                 _let_pass(error)
                 raise UserError(f"--plugin {path}: {_reason(error)}") from error
     return registry
+
+
+def _importing(plugin: str, distribution: str) -> Step:
+    return Step(("plugin", plugin, distribution), "importing it", IMPORT_SECONDS)
 
 
 def needed(used: Iterable[Entry], files: Sequence[Path]) -> tuple[tuple[tuple[str, str], ...], tuple[Path, ...]]:
@@ -242,8 +258,7 @@ def _load(point: EntryPoint, origin: Origin, registry: Registry) -> None:
         registry.add(plugin, replace(origin, sha256=_sha256_of(module)), module, point.dist)
     except BaseException as error:  # a stranger's module may fail in any way, and harms nobody else
         _let_pass(error)
-        name = f"{point.name} ({origin.distribution})" if point.name in registry.broken else point.name
-        registry.broken[name] = _reason(error)
+        registry.note_broken(origin, _reason(error))
 
 
 def load_file(path: Path) -> ModuleType:

@@ -15,7 +15,7 @@ from pydantic import TypeAdapter
 from torch import Tensor, nn
 
 from ganbench.contract.metrics import Metric
-from ganbench.contract.types import Curve, Value
+from ganbench.contract.types import UNAVAILABLE, Curve, Value
 from ganbench.contract.variant import Control, Variant
 from ganbench.errors import UserError
 from ganbench.results.record import NOT_TRAINED, UNFINISHED, Mark, RunRecord, Status
@@ -26,16 +26,17 @@ from ganbench.runs.job import Job, unscored_metrics
 from ganbench.runs.opening import open_bench, open_dataset
 from ganbench.runs.options import as_plain, resolve
 from ganbench.runs.registry import Registry
-from ganbench.scoring.evaluate import UNAVAILABLE, Evaluator, Scores, Unavailable
+from ganbench.scoring.evaluate import Evaluator, Scores, Unavailable
 from ganbench.scoring.gradients import OWN, canonical_curves, log_spaced, own_curve
 from ganbench.scoring.pictures import write_picture
 from ganbench.scoring.samples import generate, require_asked
 from ganbench.seeds import derive, seeded
 from ganbench.training.bench import Bench
+from ganbench.training.budget import Tick
 from ganbench.training.devices import make_repeatable, resolve_device
 from ganbench.training.guard import Unfair
 from ganbench.training.meter import FlopCounter
-from ganbench.training.trainer import Tick, Trainer
+from ganbench.training.trainer import Trainer
 
 CHECKPOINT_SECONDS = 300.0
 PICTURE_SAMPLES = 64

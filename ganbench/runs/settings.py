@@ -10,8 +10,10 @@ from ganbench.runs.options import as_plain, differing, fields_of, resolve
 from ganbench.runs.registry import Kind, Registry
 
 if TYPE_CHECKING:  # they import torch, and a wrong option is told before that
-    from ganbench.runs.opening import Settings
     from ganbench.training.bench import Bench
+
+Settings = Mapping[Kind, Mapping[str, str]]
+"""Options as they were written, by the kind of the plugin that has them."""
 
 
 def parse_settings(settings: Sequence[str]) -> dict[str, str]:

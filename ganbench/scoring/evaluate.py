@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ganbench.contract.data import Modes, Splits
 from ganbench.contract.metrics import Metric, Probe, Scene
-from ganbench.contract.types import DataSpec, Value, digest
+from ganbench.contract.types import UNAVAILABLE, DataSpec, Value, digest
 from ganbench.contract.variant import Control, Variant
 from ganbench.errors import DiskError, UserError
 from ganbench.files import cache_folder
@@ -24,9 +24,6 @@ from ganbench.scoring.originals import Originals
 from ganbench.scoring.samples import CHUNK, control_rows, generate, real_samples, require_asked
 from ganbench.toolbox.pairs import reverse
 from ganbench.training.bench import Bench
-
-UNAVAILABLE = "unavailable: "
-"""How a reason begins that another attempt may mend (weights that were not to be had), unlike an undefined value."""
 
 
 class Unavailable(UserError):

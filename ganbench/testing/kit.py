@@ -14,6 +14,7 @@ import torch
 from ganbench.contract.variant import Variant
 from ganbench.errors import UserError, suggestion
 from ganbench.runs.registry import Registry, discover
+from ganbench.runs.steps import BUILD_SECONDS, TRIAL_SECONDS, Begin, Step, unwatched
 from ganbench.testing.checks import Check, checks_for
 from ganbench.testing.subject import Subject, subject_of
 
@@ -34,17 +35,23 @@ def run_checks(
     registry: Registry | None = None,
     expected_failures: Mapping[str, str] | None = None,
     device: torch.device | None = None,
+    begin: Begin = unwatched,
 ) -> list[Outcome]:
-    """Put a variant through its checks. `expected_failures`: by check, why; one that passes after all is a failure."""
+    """Put a variant through its checks. `expected_failures`: by check, why; one that passes after all is a failure.
+
+    `begin`: told of each check; one that it refuses has failed.
+    """
     if isinstance(variant, str) and (path := Path(f"{variant.removesuffix('.py').replace('-', '_')}.py")).is_file():
         known = registry or discover()
         if variant not in known.entries["variant"]:
             raise UserError(f"unknown variant {variant!r}, but there is a file {path}: add --plugin {path}")
+    if reason := begin(Step(("variant", str(variant)), "building it", BUILD_SECONDS)):
+        raise UserError(f"{variant}: {reason}")
     subject = subject_of(variant, registry=registry, device=device)
     checks = list(checks_for(subject.variant))
     expected = reasons_by_name(expected_failures, checks)
     with torch.random.fork_rng(devices=[]):
-        return [outcome_of(check, subject, expected.get(name_of(check))) for check in checks]
+        return [outcome_of(check, subject, expected.get(name_of(check)), begin) for check in checks]
 
 
 def parametrize(*variants: str | type[Variant], expected_failures: Mapping[str, str] | None = None) -> Any:
@@ -71,9 +78,11 @@ def name_of(check: Check) -> str:
     return check.__name__.removeprefix("check_")
 
 
-def outcome_of(check: Check, subject: Subject, expected: str | None = None) -> Outcome:
+def outcome_of(check: Check, subject: Subject, expected: str | None = None, begin: Begin = unwatched) -> Outcome:
     """Run one check and tell what it found. `expected`: why it is known to fail."""
     name, rule = name_of(check), (check.__doc__ or "").partition("\n")[0]
+    if reason := begin(Step(("check", name), f"the check {name}", TRIAL_SECONDS)):
+        return Outcome(name, rule, False, reason)
     try:
         check(subject)
     except Exception as error:  # whatever a stranger's step raises is a finding

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Literal
@@ -30,6 +31,14 @@ class Meters:
     flops: float = 0.0
     seconds: float = 0.0
     peak_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Tick:
+    """The state of a run at a moment when the device was waited for anyway. `losses`: the latest of each player."""
+
+    meters: Meters
+    losses: Mapping[str, float]
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from ganbench.contract.data import ImageSet
 from ganbench.contract.types import Clock, Update
 from ganbench.contract.variant import Control, Variant
 from ganbench.seeds import derive, seed_device
-from ganbench.training.budget import Budget, Meters
+from ganbench.training.budget import Budget, Meters, Tick
 from ganbench.training.guard import Unfair, Watch, Weights, Work, checksum, require_metered
 from ganbench.training.meter import peak_bytes, reset_peak
 from ganbench.training.stream import Stream
@@ -31,14 +31,6 @@ EMA_RAMP = 0.05
 """The half-life of averaged weights is at most this share of the images served so far."""
 FLOP_SAMPLE = 256
 """FLOPs are counted in one period of steps in so many; in between, each step costs what its phase cost last."""
-
-
-@dataclass(frozen=True)
-class Tick:
-    """The state of a run at a moment when the device was waited for anyway. `losses`: the latest of each player."""
-
-    meters: Meters
-    losses: Mapping[str, float]
 
 
 class Trainer:

@@ -11,8 +11,7 @@ from ganbench.cli.progress import LiveLines, PlainLines, live_on, title
 from ganbench.results.record import RunRecord, RunSpec
 from ganbench.runs.executors.worker import Event
 from ganbench.runs.job import Job
-from ganbench.training.budget import Budget, Meters
-from ganbench.training.trainer import Tick
+from ganbench.training.budget import Budget, Meters, Tick
 
 
 def job(variant="gan", seed=0, options=None):

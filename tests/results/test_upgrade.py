@@ -25,7 +25,7 @@ from ganbench.results.record import SCHEMA, RunRecord
 from ganbench.results.schemas import Known, id_before, shipped, unknown_plugins
 from ganbench.results.store import ResultStore
 from ganbench.results.upgrade import upgrade
-from ganbench.runs.former import lookup_in
+from ganbench.runs.former import lookup_in, table_of
 from ganbench.runs.plan import Request, plan
 from ganbench.runs.registry import discover
 
@@ -359,12 +359,13 @@ def test_an_installed_plugin_and_a_single_file_are_known_by_the_hash_of_their_fi
         "def ganbench_variants(): return [Mine]\n"
     )
     registry = discover([file])
-    entry, lookup = registry.get("variant", "mine"), lookup_in(registry)
+    entry = registry.get("variant", "mine")
+    lookup = lookup_in(table_of([("variant", entry)]))
     assert lookup("variant", "mine", entry.origin.sha256) == Known(entry.code, {"lr": 2e-4, "betas": [0.5, 0.999]})
     assert lookup("variant", "mine", "0" * 64) is None and lookup("variant", "mine", "") is None
     assert lookup("variant", "no such", entry.origin.sha256) is None
     backbone = registry.get("backbone", "mlp")
-    known = lookup("backbone", "mlp", backbone.origin.sha256)
+    known = lookup_in(table_of([("backbone", backbone)]))("backbone", "mlp", backbone.origin.sha256)
     assert known is not None and known.code == backbone.code and "width" in known.defaults
 
 

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import threading
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 from ganbench.errors import UserError
 from ganbench.results.record import RunRecord
 from ganbench.results.store import ResultStore
-from ganbench.runs.executors.starting import STOPPING, alike, socket_folder
+from ganbench.runs.executors.child import Child, ready, start
+from ganbench.runs.executors.starting import STOPPING
 from ganbench.runs.executors.worker import Event, work
 from ganbench.runs.job import Job
 from ganbench.training.budget import Meters
@@ -26,43 +24,27 @@ from ganbench.training.devices import cores
 
 GRACE_SECONDS = 60.0
 """How long a run that is asked to stop may take to write its checkpoint."""
-ENDING_SECONDS = 10.0
-"""How long a process may take to end after its last word."""
+LOOK_SECONDS = 0.5
+"""How often runs are looked at that say nothing."""
 
 
 @dataclass
-class _Worker:
-    """A run's process, and the connection to it, open until its last message has been read."""
+class _Worker(Child):
+    """A run's process."""
 
     job: Job
-    process: Any
-    connection: Connection
-
-    def end(self) -> None:
-        """Let the process end, and take with it what it leaves behind."""
-        self.connection.close()
-        self.process.join(ENDING_SECONDS)
-        self.signal(signal.SIGKILL if os.name == "posix" else signal.SIGTERM)
-        self.process.join(ENDING_SECONDS)
-
-    def signal(self, number: signal.Signals) -> None:
-        """Send a signal to the process and to all that it has started."""
-        with suppress(OSError):
-            if hasattr(os, "killpg"):
-                os.killpg(self.process.pid, number)
-        if self.process.exitcode is None:
-            with suppress(OSError):
-                os.kill(self.process.pid, number)
 
 
-def run_all(jobs: Sequence[Job], results: Path, *, parallel: int) -> Generator[Event]:
+def run_all(
+    jobs: Sequence[Job], results: Path, *, parallel: int, modules: Mapping[str, str] | None = None
+) -> Generator[Event]:
     """Carry out jobs, at most `parallel` at once with the cores shared out, and yield what happens.
 
     A run that another command is making at the moment is put off to the end and then waited for. Closing the iterator
-    stops the running ones, which write their checkpoints first. Raises `DiskError` where results cannot be written.
+    stops the running ones, which write their checkpoints first. `modules`: files of modules that the jobs were planned
+    with. Raises `DiskError` where results cannot be written.
     """
     store = ResultStore(results.absolute())
-    context = _context()
     threads = max(1, cores() // parallel)
     queue: list[tuple[Job, bool]] = [(job, False) for job in jobs]
     running: list[_Worker] = []
@@ -71,9 +53,10 @@ def run_all(jobs: Sequence[Job], results: Path, *, parallel: int) -> Generator[E
             while queue or running:
                 while queue and len(running) < parallel:
                     job, patient = queue.pop(0)
-                    running.append(_start(context, job, store.root, threads, patient))
+                    child = start(work, job, store.root, threads, patient, modules=modules)
+                    running.append(_Worker(child.process, child.connection, job))
                     yield Event(job)
-                for worker in _ready(running):
+                for worker in ready(running, LOOK_SECONDS):
                     event = _hear(worker, store)
                     if worker.connection.closed:
                         running.remove(worker)
@@ -83,32 +66,6 @@ def run_all(jobs: Sequence[Job], results: Path, *, parallel: int) -> Generator[E
                         yield event
     finally:
         _stop(running, store)
-
-
-def _context() -> Any:
-    # A waiting thread must not spin: with more runs than free cores, spinning made steps 50 times slower.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    # Forking from a server that has imported torch but run nothing starts a run in a fraction of a second.
-    if "forkserver" not in multiprocessing.get_all_start_methods() or socket_folder() is None:
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(
-        ["ganbench.runs.execute", "torch._inductor.config"]
-    )  # deterministic algorithms need it
-    return context
-
-
-def _start(context: Any, job: Job, results: Path, threads: int, patient: bool) -> _Worker:
-    mine, theirs = context.Pipe(duplex=False)
-    try:
-        with alike() as home:
-            process = context.Process(target=work, args=(job, results, threads, patient, theirs, home), daemon=False)
-            process.start()
-    except (OSError, EOFError) as error:  # the server that runs are forked from is gone, or there are no more processes
-        raise UserError(f"cannot start a process for a run: {error or type(error).__name__}") from error
-    finally:
-        theirs.close()
-    return _Worker(job, process, mine)
 
 
 @contextmanager
@@ -133,16 +90,6 @@ def _paused_together(running: Sequence[_Worker]) -> Iterator[None]:
         signal.signal(signal.SIGTSTP, signal.SIG_DFL)
 
 
-def _ready(running: Sequence[_Worker], timeout: float = 0.5) -> list[_Worker]:
-    """Return the workers that have something to say, or have ended."""
-    # One that has ended is heard of by itself: a child that it leaves behind may keep its connection open.
-    ready = wait([thing for worker in running for thing in (worker.connection, worker.process.sentinel)], timeout)
-    for worker in running:
-        if worker.process.sentinel in ready and os.name == "posix":
-            os.set_blocking(worker.connection.fileno(), False)  # half a message is all that will come
-    return [worker for worker in running if worker.connection in ready or worker.process.sentinel in ready]
-
-
 def _hear(worker: _Worker, store: ResultStore) -> Event | None:
     """Return the next event of a worker, which ends with its last one; None asks to put its job off."""
     try:
@@ -162,17 +109,8 @@ def _hear(worker: _Worker, store: ResultStore) -> Event | None:
 
 def _fallen(worker: _Worker, store: ResultStore, why: str = "") -> RunRecord:
     """Record that the process of a run has ended without a last word; `why`: where that is known."""
-    why = why or _cause(worker.process.exitcode)
     found = store.get(worker.job.spec) or RunRecord(worker.job.spec, "killed", meters=Meters())
-    return store.add(replace(found, status="killed", error=why))
-
-
-def _cause(code: int | None) -> str:
-    if code is None or code >= 0:
-        return f"its process ended with exit code {code}"
-    known = {number.value: number.name for number in signal.Signals}
-    name = known.get(-code, f"signal {-code}")
-    return f"its process was ended by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")
+    return store.add(replace(found, status="killed", error=why or worker.cause))
 
 
 def _stop(running: Sequence[_Worker], store: ResultStore) -> None:
@@ -188,7 +126,7 @@ def _stop(running: Sequence[_Worker], store: ResultStore) -> None:
             with suppress(OSError):
                 worker.process.terminate()
         while talking and time.monotonic() < until:
-            for worker in _ready(talking, timeout=max(0.0, until - time.monotonic())):
+            for worker in ready(talking, timeout=max(0.0, until - time.monotonic())):
                 try:
                     worker.connection.recv()  # nobody listens any more, but a run must not wait for a reader
                 except (EOFError, OSError):

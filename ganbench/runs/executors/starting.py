@@ -25,7 +25,7 @@ _LONGEST_FOLDER = 70
 class Home:
     """What a run's process takes over from the command: its environment, and which file each module came from."""
 
-    environment: Mapping[str, str | None]
+    environment: Mapping[str, str]
     modules: Mapping[str, str]
 
 
@@ -39,19 +39,20 @@ def socket_folder() -> str | None:
 
 
 @contextmanager
-def alike() -> Iterator[Home]:
+def alike(modules: Mapping[str, str]) -> Iterator[Home]:
     """Let a Python that is started inside the block import from where this one does, and from nowhere else.
 
     Otherwise the current folder is in front of its import path, and a `random.py` there would be run. Requests to stop
     that come while it starts wait until it can hear them. Its sockets lie where their address is short enough.
+
+    `modules`: files of modules that it must import as they are, beside those that this process has imported.
     """
     path = os.pathsep.join(dict.fromkeys(str(Path(entry).absolute()) for entry in sys.path))
-    changed = {"PYTHONPATH": path, "PYTHONSAFEPATH": "1"}
-    home = Home({name: os.environ.get(name) for name in changed}, _origins())
+    home = Home(dict(os.environ), {**modules, **origins()})
     folder, main = tempfile.tempdir, sys.modules["__main__"]
     blocked = None
     try:
-        os.environ.update(changed)
+        os.environ.update(PYTHONPATH=path, PYTHONSAFEPATH="1")
         ensure_running()  # started by itself, because it lets signals through in the end
         if hasattr(signal, "pthread_sigmask"):
             blocked = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
@@ -66,16 +67,14 @@ def alike() -> Iterator[Home]:
             signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 
 
-def restore(environment: Mapping[str, str | None]) -> None:
-    """Set variables of the environment to what they were, or to nothing."""
-    for name, value in environment.items():
-        if value is None:
-            os.environ.pop(name, None)
-        else:
-            os.environ[name] = value
+def restore(environment: Mapping[str, str]) -> None:
+    """Set the variables of the environment to what they were, and no others."""
+    for name in os.environ.keys() - environment.keys():
+        del os.environ[name]
+    os.environ.update(environment)
 
 
-def _origins() -> dict[str, str]:
+def origins() -> dict[str, str]:
     """Return the file of every package and module at the top of the import path that has been imported."""
     found = {name: getattr(module, "__file__", None) for name, module in list(sys.modules.items()) if "." not in name}
     return {name: os.path.realpath(file) for name, file in found.items() if file and not name.endswith("main__")}
@@ -83,7 +82,7 @@ def _origins() -> dict[str, str]:
 
 def require_same_modules(theirs: Mapping[str, str]) -> None:
     """Raise `UserError` where this process has imported something else than the command has."""
-    for name, file in _origins().items():
+    for name, file in origins().items():
         if theirs.get(name, file) != file:
             where = f"from {file}, but the command from {theirs[name]}"
             raise UserError(f"a run's process imports {name!r} {where}: mend the import path")

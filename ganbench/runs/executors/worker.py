@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-import signal
-import sys
 import threading
 import traceback
 import warnings
@@ -20,12 +17,10 @@ from ganbench.errors import UserError
 from ganbench.files import settle_cache
 from ganbench.results.record import Mark, RunRecord
 from ganbench.results.store import ResultStore
-from ganbench.runs.execute import execute
-from ganbench.runs.executors.starting import STOPPING, Home, require_same_modules, restore
+from ganbench.runs.executors.child import leave, settle_in
+from ganbench.runs.executors.starting import Home, require_same_modules
 from ganbench.runs.job import Job
-from ganbench.runs.registry import discover
-from ganbench.streams import print_to_stderr
-from ganbench.training.trainer import Tick
+from ganbench.training.budget import Tick
 
 LOOK_SECONDS = 0.5
 """How often a run that another command is making is looked at."""
@@ -47,24 +42,13 @@ def work(job: Job, results: Path, threads: int, patient: bool, connection: Conne
     """Make one run in this process, send what happens, and end, whatever threads a plugin has left."""
     stop, code = threading.Event(), 1
     try:
-        if hasattr(os, "setpgid"):
-            os.setpgid(0, 0)  # so that what a plugin starts can be ended with it
-        for number in STOPPING:  # the parent hears Ctrl-C and asks its runs to stop
-            signal.signal(number, signal.SIG_IGN if number == signal.SIGINT else lambda *_: stop.set())
-        if hasattr(signal, "pthread_sigmask"):
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
-        threading.Thread(target=_end_with_parent, daemon=True).start()
-        restore(home.environment)
-        print_to_stderr()
+        settle_in(home, lambda *_: stop.set())
         _try(job, ResultStore(results), threads, patient, _sender(connection), home, stop)
         code = 0
     except BaseException:
         traceback.print_exc()
     finally:
-        for stream in (sys.stdout, sys.stderr):
-            with suppress(Exception):
-                stream.flush()
-        os._exit(code)
+        leave(code)
 
 
 def _try(
@@ -107,6 +91,9 @@ def _make(
     settle_cache()
     folder, weights = Path.cwd(), job.weights and job.weights.absolute()
     job = replace(job, data_root=job.data_root.absolute(), weights=weights)
+    from ganbench.runs.execute import execute  # which imports torch, as this process may and the command need not
+    from ganbench.runs.registry import discover
+
     registry = discover(job.plugins, job.origins)
     os.chdir(folder)  # a plugin may have gone elsewhere
     require_same_modules(home.modules)
@@ -121,13 +108,3 @@ def _sender(connection: Connection) -> Callable[[Any], None]:
             connection.send(message)
 
     return send
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        # Nobody is left to report to; files are written atomically, so nothing is half done.
-        if hasattr(os, "killpg") and os.getpgrp() == os.getpid():
-            os.killpg(os.getpid(), signal.SIGKILL)
-        os._exit(1)

@@ -80,9 +80,11 @@ def test_a_run_that_would_import_another_module_than_the_command_is_refused(tmp_
         (tmp_path / name).mkdir()
         (tmp_path / name / "beside.py").write_text(f"VALUE = {name!r}\n")
     plugin = tmp_path / "plugin.py"
-    plugin.write_text(  # the command has it from one folder, its runs from the other
-        "import multiprocessing, sys\n"
-        f"sys.path.insert(0, {str(tmp_path)!r} + ('/two' if multiprocessing.parent_process() else '/one'))\n"
+    plugin.write_text(  # the plan is made with the one of one folder, the run would be with the other
+        "import pathlib, sys\n"
+        f"planned = pathlib.Path({str(tmp_path / 'planned')!r})\n"
+        f"sys.path.insert(0, {str(tmp_path)!r} + ('/two' if planned.exists() else '/one'))\n"
+        "planned.touch()\n"
         "import beside\nimport ganbench\nclass Other(ganbench.Variant):\n    name = 'other'\n    summary = 'x'\n"
         "    def build(self, parts): self.G = parts.generator()\n    def optimizers(self): return {}\n"
         "    def step(self, batch, clock): yield from ()\n"

@@ -1,0 +1,61 @@
+"""What a user asks for, and the plan that is made of it, in plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ganbench.runs.job import Job
+
+if TYPE_CHECKING:  # it imports torch, which a command that shows a plan need not
+    from ganbench.training.bench import Bench
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asked for; None means the data set's default."""
+
+    variants: Sequence[str]
+    datasets: Sequence[str]
+    backbone: str | None = None
+    budget: str | None = None
+    seeds: int = 3
+    size: int = 0
+    batch: int = 64
+    precision: str = "fp32"
+    metrics: Sequence[str] | None = None
+    marks: int = 5
+    marks_metrics: Sequence[str] = ()
+    samples: int | None = None
+    settings: Sequence[str] = ()
+    preset: str = ""
+    plugins: Sequence[Path] = ()
+    data_root: Path = Path("data")
+    weights: Path | None = None
+    device: str = "cpu"
+
+
+@dataclass(frozen=True)
+class Skip:
+    """A variant that does not fit a data set, and why."""
+
+    variant: str
+    dataset: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Jobs in the order in which they run, what is left out with its reason, and notes for the user.
+
+    `benches`: what was opened for it, by data set as it was asked for. `missing`: by data set and metric, why it cannot
+    be computed.
+    """
+
+    jobs: list[Job] = field(default_factory=list)
+    skips: list[Skip] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    benches: dict[str, Bench] = field(default_factory=dict)
+    missing: dict[tuple[str, str], str] = field(default_factory=dict)
