@@ -38,7 +38,13 @@ class Autoencoder(nn.Module):
 
 
 class Parts:
-    """The networks of one backbone for one data set. A method left out says so when a variant asks for it."""
+    """The networks of one backbone for one data set. A method left out says so when a variant asks for it.
+
+    `channels_last`: whether their weights are to lie so in a processor's memory; their modules must not ask for views
+    of maps (`reshape`, not `view`).
+    """
+
+    channels_last: ClassVar[bool] = False
 
     def __init__(self, data: DataSpec, z_dim: int) -> None:
         self.data, self.z_dim = data, z_dim

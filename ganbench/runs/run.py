@@ -31,6 +31,7 @@ from ganbench.scoring.gradients import OWN, canonical_curves, log_spaced, own_cu
 from ganbench.scoring.pictures import write_picture
 from ganbench.scoring.samples import generate, require_asked
 from ganbench.seeds import derive, seeded
+from ganbench.training.arithmetic import placed
 from ganbench.training.bench import Bench
 from ganbench.training.budget import Tick
 from ganbench.training.devices import make_repeatable, resolve_device
@@ -216,7 +217,7 @@ class Run:
             raise Unusable(f"{path} {error}") from error
         if weights is None:
             raise Unusable(f"its weights are no longer in {self.work}")
-        variant = self.build().to(self.device)
+        variant = placed(self.build(), self.device)
         try:
             variant.load_state_dict(weights["variant"])
         except (MemoryError, torch.OutOfMemoryError):
@@ -294,7 +295,7 @@ class Run:
 
         Raises `Unfair` where samples of the two differ, which then come from something that no weights hold.
         """
-        built = self.build().to(self.device)
+        built = placed(self.build(), self.device)
         built.load_state_dict(snapshot.state_dict())
         built.requires_grad_(False).eval()
         one, other = (self._picture(variant).float() for variant in (snapshot, built))

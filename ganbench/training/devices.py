@@ -104,6 +104,10 @@ def make_repeatable(device: torch.device, threads: int) -> None:
     torch.use_deterministic_algorithms(True, warn_only=True)
     # Filling memory that nothing here reads before writing costs time.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    if device.type == "cpu":
+        from ganbench.training.arithmetic import choose_products
+
+        choose_products()
     if device.type == "cuda":
         torch.backends.cudnn.benchmark = False
         torch.backends.cudnn.allow_tf32 = False

@@ -12,6 +12,7 @@ from ganbench.contract.types import DataSpec, Norm
 from ganbench.contract.variant import Variant
 from ganbench.errors import UserError
 from ganbench.seeds import derive, seeded
+from ganbench.training.arithmetic import want_channels_last
 
 
 def build_variant(cls: type[Variant], backbone: Backbone, data: DataSpec, *, seed: int, config: Any = None) -> Variant:
@@ -41,7 +42,8 @@ class SeededParts(Parts):
         number = self._asked[part]
         self._asked[part] += 1
         with seeded(derive(self._seed, "init", part, number)):
-            return getattr(self._parts, part)(**arguments)
+            network = getattr(self._parts, part)(**arguments)
+        return want_channels_last(network) if self._parts.channels_last else network
 
     def generator(self, *, inputs: int | None = None) -> nn.Module:
         """See `Parts.generator`."""

@@ -18,6 +18,7 @@ from ganbench.contract.data import ImageSet
 from ganbench.contract.types import Clock, Update
 from ganbench.contract.variant import Control, Variant
 from ganbench.seeds import derive, seed_device
+from ganbench.training.arithmetic import fuse, placed
 from ganbench.training.budget import Budget, Meters, Tick
 from ganbench.training.guard import Unfair, Watch, Weights, Work, checksum, require_metered
 from ganbench.training.meter import peak_bytes, reset_peak
@@ -51,8 +52,9 @@ class Trainer:
         precision: str = "fp32",
         watched: Callable[[int], bool] | None = None,
     ) -> None:
-        self.variant = variant.to(device)
+        self.variant = placed(variant, device)
         self.optimizers = variant.optimizers()
+        fuse(self.optimizers, device)
         self.players = {
             player: [p for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
             for player, optimizer in self.optimizers.items()

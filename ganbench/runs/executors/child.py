@@ -19,6 +19,15 @@ from ganbench.streams import print_to_stderr
 
 ENDING_SECONDS = 10.0
 """How long a process may take to end after its last word."""
+AS_IT_STARTS = {
+    # A waiting thread must not spin: with more runs than free cores, spinning made steps 50 times slower.
+    "OMP_WAIT_POLICY": "PASSIVE",
+    # glibc hands large blocks back to the system and gets them again, page by page, in every step: on MNIST 20,000 page
+    # faults a step, a quarter of its time. 32 MiB is the most that all versions accept.
+    "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20),
+    "MALLOC_TRIM_THRESHOLD_": str(2**30),
+}
+"""Variables of the environment that libraries read when a process starts."""
 PRELOADED = ("ganbench.runs.execute", "ganbench.runs.presets", "torch._inductor.config")
 """What all children need; deterministic algorithms need the last."""
 
@@ -83,8 +92,8 @@ def start(target: Callable[..., None], *arguments: Any, modules: Mapping[str, st
 
 
 def _context() -> Any:
-    # A waiting thread must not spin: with more runs than free cores, spinning made steps 50 times slower.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    for name, value in AS_IT_STARTS.items():
+        os.environ.setdefault(name, value)
     # Forking from a server that has imported torch but run nothing starts a child in a fraction of a second.
     if "forkserver" not in multiprocessing.get_all_start_methods() or socket_folder() is None:
         return multiprocessing.get_context("spawn")
