@@ -92,7 +92,7 @@ def _json_run(run: RunRecord) -> dict[str, Any]:
         "error": run.error,
         "values": {metric: [value.value for value in values] for metric, values in run.values.items()},
         "unscored": run.unscored,
-        "meters": asdict(run.meters),
+        "meters": vars(run.meters),
         "variant": run.variant,
         "provenance": run.provenance,
     }

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import marshal
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
+
+from pydantic_core import from_json
 
 from ganbench.contract.types import Value
 from ganbench.results.record import RunRecord
@@ -13,11 +17,25 @@ LARGEST = 1e308
 """Numbers beyond it are none, or cannot be computed with."""
 
 
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Let no cyclic garbage be looked for inside the block: there are ever more objects, none of which is garbage."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
 class Shared:
     """Lets records of equal parts hold the same objects; the hash of a protocol is computed once."""
 
     def __init__(self) -> None:
         self._kept: dict[bytes, Any] = {}
+        self._ids: set[int] = set()
+        self._texts: dict[bytes, Any] = {}
         self._hashes: dict[int, str] = {}
 
     def take(self, record: RunRecord) -> bool:
@@ -40,6 +58,16 @@ class Shared:
             return False
         return all(-LARGEST < number < LARGEST for number in numbers)
 
+    def parsed(self, text: bytes) -> Mapping[str, Any] | None:
+        """Return the object that a text of JSON is, made once; None where it is none, or takes a closer look."""
+        if text not in self._texts:
+            try:
+                found = from_json(text, allow_inf_nan=False) if text else None
+                self._texts[text] = self._one(found) if isinstance(found, dict) else None
+            except (ValueError, RecursionError):
+                return None
+        return self._texts[text]
+
     def _share(self, value: Value) -> None:
         protocol = vars(value)["protocol"] = self._one(value.protocol)
         if (known := self._hashes.get(id(protocol))) is None:  # it is kept, so its place in memory stays its own
@@ -47,10 +75,13 @@ class Shared:
         vars(value)["protocol_hash"] = known
 
     def _one(self, part: Mapping[str, Any]) -> Any:
+        if id(part) in self._ids:  # what is kept keeps its place in memory
+            return part
         key = marshal.dumps(part, 2)  # type: ignore[arg-type]  # of version 2: equal parts give equal bytes
         if (kept := self._kept.get(key)) is None:
             _require_numbers(part)
             kept = self._kept[key] = part
+            self._ids.add(id(part))
         return kept
 
 

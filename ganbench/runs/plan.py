@@ -6,7 +6,6 @@ import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from textwrap import shorten
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ import torch
 
 from ganbench.contract.metrics import Metric
 from ganbench.contract.variant import Control, Variant
-from ganbench.errors import UserError
+from ganbench.errors import UserError, brief
 from ganbench.files import parted
 from ganbench.results.record import RunSpec
 from ganbench.runs.code import HARNESS
@@ -288,7 +287,7 @@ def _told(error: BaseException, entry: Entry) -> str:
     """Tell what a plugin raised when it was built, and where in its file."""
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == entry.path]
     where = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
-    return shorten(f"it cannot be built: {type(error).__name__}: {error}", 300) + where
+    return brief(f"it cannot be built: {type(error).__name__}: {error}", 300) + where
 
 
 def _batch_fault(cls: type[Variant], config: Any, bench: Bench, batch: int) -> str:
@@ -310,7 +309,7 @@ def _tried(cls: type[Variant], config: Any, bench: Bench, batch: int) -> str:
         for _ in range(trainer.period):
             trainer.step()
     except Exception as error:  # as of any plugin
-        return shorten(str(error), 150) or type(error).__name__
+        return brief(str(error), 150) or type(error).__name__
     wrong = [name for name, trace in trainer.traces().items() if not np.isfinite(trace).all()]
     wrong = [name for name in wrong if not name.startswith("log/")]
     return f"its {wrong[0]} is not finite" if wrong else ""

@@ -6,7 +6,6 @@ import json
 import os
 import secrets
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -82,13 +81,18 @@ def _seal(folder: Path, key: Mapping[str, Any], notes: Mapping[str, Any]) -> Non
 
 
 def _put(temporary: Path, folder: Path) -> None:
-    with suppress(OSError):  # refused where another process was first, or where something damaged stands
+    try:
         temporary.rename(folder)
         return
+    except OSError:
+        if not os.path.lexists(folder):  # else another process was first, or something damaged stands there
+            raise
     if _open(folder) is None:
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".", suffix=".part") as aside, suppress(OSError):
-            folder.rename(Path(aside) / "damaged")
+        damaged = folder.parent / f".{folder.name[:16]}.{secrets.token_hex(8)}{_HELD}"  # which the next build sweeps
+        with suppress(OSError):
+            folder.rename(damaged)
             temporary.rename(folder)  # refused where another process put its own there meanwhile
+        shutil.rmtree(damaged, ignore_errors=True)
 
 
 @contextmanager
