@@ -55,11 +55,10 @@ class ResultStore:
 
     def work(self, spec: RunSpec) -> Path:
         """Make and return the folder for checkpoints, weights, logs and samples of a run; git ignores it."""
-        ignore = self.root / ".work" / ".gitignore"
-        if not ignore.exists():
-            write_atomically(ignore, lambda file: file.write(b"*\n"))
-        folder = self.root / ".work" / spec.id
+        ignore, folder = self.root / ".work" / ".gitignore", self.root / ".work" / spec.id
         try:
+            if not ignore.exists():
+                write_atomically(ignore, lambda file: file.write(b"*\n"))
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise DiskError(f"cannot write {folder}: {error.strerror or error}") from error
