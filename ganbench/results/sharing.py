@@ -10,7 +10,6 @@ from typing import Any
 
 from pydantic_core import from_json
 
-from ganbench.contract.types import Value
 from ganbench.results.record import RunRecord
 
 LARGEST = 1e308
@@ -36,7 +35,7 @@ class Shared:
         self._kept: dict[bytes, Any] = {}
         self._ids: set[int] = set()
         self._texts: dict[bytes, Any] = {}
-        self._hashes: dict[int, str] = {}
+        self._protocols: dict[bytes, tuple[Any, str]] = {}
 
     def take(self, record: RunRecord) -> bool:
         """Let a record that nobody else has hold what others held before.
@@ -53,10 +52,14 @@ class Shared:
                 for name in names:  # in place, past the lock of a frozen dataclass: it was made a moment ago
                     vars(owner)[name] = self._one(vars(owner)[name])
             for value in values:
-                self._share(value)
-        except ValueError:
+                facts = vars(value)
+                key = marshal.dumps(facts["protocol"], 2)
+                if (known := self._protocols.get(key)) is None:
+                    known = self._protocols[key] = self._one(value.protocol), value.protocol_hash
+                facts["protocol"], facts["protocol_hash"] = known
+            return sum(map(abs, numbers)) < LARGEST  # which no sum is that has something else in it
+        except (ValueError, OverflowError):
             return False
-        return all(-LARGEST < number < LARGEST for number in numbers)
 
     def parsed(self, text: bytes) -> Mapping[str, Any] | None:
         """Return the object that a text of JSON is, made once; None where it is none, or takes a closer look."""
@@ -67,12 +70,6 @@ class Shared:
             except (ValueError, RecursionError):
                 return None
         return self._texts[text]
-
-    def _share(self, value: Value) -> None:
-        protocol = vars(value)["protocol"] = self._one(value.protocol)
-        if (known := self._hashes.get(id(protocol))) is None:  # it is kept, so its place in memory stays its own
-            known = self._hashes[id(protocol)] = value.protocol_hash
-        vars(value)["protocol_hash"] = known
 
     def _one(self, part: Mapping[str, Any]) -> Any:
         if id(part) in self._ids:  # what is kept keeps its place in memory
