@@ -56,10 +56,10 @@ def read_lean(path: Path, share: Shared, *, curve: bool) -> tuple[RunRecord, byt
     `read`.
     """
     content = _bytes(path)
-    rest, text = _cut(content, b'\n "curve": ', b',\n "error": ')
-    rest, made_by = _cut(rest, b'\n "provenance": ', b',\n "schema": ')
+    start, text, end = _part(content, b'\n "curve": ', b',\n "error": ', 0)
+    begin, made_by, rest = _part(content, b'\n "provenance": ', b',\n "schema": ', end)
     if text and (provenance := share.parsed(made_by)) is not None:  # as `encode` writes it
-        record = _validated_text(rest, provenance)
+        record = _validated_text(content[:start] + content[end:begin] + content[rest:], provenance)
         if record is not None and share.take(record) and (not curve or _is_curve(text)):
             return record, text if curve else b""
     record = _at_once(content) or decode(_parsed(content, path), path)
@@ -67,11 +67,11 @@ def read_lean(path: Path, share: Shared, *, curve: bool) -> tuple[RunRecord, byt
     return replace(record, curve=[]), _curves().dump_json(record.curve) if curve else b""
 
 
-def _cut(content: bytes, key: bytes, after: bytes) -> tuple[bytes, bytes]:
-    """Return a text without one of its parts, and that part; nothing where it does not stand between the two."""
-    start = content.find(key)
-    end = content.find(after, start) if start > 0 else -1
-    return (content, b"") if end < 0 else (content[:start] + content[end + 1 :], content[start + len(key) : end])
+def _part(content: bytes, key: bytes, after: bytes, start: int) -> tuple[int, bytes, int]:
+    """Return where a part begins, its text, and where the next begins; no text where the part is not there."""
+    begin = content.find(key, start)
+    end = content.find(after, begin) if begin > 0 else -1
+    return (0, b"", 0) if end < 0 else (begin, content[begin + len(key) : end], end + 1)
 
 
 _LARGE = re.compile(rb"[eE]\+?[0-9]{3}[0-9]*[\s,\]}]")
@@ -84,7 +84,12 @@ def is_plain(content: bytes) -> bool:
     if (b"N" in content and b"NaN" in content) or (b"I" in content and b"Infinity" in content):
         return False
     flat = content.translate(_FLAT)
-    return _MANY not in flat and (b"e000" not in flat or _LARGE.search(content) is None)
+    place = flat.find(b"e000")
+    while place >= 0:
+        if _LARGE.match(content, place):  # else it is part of a checksum
+            return False
+        place = flat.find(b"e000", place + 1)
+    return _MANY not in flat
 
 
 def _at_once(content: bytes) -> RunRecord | None:

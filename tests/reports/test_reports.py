@@ -6,7 +6,9 @@ import csv
 import io
 import json
 import math
+import random
 import re
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +23,7 @@ from ganbench.reports import csv as csv_report, json as json_report, markdown
 from ganbench.reports.render import render
 from ganbench.reports.words import escape, figure, quoted
 from ganbench.results.record import Mark, RunRecord, RunSpec
+from ganbench.results.statistics import _point, deviation_of
 from ganbench.results.store import ResultStore
 from ganbench.training.budget import Budget, Meters
 
@@ -378,6 +381,19 @@ def test_meters_are_written_for_people() -> None:
     row = cells(markdown.render([make(meters=meters)]))["gan"]
     names = ("images", "D updates", "G updates", "FLOPs", "time", "peak memory")
     assert [row[name] for name in names] == ["1,234,567", "5,000", "1,000", "12.3T", "1.5 h", "1.5 GiB"]
+
+
+def test_deviations_and_points_are_those_of_the_libraries_to_the_last_bit() -> None:
+    from scipy.special import stdtrit
+
+    assert [_point(n) for n in range(1, 60)] == [float(stdtrit(n, 0.975)) for n in range(1, 60)]
+    dice = random.Random(0)
+    for _ in range(2000):
+        size = 10.0 ** dice.choice([0, 0, 100, -300, -320, 307])
+        some = [dice.choice([dice.gauss(0, size), 0.1, dice.randint(-9, 9), -0.0]) for _ in range(dice.randint(2, 9))]
+        assert deviation_of(some) == statistics.stdev(some), some
+    with pytest.raises(OverflowError):
+        deviation_of([1.7e308, -1.7e308])
 
 
 # Text from elsewhere
