@@ -25,8 +25,8 @@ def command(context: click.Context) -> None:
     if context.invoked_subcommand is not None:
         return
     folder = cache_folder()
-    show(f"{folder} (all of it can be made again; GANBENCH_CACHE names another folder)\n")
     kinds = [(kind.name, len(_entries(kind)), size_of(kind)) for kind in _kinds(folder)]
+    show(f"{folder} (all of it can be made again; GANBENCH_CACHE names another folder)\n")
     lines = [(name, f"{count:,}", memory(size)) for name, count, size in kinds]
     total = ("*total*", f"{sum(count for _, count, _ in kinds):,}", memory(sum(size for *_, size in kinds)))
     show(aligned(("kind", "entries", "size"), [*lines, total]))

@@ -30,6 +30,8 @@ STOPPING = tuple(signal.Signals[name] for name in ("SIGINT", "SIGTERM", "SIGHUP"
 """Requests to stop: a user's Ctrl-C, a scheduler's notice, a terminal that is closed."""
 ECHO_SECONDS = 1.0
 """A request that comes again so soon is the same one: `timeout` sends it to the process and to its group."""
+_REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO)
+"""What a disk says that is no fault of ganbench's, wherever it says it."""
 
 
 class Command(click.Command):
@@ -87,13 +89,20 @@ class Commands(click.Group):
         except (KeyboardInterrupt, click.Abort):
             tell("Stopped.")
             result = 130
+        except UserError as error:  # of a group that was called without a command
+            tell(f"Error: {error}")
+            result = 2
         except OSError as error:
-            if error.errno not in (errno.EPIPE, errno.ENOSPC, errno.EBADF, errno.EIO) or error.filename is not None:
+            if error.errno in _REFUSED and error.filename is not None:
+                tell(f"Error: cannot use {error.filename}: {error.strerror}")
+                result = 2
+            elif error.errno in (errno.EPIPE, errno.ENOSPC, errno.EBADF, errno.EIO) and error.filename is None:
+                give_up(sys.stdout)  # where the help could not be printed
+                if not isinstance(error, BrokenPipeError):
+                    tell(f"Error: cannot write standard output: {error.strerror or error}")
+                result = 1 if isinstance(error, BrokenPipeError) else 2
+            else:
                 raise
-            give_up(sys.stdout)  # where the help could not be printed
-            if not isinstance(error, BrokenPipeError):
-                tell(f"Error: cannot write standard output: {error.strerror or error}")
-            result = 1 if isinstance(error, BrokenPipeError) else 2
         _end(result if isinstance(result, int) else 0)
 
 

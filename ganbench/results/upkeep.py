@@ -128,7 +128,8 @@ def rubbish(store: ResultStore, *, stale: bool) -> list[Rubbish]:
 
 def remove(found: list[Rubbish]) -> None:
     """Remove what was found. Raises `DiskError` where the disk refuses."""
-    for each in found:
+    # Records last: without its record nothing would tell that traces and work of a run are to go as well.
+    for each in sorted(found, key=lambda each: each.path.suffix == ".json"):
         try:
             if each.path.is_dir() and not each.path.is_symlink():
                 shutil.rmtree(each.path)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from textwrap import shorten
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ import torch
 
 from ganbench.contract.metrics import Metric
 from ganbench.contract.variant import Control, Variant
-from ganbench.errors import UserError
+from ganbench.errors import UserError, brief
 from ganbench.files import parted
 from ganbench.results.record import RunSpec
 from ganbench.runs.code import HARNESS
@@ -270,7 +269,7 @@ def _tried(cls: type[Variant], config: Any, bench: Bench, batch: int) -> str:
         for _ in range(trainer.period):
             trainer.step()
     except Exception as error:  # as of any plugin
-        return shorten(str(error), 150) or type(error).__name__
+        return brief(str(error), 150) or type(error).__name__
     wrong = [name for name, trace in trainer.traces().items() if not np.isfinite(trace).all()]
     wrong = [name for name in wrong if not name.startswith("log/")]
     return f"its {wrong[0]} is not finite" if wrong else ""

@@ -14,7 +14,6 @@ from fnmatch import fnmatchcase
 from functools import cached_property
 from importlib.metadata import Distribution, EntryPoint, entry_points
 from pathlib import Path
-from textwrap import shorten
 from types import ModuleType
 from typing import Any, Literal
 
@@ -22,7 +21,7 @@ import pluggy
 
 from ganbench.contract import hookspecs
 from ganbench.contract.types import CONTROL, digest
-from ganbench.errors import UserError, suggestion
+from ganbench.errors import UserError, brief, suggestion
 from ganbench.files import sha256_of
 from ganbench.runs.code import code_of
 from ganbench.runs.steps import IMPORT_SECONDS, Begin, Step, unwatched
@@ -324,7 +323,7 @@ def _let_pass(error: BaseException) -> None:
 
 def _reason(error: BaseException) -> str:
     kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
-    return shorten(f"{kind}{error}", 300)  # of several lines, any may hold the reason
+    return brief(f"{kind}{error}", 300)  # of several lines, any may hold the reason
 
 
 def _origin_of(point: EntryPoint) -> Origin:

@@ -6,7 +6,8 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from textwrap import shorten
+
+from ganbench.errors import brief
 
 IMPORT_SECONDS = 120.0
 """How long importing a plugin may take."""
@@ -45,4 +46,4 @@ def told(error: BaseException) -> str:
     frames = [f for f in traceback.extract_tb(error.__traceback__) if not Path(f.filename).is_relative_to(HARNESS)]
     own = [frame for frame in frames if frame.filename == frames[0].filename]
     where = f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""
-    return shorten(f"{type(error).__name__}: {error}", 300) + where
+    return brief(f"{type(error).__name__}: {error}", 300) + where
