@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import os
+import traceback
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
+from pathlib import Path
+
+LONGEST_NAME = 200
+"""From so many characters on nothing is like a text."""
 
 
 class UserError(Exception):
@@ -14,8 +21,44 @@ class DiskError(UserError):
     """The disk refused a write (full, read-only, gone); nothing that stood there before is harmed."""
 
 
+def nearest(wrong: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
+    """Return what is known and closest to what was written, or None; `cutoff`: 1 is the same text."""
+    spelt = {name.lower(): name for name in known if name != wrong}
+    # Whoever writes a page for a name means none of them, and comparing it would take minutes.
+    close = get_close_matches(wrong.lower(), spelt, n=1, cutoff=cutoff) if len(wrong) < LONGEST_NAME else []
+    return spelt[close[0]] if close else None
+
+
 def suggestion(wrong: str, known: Iterable[str]) -> str:
     """Return `: did you mean 'x'?` where something close is known, else nothing."""
-    spelt = {name.lower(): name for name in known if name != wrong}
-    close = get_close_matches(wrong.lower(), spelt, n=1)
-    return f": did you mean {spelt[close[0]]!r}?" if close else ""
+    close = nearest(wrong, known)
+    return f": did you mean {close!r}?" if close else ""
+
+
+def short(text: str, most: int = 100) -> str:
+    """Return a text in one line of at most so many characters."""
+    text = " ".join(text.split())
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+@contextmanager
+def during(what: str) -> Iterator[None]:
+    """Note in what is raised inside the block during what it was; `place_of` tells it."""
+    try:
+        yield
+    except Exception as error:
+        error.add_note(what)
+        raise
+
+
+def place_of(error: BaseException, files: Collection[str], *more: str) -> str:
+    """Return in brackets during what an error was raised, its innermost line in some files, and more, or nothing.
+
+    `files`: real paths, those of a plugin as a rule.
+    """
+    frames = [(frame.filename, frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
+    if isinstance(error, SyntaxError) and error.filename:
+        frames = []  # it says itself where it is
+    lines = [f"{Path(name).name}, line {line}" for name, line in frames if os.path.realpath(name) in files]
+    told = [*getattr(error, "__notes__", []), *lines[-1:], *more]
+    return f" ({'; '.join(told)})" if told else ""

@@ -32,7 +32,43 @@ ECHO_SECONDS = 1.0
 """A request that comes again so soon is the same one: `timeout` sends it to the process and to its group."""
 
 
-class Command(click.Command):
+class Hinting(click.Command):
+    """A command that says of words which it does not know what would be right."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Look for unknown options and stray words first: whatever else is missing may only be misspelt."""
+        given = list(args)
+        try:
+            if isinstance(self, click.Group):
+                return super().parse_args(ctx, args)
+            _, rest, _ = self.make_parser(ctx).parse_args(list(args))
+        except click.NoSuchOption as error:
+            raise click.UsageError(_hints().unknown_option(ctx, error.option_name, given), ctx) from None
+        if rest and not set(given) & set(self.get_help_option_names(ctx)) and not ctx.resilient_parsing:
+            try:
+                raise click.UsageError(_hints().stray(ctx, given, rest), ctx)
+            except UserError as error:
+                raise click.UsageError(str(error), ctx) from None
+        return super().parse_args(ctx, args)
+
+
+class Group(Hinting, click.Group):
+    """A group of commands that says of a word which is none what would be right."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command that the first word names."""
+        if self.get_command(ctx, args[0]) is None and not args[0].startswith("-") and not ctx.resilient_parsing:
+            raise click.UsageError(_hints().unknown_command(ctx, args[0], self.list_commands(ctx)), ctx)
+        return super().resolve_command(ctx, args)
+
+
+def _hints() -> Any:
+    return import_module("ganbench.cli.hints")  # which nobody needs who writes what is right
+
+
+class Command(Hinting):
     """A command whose standard output holds what it shows, and nothing that plugins print."""
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -54,7 +90,7 @@ class Command(click.Command):
             ctx.exit(1)
 
 
-class Commands(click.Group):
+class Commands(Group):
     """A group that imports a command when it is asked for."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:

@@ -13,6 +13,7 @@ import click
 
 from ganbench.errors import UserError
 from ganbench.files import cache_folder, expanded
+from ganbench.runs.hints import require_no_file, require_plugin
 
 
 class Names(click.ParamType):  # type: ignore[type-arg]
@@ -44,6 +45,10 @@ class FullPath(click.ParamType):  # type: ignore[type-arg]
             self.fail(str(error), param, ctx)
 
 
+NAMED = ("variants", "variant", "datasets", "dataset", "backbone", "metrics")
+"""Where a request names what plugins offer."""
+
+
 def current_folder() -> Path:
     """Return the folder that the command was given in. Raises `UserError` where it has been removed."""
     try:
@@ -55,14 +60,7 @@ def current_folder() -> Path:
 def require_plugins(plugins: Sequence[Path]) -> None:
     """Raise `UserError` for a plugin that is no file."""
     for path in plugins:
-        try:
-            path.stat()
-        except FileNotFoundError:
-            raise UserError(f"--plugin {path}: there is no such file") from None
-        except OSError as error:
-            raise UserError(f"--plugin {path} cannot be read: {error.strerror or error}") from None
-        if not path.is_file():
-            raise UserError(f"--plugin {path}: not a file")
+        require_plugin(path)
 
 
 def check_early(results: Path, request: Mapping[str, Any]) -> None:
@@ -75,6 +73,11 @@ def check_early(results: Path, request: Mapping[str, Any]) -> None:
     if request.get("budget"):
         Budget.parse(request["budget"])
     parse_settings(request["settings"])
+    for name in NAMED:
+        given = request.get(name) or ()
+        require_no_file(
+            "--dataset" if name == "datasets" else f"--{name}", [given] if isinstance(given, str) else given
+        )
     require_name(request["device"])
     require_plugins(request["plugins"])
     cache_folder()  # where there is no home, no score could be kept in the end

@@ -43,7 +43,7 @@ def command(
         epochs = [float(text) for text in at]
     except ValueError:
         raise UserError(f"--at {','.join(at)}: name epochs, as in 1,10,25") from None
-    check_early(results, request)
+    check_early(results, {**request, "variant": variant, "dataset": dataset})
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is imported: see executors.local
     from ganbench.reports.probe import draw, table
     from ganbench.runs.plan import Request

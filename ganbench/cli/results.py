@@ -6,13 +6,13 @@ from pathlib import Path
 
 import click
 
-from ganbench.cli.group import Command
+from ganbench.cli.group import Command, Group
 from ganbench.cli.options import plugin_option, results_option
 from ganbench.errors import UserError
 from ganbench.streams import show, tell
 
 
-@click.group()
+@click.group(cls=Group)
 def command() -> None:
     """Look after a folder of records."""
 

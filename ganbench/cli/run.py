@@ -84,7 +84,12 @@ def command(
     if preset is None:
         for option, given in (("--variants", request["variants"]), ("--dataset", request["datasets"])):
             if not given:
-                raise UserError(f"{option} is missing: name some, or a --preset")
+                data = (
+                    " (--data is the folder where data sets lie)"
+                    if option == "--dataset" and _was_given("data")
+                    else ""
+                )
+                raise UserError(f"{option} is missing: name some, or a --preset{data}")
         if scale != 1:
             raise UserError(f"--scale {scale:g} is of a preset's budget: name a --preset, or set --budget")
     check_early(results, request)

@@ -15,10 +15,11 @@ def lookup_in(registry: Registry) -> Lookup:
     def lookup(kind: str, name: str, sha256: str) -> Known | None:
         if (known := shipped(kind, name, sha256)) is not None:
             return known
-        for entry in registry.entries[cast(Kind, kind)].get(name, []):
-            if entry.origin.sha256 == sha256 != "":
-                owner = entry.item if isinstance(entry.item, type) else type(entry.item)
-                return Known(entry.code, as_plain(resolve(owner, name, {})))
-        return None
+        owners = registry.entries[cast(Kind, kind)].get(name, [])
+        found = [entry for entry in owners if entry.origin.sha256 == sha256 != ""]
+        if not found or len({entry.code for entry in found}) > 1:  # two plugins of one file, with other modules each
+            return None
+        owner = found[0].item if isinstance(found[0].item, type) else type(found[0].item)
+        return Known(found[0].code, as_plain(resolve(owner, name, {})))
 
     return lookup

@@ -62,7 +62,7 @@ def plan_probe(
     made = plan(replace(request, budget="1-images", metrics=("grad-norm-g",), seeds=1), registry)
     if not made.jobs:
         raise UserError(f"{made.skips[0].variant} on {made.skips[0].dataset}: {made.skips[0].reason}")
-    if len(made.jobs) > 1:
+    if len(made.jobs) + len(made.skips) > 1:
         raise UserError("a probe is of one variant on one data set; several were named")
     job, (bench,) = made.jobs[0], made.benches.values()
     budget = Budget(max(1, round(max(epochs) * len(bench.data.train.images))), "images")

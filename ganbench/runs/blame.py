@@ -1,0 +1,38 @@
+"""What a plugin raised, in a sentence: during what, in which of its lines, and where the whole traceback lies."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import traceback
+from collections.abc import Collection
+from pathlib import Path
+
+from ganbench import errors
+from ganbench.errors import UserError, place_of, short
+from ganbench.files import write_atomically
+
+
+def reason_of(error: BaseException, files: Collection[str]) -> str:
+    """Tell what was raised, and where in some files unless it is a sentence for the user already."""
+    kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
+    return short(f"{kind}{error}", 300) + ("" if isinstance(error, UserError) else place_of(error, files))
+
+
+def loading_files(error: BaseException) -> frozenset[str]:
+    """Return the files of the plugin whose import or hook raised: the first that is none of ours, and those beside."""
+    paths = [Path(os.path.realpath(frame.filename)) for frame in traceback.extract_tb(error.__traceback__)]
+    ours = [Path(os.path.realpath(str(module.__file__))).parent for module in (errors, importlib)]
+    strange = [path for path in paths if path.is_file() and not any(path.is_relative_to(folder) for folder in ours)]
+    if not strange:
+        return frozenset()
+    home = strange[0].parent
+    alone = home.name in ("site-packages", "dist-packages")  # others' modules lie there as well
+    return frozenset(str(path) for path in strange if path == strange[0] or (path.is_relative_to(home) and not alone))
+
+
+def keep_traceback(error: BaseException, files: Collection[str], log: Path) -> str:
+    """Write the traceback of an error to a file; return in brackets during what and where it was, and that file."""
+    text = "".join(traceback.format_exception(error))
+    write_atomically(log, lambda file: file.write(text.encode("utf-8", "backslashreplace")))
+    return place_of(error, files, f"traceback in {log}")
