@@ -41,6 +41,11 @@ def short(text: str, most: int = 100) -> str:
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
+def quoted(text: str) -> str:
+    """Return a text as Python writes it, of a long one the beginning."""
+    return repr(text) if len(text) <= LONGEST_NAME else f"{text[:LONGEST_NAME]!r}… ({len(text):,} characters)"
+
+
 @contextmanager
 def during(what: str) -> Iterator[None]:
     """Note in what is raised inside the block during what it was; `place_of` tells it."""

@@ -28,6 +28,8 @@ COMMANDS = ("run", "report", "list", "check", "probe", "results", "cache")
 """Each is the `command` of the module of its name."""
 STOPPING = tuple(signal.Signals[name] for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 """Requests to stop: a user's Ctrl-C, a scheduler's notice, a terminal that is closed."""
+LONGEST = 3000
+"""By so many characters a sentence is too long."""
 ECHO_SECONDS = 1.0
 """A request that comes again so soon is the same one: `timeout` sends it to the process and to its group."""
 
@@ -81,7 +83,7 @@ class Command(Hinting):
                 settle_cache()
                 return super().invoke(ctx)
         except UserError as error:
-            tell(f"Error: {error}")
+            tell(f"Error: {_readable(str(error))}")
             ctx.exit(2)
         except KeyboardInterrupt:
             tell("Stopped; the same command continues where it was.")
@@ -118,7 +120,7 @@ class Commands(Group):
         except click.ClickException as error:
             shown = io.StringIO()
             error.show(file=shown)
-            tell(shown.getvalue().rstrip("\n"))
+            tell(_readable(shown.getvalue().rstrip("\n")))
             result = error.exit_code
         except (KeyboardInterrupt, click.Abort):
             tell("Stopped.")
@@ -131,6 +133,11 @@ class Commands(Group):
                 tell(f"Error: cannot write standard output: {error.strerror or error}")
             result = 1 if isinstance(error, BrokenPipeError) else 2
         _end(result if isinstance(result, int) else 0)
+
+
+def _readable(text: str) -> str:
+    """Leave out the middle of what nobody reads to its end: a request may hold any text, and errors name it."""
+    return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]} … {text[-LONGEST // 2 :]}"
 
 
 def _end(code: int) -> NoReturn:

@@ -39,8 +39,12 @@ class FullPath(click.ParamType):  # type: ignore[type-arg]
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
         """Return the path in full."""
         try:
+            if not value or "\0" in os.fsdecode(os.fsencode(value)):
+                self.fail("it is empty" if not value else "it holds a NUL, which no path can", param, ctx)
             path = expanded(value)
             return path if path.is_absolute() else current_folder() / path
+        except UnicodeEncodeError:
+            self.fail("it holds characters that no path can", param, ctx)
         except UserError as error:
             self.fail(str(error), param, ctx)
 

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ganbench.errors import UserError, short, suggestion
+from ganbench.errors import UserError, quoted, suggestion
 
 TEXTUAL = ("string_type", "path_type", "literal_error")
 """Faults of values that were taken for numbers, lists or nothing, although the option is a text."""
@@ -87,7 +87,7 @@ def _validated(owner: type, name: str, settings: Mapping[str, str]) -> Any:
         try:
             json.dumps(getattr(config, key), allow_nan=False, default=str)
         except ValueError:
-            raise UserError(f"{name}.{key}: must be finite, but {text!r} was given") from None
+            raise UserError(f"{name}.{key}: must be finite, but {quoted(text)} was given") from None
     return config
 
 
@@ -102,7 +102,7 @@ def _explain(fault: Mapping[str, Any], name: str, settings: Mapping[str, str]) -
     if not fault["loc"]:  # a rule over several options
         return f"{name}: {message}"
     key = str(fault["loc"][0])
-    given = f", but {short(repr(settings[key]), 100)} was given" if key in settings else ""
+    given = f", but {quoted(settings[key])} was given" if key in settings else ""
     if key in settings and re.search(r",\s*[\w.-]+\s*=", settings[key]):
         given += "; give each option a --set of its own"
     return f"{name}.{'.'.join(map(str, fault['loc']))}: {message}{given}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -12,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ganbench.contract.types import Curve
-from ganbench.errors import DiskError, UserError
+from ganbench.errors import DiskError, UserError, short
 from ganbench.files import write_atomically
 from ganbench.results.moving import move_work
 from ganbench.results.record import RunSpec
@@ -28,6 +27,8 @@ from ganbench.training.budget import Budget
 from ganbench.training.trainer import Trainer
 
 COLUMNS = ("epoch", "loss", "iteration", "grad_norm")
+MOST_EPOCHS = 1_000_000
+"""More would not end in anybody's life."""
 Curves = Mapping[tuple[float, str], Curve]
 """By the epochs of training before the look, and the generator's loss."""
 
@@ -57,8 +58,9 @@ def plan_probe(
     request: Request, registry: Registry, *, epochs: Sequence[float], iterations: int, seed: int, results: Path
 ) -> Probe:
     """Turn a request for one variant and one data set into a probe. Raises `UserError` where it cannot be made."""
-    if not epochs or not all(0 < epoch < math.inf for epoch in epochs):
-        raise UserError(f"--at {','.join(f'{epoch:g}' for epoch in epochs)}: name epochs above 0, as in 1,10,25")
+    if not epochs or not all(0 < epoch <= MOST_EPOCHS for epoch in epochs):
+        found = short(",".join(f"{epoch:g}" for epoch in epochs))
+        raise UserError(f"--at {found}: name epochs above 0 and at most {MOST_EPOCHS:,}, as in 1,10,25")
     made = plan(replace(request, budget="1-images", metrics=("grad-norm-g",), seeds=1), registry)
     if not made.jobs:
         raise UserError(f"{made.skips[0].variant} on {made.skips[0].dataset}: {made.skips[0].reason}")

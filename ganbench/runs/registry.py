@@ -19,7 +19,7 @@ import pluggy
 
 from ganbench.contract import hookspecs
 from ganbench.contract.types import CONTROL, digest
-from ganbench.errors import UserError, short, suggestion
+from ganbench.errors import UserError, quoted, short, suggestion
 from ganbench.files import sha256_of
 from ganbench.runs.blame import loading_files, reason_of
 from ganbench.runs.code import code_of, modules_of
@@ -142,10 +142,10 @@ class Registry:
             if name in self.broken:
                 raise UserError(f"the plugin {name!r} is broken: {self.broken[name]}")
             if (file := file_of(name)) is not None:
-                raise UserError(f"unknown {kind} {name!r}, but {self._offered(kind, file)}")
+                raise UserError(f"unknown {kind} {quoted(name)}, but {self._offered(kind, file)}")
             broken = f"; broken plugins: {', '.join(self.broken)}" if self.broken else ""
             hint = suggestion(name, known) or f"; there are {', '.join(known) or 'none'}{broken}"
-            raise UserError(f"unknown {kind} {name!r}{hint}")
+            raise UserError(f"unknown {kind} {quoted(name)}{hint}")
         return self.entries[kind][name][0]
 
     def clash(self, kind: Kind, name: str) -> str | None:
@@ -186,13 +186,13 @@ class Registry:
                 return names
             known = sorted({family for of in families.values() for family in of})
             hint = suggestion(family, known) or f"; there are {', '.join(known)}"
-            raise UserError(f"no variant is of the family {family!r}{hint}")
+            raise UserError(f"no variant is of the family {quoted(family)}{hint}")
         if not set(pattern) & set("*?["):
             self.get(kind, pattern)
             return [pattern]
         names = sorted(name for name in self.entries[kind] if fnmatchcase(name, pattern))
         if not names:
-            raise UserError(f"no {kind} matches {pattern!r}; there are {', '.join(sorted(self.entries[kind]))}")
+            raise UserError(f"no {kind} matches {quoted(pattern)}; there are {', '.join(sorted(self.entries[kind]))}")
         return names
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ganbench.errors import UserError, nearest, suggestion
+from ganbench.errors import UserError, nearest, quoted, suggestion
 from ganbench.runs.options import as_plain, differing, fields_of, without
 from ganbench.runs.registry import Kind, Registry
 
@@ -25,7 +25,7 @@ def parse_settings(settings: Sequence[str]) -> dict[str, str]:
         key, equals, value = text.partition("=")
         owner, dot, option = key.strip().rpartition(".")
         if not (equals and option.strip() and value.strip()) or (dot and not owner.strip()):
-            raise UserError(f"--set {text!r} is not an option and a value: write lr=2e-4 or wgan.clip=0.1")
+            raise UserError(f"--set {quoted(text)} is not an option and a value: write lr=2e-4 or wgan.clip=0.1")
         if parsed.get(key.strip(), value.strip()) != value.strip():
             raise UserError(
                 f"--set {key.strip()} is given twice, as {parsed[key.strip()]} and {value.strip()}: keep one"
@@ -96,9 +96,11 @@ def require_meant_for_all(
 
 def _who_has(key: str, value: str, lacking: Any, taking_part: Sequence[Any], registry: Registry) -> str:
     """Say who has an option, or one like it; else what options there are."""
-    options = {item.name: fields_of(_class_of(item)) for item in taking_part}
+    options: dict[str, tuple[str, ...]] = {}
+    for item in taking_part:  # a variant and a backbone may share a name
+        options[item.name] = (*options.get(item.name, ()), *fields_of(_class_of(item)))
     if having := [name for name, known in options.items() if key in known]:
-        write = " ".join(f"--set {name}.{key}={value}" for name in having)
+        write = " ".join(f"--set {name}.{key}={value}" for name in having[:3]) + " and so on" * (len(having) > 3)
         return f": {_listed(having)} {'has' if len(having) == 1 else 'have'} it, write {write}"
     close = {name: found for name, known in options.items() if (found := nearest(key, known))}
     near = close.get(lacking.name) or next((f"{name}.{found}" for name, found in close.items()), None)
