@@ -41,6 +41,11 @@ def short(text: str, most: int = 100) -> str:
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
+def named(error: BaseException) -> str:
+    """Return the type of an error and what it says, where it says something."""
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+
+
 def quoted(text: str) -> str:
     """Return a text as Python writes it, of a long one the beginning."""
     return repr(text) if len(text) <= LONGEST_NAME else f"{text[:LONGEST_NAME]!r}… ({len(text):,} characters)"

@@ -38,8 +38,8 @@ def unknown_option(context: click.Context, name: str, given: Sequence[str]) -> s
         return f"{said}: did you mean --{bare}?"
     if not path:
         return f"{said}: options come after a command, as in `ganbench run --variants gan --dataset mnist`"
-    if bare in known(path):
-        hint, missing = known(path)[bare]
+    hint, missing = known(path).get(bare, ("", ""))
+    if hint and ("ganbench" in hint or flags.keys() >= set(re.findall("--[a-z-]+", hint))):
         return f"{said}: {hint.format(short(value) if value is not None else missing)}"
     plain = [flag.removeprefix("--") for flag in flags]
     if close := nearest(bare, plain, cutoff=0.8):

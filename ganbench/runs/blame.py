@@ -9,14 +9,13 @@ from collections.abc import Collection
 from pathlib import Path
 
 from ganbench import errors
-from ganbench.errors import UserError, place_of, short
+from ganbench.errors import UserError, named, place_of, short
 from ganbench.files import write_atomically
 
 
 def reason_of(error: BaseException, files: Collection[str]) -> str:
     """Tell what was raised, and where in some files unless it is a sentence for the user already."""
-    kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
-    return short(f"{kind}{error}", 300) + ("" if isinstance(error, UserError) else place_of(error, files))
+    return short(str(error), 300) if isinstance(error, UserError) else short(named(error), 300) + place_of(error, files)
 
 
 def loading_files(error: BaseException) -> frozenset[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from ganbench.errors import DiskError, UserError
+from ganbench.errors import DiskError, UserError, named
 from ganbench.results.record import FINAL, STOPPED, UNFINISHED, RunRecord, Status
 from ganbench.results.store import ResultStore
 from ganbench.runs.blame import keep_traceback
@@ -55,7 +55,7 @@ def execute(
     except Exception as error:  # a plugin may fail in any way; it becomes a record and the other runs go on
         where = keep_traceback(error, files_of(job, registry), store.work(job.spec) / "error.txt")
         told = "" if isinstance(error, Unfair) else where
-        return _close(job, store, run, "error", f"{type(error).__name__}: {error}{told}")
+        return _close(job, store, run, "error", f"{named(error)}{told}")
 
 
 class Changed(Exception):
@@ -100,10 +100,10 @@ def _top_up(job: Job, store: ResultStore, registry: Registry, threads: int, foun
     except DiskError:
         raise
     except Exception as error:  # a plugin may fail in any way
-        plain = isinstance(error, UserError | Changed)
-        kind = "" if plain else f"{type(error).__name__}: "
-        where = "" if plain else keep_traceback(error, files_of(job, registry), store.work(job.spec) / "error.txt")
-        reason = f"{UNAVAILABLE}asked for after the run, and it could not be scored: {kind}{error}{where}"
+        told = str(error)
+        if not isinstance(error, UserError | Changed):
+            told = named(error) + keep_traceback(error, files_of(job, registry), store.work(job.spec) / "error.txt")
+        reason = f"{UNAVAILABLE}asked for after the run, and it could not be scored: {told}"
         return store.add(replace(found, unscored={**found.unscored, **dict.fromkeys(names, reason)}))
 
 

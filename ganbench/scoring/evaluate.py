@@ -17,7 +17,7 @@ from ganbench.contract.data import Modes, Splits
 from ganbench.contract.metrics import Metric, Probe, Scene
 from ganbench.contract.types import DataSpec, Value, digest
 from ganbench.contract.variant import Control, Variant
-from ganbench.errors import DiskError, UserError
+from ganbench.errors import DiskError, UserError, named
 from ganbench.files import cache_folder
 from ganbench.scoring.features import FeatureExtraction, write_cached
 from ganbench.scoring.originals import Originals
@@ -175,7 +175,7 @@ class _Direction:
     def _reason(self, error: Any, kind: str, name: str) -> str:
         if isinstance(error, UserError):
             return str(error)
-        return f"the {kind} {name!r} failed with {type(error).__name__}: {error}{self.told(name, error)}"
+        return f"the {kind} {name!r} failed with {named(error)}{self.told(name, error)}"
 
     def _training(self) -> Iterator[Tensor]:
         """Yield the training images in pieces, without those that stand for images nobody has seen."""

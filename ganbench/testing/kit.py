@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from ganbench.contract.variant import Variant
-from ganbench.errors import UserError, place_of, suggestion
+from ganbench.errors import UserError, named, place_of, suggestion
 from ganbench.runs.registry import Registry, discover
 from ganbench.testing.checks import Check, checks_for
 from ganbench.testing.subject import Subject, subject_of
@@ -82,8 +82,8 @@ def outcome_of(check: Check, subject: Subject, expected: str | None = None) -> O
 
 def explain(error: Exception, subject: Subject) -> str:
     """Tell in one line what went wrong, and in which line of the plugin."""
-    kind = "" if isinstance(error, AssertionError) and str(error) else f"{type(error).__name__}: "
-    return f"{kind}{error}".partition("\n")[0] + place_of(error, subject.files)
+    told = str(error) if isinstance(error, AssertionError) and str(error) else named(error)
+    return told.partition("\n")[0] + place_of(error, subject.files)
 
 
 def reasons_by_name(expected: Mapping[str, str] | None, checks: list[Check]) -> dict[str, str]:

@@ -110,7 +110,7 @@ def test_where_many_have_an_option_three_are_written_out(registry):
 
 @pytest.mark.parametrize("text", ["lr", "=1", "lr=", " = ", ".lr=1", "gan.=1", " .lr=1", "."])
 def test_what_is_no_option_and_value_is_told(text):
-    with pytest.raises(UserError, match="is not an option and a value: write lr=2e-4 or wgan.clip=0.1"):
+    with pytest.raises(UserError, match=r"is not an option and a value: write lr=2e-4 or wgan\.clip=0\.1"):
         parse_settings([text])
 
 
