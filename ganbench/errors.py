@@ -70,5 +70,5 @@ def place_of(error: BaseException, files: Collection[str], *more: str) -> str:
     if isinstance(error, SyntaxError) and error.filename:
         frames = []  # it says itself where it is
     lines = [f"{Path(name).name}, line {line}" for name, line in frames if os.path.realpath(name) in files]
-    told = [*getattr(error, "__notes__", []), *lines[-1:], *more]
+    told = [*map(short, getattr(error, "__notes__", [])), *lines[-1:], *more]
     return f" ({'; '.join(told)})" if told else ""

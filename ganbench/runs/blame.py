@@ -5,12 +5,35 @@ from __future__ import annotations
 import importlib
 import os
 import traceback
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from ganbench import errors
 from ganbench.errors import UserError, named, place_of, short
 from ganbench.files import write_atomically
+
+
+@contextmanager
+def blaming(fault: str, files: Callable[[], Collection[str]], log: Path | None = None) -> Iterator[None]:
+    """Turn whatever a plugin raises inside the block into a `UserError`: a fault, the reason, and its line in files.
+
+    `log`: where to keep the traceback.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except BaseException as error:  # a stranger's code may fail in any way
+        let_pass(error)
+        where = place_of(error, files()) if log is None else keep_traceback(error, files(), log)
+        raise UserError(f"{fault}: {short(named(error), 300)}{where}") from error
+
+
+def let_pass(error: BaseException) -> None:
+    """Raise an error again that is no fault of a plugin's: whoever presses Ctrl-C is heard."""
+    if isinstance(error, KeyboardInterrupt):
+        raise error
 
 
 def reason_of(error: BaseException, files: Collection[str]) -> str:

@@ -18,6 +18,8 @@ from ganbench.results.record import RunSpec
 from ganbench.results.rows import plain_text
 from ganbench.results.schemas import id_before
 from ganbench.results.store import ResultStore
+from ganbench.runs.blame import blaming
+from ganbench.runs.facts import files_of
 from ganbench.runs.job import Job
 from ganbench.runs.plan import Request, plan
 from ganbench.runs.registry import Registry
@@ -86,23 +88,25 @@ def run_probe(probe: Probe, registry: Registry, *, threads: int, tell: Callable[
     with store.lock(probe.job.spec, blocking=False) as free:
         if not free:
             raise UserError(f"another command is making this probe: {probe.path('.csv')}")
-        run = Run(probe.job, store, registry, threads, probe.bench)
-        trainer = run.begin()
-        if _is_beyond(trainer, missing[0] * probe.images):
-            tell(f"the checkpoint is of a later time than epoch {missing[0]:g}: training starts anew")
-            run.saved = None
+        name, log = probe.job.spec.variant, store.work(probe.job.spec) / "error.txt"
+        with blaming(f"{name} failed", lambda: files_of(probe.job, registry), log):
+            run = Run(probe.job, store, registry, threads, probe.bench)
             trainer = run.begin()
-        for epoch in missing:
-            _advance(trainer, run, epoch * probe.images / probe.job.spec.budget.amount)
-            if trainer.diverged:
-                raise UserError(f"{probe.job.spec.variant} diverged before epoch {epoch:g}: {trainer.diverged}")
-            tell(f"epoch {epoch:g}: probing with {probe.iterations} updates of a fresh discriminator")
-            found = run.probe(trainer.snapshot(), probe.iterations)
-            curves |= {(epoch, loss): curve for loss, curve in found.items()}
-            run.checkpoint(trainer)
-            write_curves(probe, curves)
-            for loss, curve in found.items():
-                tell(f"epoch {epoch:g}: {loss}  {curve.norms[0]:.3g} → {curve.norms[-1]:.3g}")
+            if _is_beyond(trainer, missing[0] * probe.images):
+                tell(f"the checkpoint is of a later time than epoch {missing[0]:g}: training starts anew")
+                run.saved = None
+                trainer = run.begin()
+            for epoch in missing:
+                _advance(trainer, run, epoch * probe.images / probe.job.spec.budget.amount)
+                if trainer.diverged:
+                    raise UserError(f"{name} diverged before epoch {epoch:g}: {trainer.diverged}")
+                tell(f"epoch {epoch:g}: probing with {probe.iterations} updates of a fresh discriminator")
+                found = run.probe(trainer.snapshot(), probe.iterations)
+                curves |= {(epoch, loss): curve for loss, curve in found.items()}
+                run.checkpoint(trainer)
+                write_curves(probe, curves)
+                for loss, curve in found.items():
+                    tell(f"epoch {epoch:g}: {loss}  {curve.norms[0]:.3g} → {curve.norms[-1]:.3g}")
     return curves
 
 

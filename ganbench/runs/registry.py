@@ -6,7 +6,7 @@ import importlib.util
 import os
 import sys
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import cached_property
@@ -21,7 +21,7 @@ from ganbench.contract import hookspecs
 from ganbench.contract.types import CONTROL, digest
 from ganbench.errors import UserError, quoted, short, suggestion
 from ganbench.files import sha256_of
-from ganbench.runs.blame import loading_files, reason_of
+from ganbench.runs.blame import blaming, let_pass, loading_files, reason_of
 from ganbench.runs.code import code_of, modules_of
 from ganbench.runs.hints import file_of, require_plugin
 from ganbench.runs.offers import Kind as Kind, fault_of, no_list
@@ -81,16 +81,9 @@ class Entry:
         """Name who offers it so that two owners can be told apart."""
         return self.path if self.origin.distribution == FILE else str(self.origin)
 
-    @contextmanager
-    def blamed(self, fault: str) -> Iterator[None]:
+    def blamed(self, fault: str) -> AbstractContextManager[None]:
         """Turn whatever the plugin raises inside the block into a `UserError` that says so, and in which line."""
-        try:
-            yield
-        except UserError:
-            raise
-        except BaseException as error:
-            _let_pass(error)
-            raise UserError(f"{fault}: {reason_of(error, self.files)}") from error
+        return blaming(fault, lambda: self.files)
 
 
 class Registry:
@@ -218,7 +211,7 @@ def discover(files: Sequence[Path] = (), only: Collection[tuple[str, str]] = ())
             try:
                 registry.add(module, origin, module)
             except BaseException as error:
-                _let_pass(error)
+                let_pass(error)
                 raise UserError(f"--plugin {path}: {reason_of(error, loading_files(error))}") from error
     return registry
 
@@ -276,7 +269,7 @@ def _load(point: EntryPoint, origin: Origin, registry: Registry) -> None:
         plugin, module = point.load(), sys.modules[point.module]
         registry.add(plugin, replace(origin, sha256=_sha256_of(module)), module, point.dist)
     except BaseException as error:  # a stranger's module may fail in any way, and harms nobody else
-        _let_pass(error)
+        let_pass(error)
         name = f"{point.name} ({origin.distribution})" if point.name in registry.broken else point.name
         registry.broken[name] = reason_of(error, loading_files(error))
 
@@ -294,14 +287,9 @@ def load_file(path: Path) -> ModuleType:
         spec.loader.exec_module(module)
     except BaseException as error:
         del sys.modules[name]
-        _let_pass(error)
+        let_pass(error)
         raise UserError(f"--plugin {path} does not load: {reason_of(error, loading_files(error))}") from error
     return module
-
-
-def _let_pass(error: BaseException) -> None:
-    if isinstance(error, KeyboardInterrupt):  # whoever presses Ctrl-C is heard
-        raise error
 
 
 def _origin_of(point: EntryPoint) -> Origin:

@@ -17,6 +17,7 @@ from ganbench.contract.data import ImageSet, to_float
 from ganbench.contract.types import Batch, Clock, DataSpec, Update
 from ganbench.contract.variant import Control, Variant
 from ganbench.errors import UserError
+from ganbench.runs.blame import blaming
 from ganbench.runs.opening import configured
 from ganbench.runs.options import resolve
 from ganbench.runs.registry import Entry, Registry, discover
@@ -104,7 +105,8 @@ def subject_of(
     files = next((entry.files for entry in owners if entry.item is cls), frozenset({_file_of(cls)}))
     if issubclass(cls, Control):
         raise UserError(f"{cls.name} is a control: it is not trained, and the checks are of training")
-    config = resolve(cls, cls.name, settings or {})
+    with blaming(f"the options of {cls.name!r} cannot be read", lambda: files):
+        config = resolve(cls, cls.name, settings or {})
     names = sorted(registry.entries["backbone"], key=lambda name: (name != "dcgan", name))
     claimed = {name: clash for name in names if (clash := registry.clash("backbone", name))}
     backbones = [tiny(registry.get("backbone", name)) for name in names if name not in claimed]
@@ -115,7 +117,8 @@ def subject_of(
             data = DataSpec(shape, "translate")
         else:
             data = DataSpec(shape, classes=classes if len(shape) == 3 else 0)
-        backbone = first_fitting(cls, backbones, data, config, reasons)
+        with blaming(f"{cls.name} cannot be built for {data}", lambda: files):
+            backbone = first_fitting(cls, backbones, data, config, reasons)
         return None if backbone is None else (backbone, data)
 
     found = next((chosen for shape in SHAPES if (chosen := fit(shape, CLASSES))), None)

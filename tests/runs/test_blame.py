@@ -230,6 +230,26 @@ def test_an_update_without_a_graph_names_its_player(plugin, tmp_path):
     assert record.error.endswith(f" (in the update of 'G' in step 0; traceback in {work / 'error.txt'})")
 
 
+@pytest.mark.usefixtures("switches")
+@pytest.mark.parametrize(
+    ("edit", "when"),
+    [
+        ("Mine.loss_of_G = inner.fail", "in step 0, after its update of 'D'; "),
+        ("Mine.optimizers = inner.fail", ""),
+    ],
+)
+def test_a_probe_that_fails_is_a_sentence_with_its_line(plugin, tmp_path, edit, when):
+    more = [text for file in plugin(edit) for text in ("--plugin", str(file))]
+    wanted = ("--variant", "mine", "--dataset", "data", "--at", "1", "--iterations", "2", "--results", str(tmp_path))
+    result = CliRunner().invoke(main, ["probe", *wanted, *more])
+    assert result.exit_code == 2, result.exc_info
+    told = f"deep inside ({when}{plugin.beside}, line {LINE}"
+    assert told in result.stderr and "Traceback" not in result.output
+    if when:
+        (log,) = tmp_path.rglob("error.txt")
+        assert f"Error: mine failed: RuntimeError: {told}; traceback in {log})" in result.stderr
+
+
 # In scoring
 
 
@@ -403,6 +423,25 @@ def test_a_failing_check_names_the_line_of_the_plugin(plugin, edit, message):
     assert told.message.startswith(message) or told.message.startswith("RuntimeError: deep inside (in step 0, ")
     assert told.message.endswith((f"{plugin.beside}, line {LINE})", f"{plugin.beside}, line {BACK})"))
     assert told.traceback.startswith("Traceback") and plugin.beside in told.traceback
+
+
+@pytest.mark.parametrize(
+    ("edit", "fault"),
+    [
+        ("Mine.build = inner.fail", "mine cannot be built for "),
+        (
+            "@dataclass(frozen=True)\nclass Config:\n    lr: float = 1.0\n    __post_init__ = inner.fail\n"
+            "Mine.__annotations__ = {'config': Config}",
+            "the options of 'mine' cannot be read: ",
+        ),
+    ],
+)
+def test_what_cannot_be_checked_is_told_with_its_line(plugin, edit, fault):
+    more = [text for file in plugin(edit) for text in ("--plugin", str(file))]
+    result = CliRunner().invoke(main, ["check", "mine", *more])
+    assert result.exit_code == 2, result.exc_info
+    assert result.stderr.startswith(f"Error: {fault}")
+    assert result.stderr.endswith(f"RuntimeError: deep inside ({plugin.beside}, line {LINE})\n")
 
 
 def test_an_assertion_of_the_plugin_is_no_sentence_of_the_kit(plugin):
