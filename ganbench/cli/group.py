@@ -22,7 +22,7 @@ import click
 from ganbench import __version__
 from ganbench.errors import UserError
 from ganbench.files import settle_cache
-from ganbench.streams import give_up, open_streams, output_kept, tell
+from ganbench.streams import give_up, open_streams, output_kept, tell, visible
 
 COMMANDS = ("run", "report", "list", "check", "probe", "results", "cache")
 """Each is the `command` of the module of its name."""
@@ -45,12 +45,12 @@ class Hinting(click.Command):
                 return super().parse_args(ctx, args)
             _, rest, _ = self.make_parser(ctx).parse_args(list(args))
         except click.NoSuchOption as error:
-            raise click.UsageError(_hints().unknown_option(ctx, error.option_name, given), ctx) from None
+            raise _wrong(_hints().unknown_option(ctx, error.option_name, given), ctx) from None
         if rest and not set(given) & set(self.get_help_option_names(ctx)) and not ctx.resilient_parsing:
             try:
-                raise click.UsageError(_hints().stray(ctx, given, rest), ctx)
+                raise _wrong(_hints().stray(ctx, given, rest), ctx)
             except UserError as error:
-                raise click.UsageError(str(error), ctx) from None
+                raise _wrong(str(error), ctx) from None
         return super().parse_args(ctx, args)
 
 
@@ -62,8 +62,12 @@ class Group(Hinting, click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the command that the first word names."""
         if self.get_command(ctx, args[0]) is None and not args[0].startswith("-") and not ctx.resilient_parsing:
-            raise click.UsageError(_hints().unknown_command(ctx, args[0], self.list_commands(ctx)), ctx)
+            raise _wrong(_hints().unknown_command(ctx, args[0], self.list_commands(ctx)), ctx)
         return super().resolve_command(ctx, args)
+
+
+def _wrong(sentence: str, context: click.Context) -> click.UsageError:
+    return click.UsageError(visible(sentence), context)  # click itself would drop what steers a terminal
 
 
 def _hints() -> Any:
