@@ -7,14 +7,14 @@ from pathlib import Path
 
 import click
 
-from ganbench.cli.group import Command
+from ganbench.cli.group import Command, Group
 from ganbench.streams import show
 
 KINDS = ("classifiers", "data", "digests", "downloads", "features", "references")
 """What ganbench keeps in its cache; whatever else lies in that folder is somebody else's."""
 
 
-@click.group(invoke_without_command=True)
+@click.group(cls=Group, invoke_without_command=True)
 @click.pass_context
 def command(context: click.Context) -> None:
     """Say where prepared data, features and classifiers are kept, and how much room they take."""

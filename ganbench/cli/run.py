@@ -36,16 +36,18 @@ if TYPE_CHECKING:
 @click.option("--scale", type=float, default=1.0, show_default=True, help="Share of the preset's budget.")
 @click.option("--backbone", help="Architecture family.  [default: the data set's]")
 @click.option("--budget", help="200k-images, 2000-updates, 3e15-flops or 90-seconds.  [default: the data set's]")
-@click.option("--seeds", type=click.IntRange(1), default=3, show_default=True, help="Seeds 0 to N-1.")
+@click.option("--seeds", type=click.IntRange(1, 10_000), default=3, show_default=True, help="Seeds 0 to N-1.")
 @click.option("--metrics", type=Names(), help="Metrics to compute.  [default: the data set's]")
-@click.option("--size", type=click.IntRange(1), help="Side of the images in pixels.  [default: the data set's]")
+@click.option("--size", type=click.IntRange(1, 16_384), help="Side of the images in pixels.  [default: the data set's]")
 @click.option("--batch", type=click.IntRange(1), default=64, show_default=True, help="Real images in a batch.")
 @click.option(
     "--samples",
     type=click.IntRange(2),
     help="Generated images an evaluation.  [default: the data set's, else its test split, ≤ 10000]",
 )
-@click.option("--marks", type=click.IntRange(1), default=5, show_default=True, help="Evaluation points of the budget.")
+@click.option(
+    "--marks", type=click.IntRange(1, 10_000), default=5, show_default=True, help="Evaluation points of the budget."
+)
 @click.option("--marks-metrics", type=Names(), help="Costly metrics to compute at every mark, not only the last.")
 @click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True)
 @click.option(
@@ -83,7 +85,12 @@ def command(
     if preset is None:
         for option, given in (("--variants", request["variants"]), ("--dataset", request["datasets"])):
             if not given:
-                raise UserError(f"{option} is missing: name some, or a --preset")
+                data = (
+                    " (--data is the folder where data sets lie)"
+                    if option == "--dataset" and _was_given("data")
+                    else ""
+                )
+                raise UserError(f"{option} is missing: name some, or a --preset{data}")
         if scale != 1:
             raise UserError(f"--scale {scale:g} is of a preset's budget: name a --preset, or set --budget")
     check_early(results, request)

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 from ganbench.contract.types import UNAVAILABLE
-from ganbench.errors import DiskError, UserError
-from ganbench.files import write_atomically
+from ganbench.errors import DiskError, UserError, named
 from ganbench.results.record import FINAL, STOPPED, UNFINISHED, RunRecord, Status
 from ganbench.results.store import ResultStore
-from ganbench.runs.facts import job_names, provenance, variant_facts
+from ganbench.runs.blame import keep_traceback
+from ganbench.runs.facts import files_of, provenance, variant_facts
 from ganbench.runs.job import Job, unscored_metrics
 from ganbench.runs.registry import Kind, Registry
 from ganbench.runs.run import Listener, Run, Stopped
@@ -55,9 +53,9 @@ def execute(
     except Changed as error:
         return _close(job, store, run, "error", str(error))
     except Exception as error:  # a plugin may fail in any way; it becomes a record and the other runs go on
-        log = store.work(job.spec) / "error.txt"
-        write_atomically(log, lambda file: file.write(traceback.format_exc().encode()))
-        return _close(job, store, run, "error", f"{type(error).__name__}: {error}{_place(error, job, registry, log)}")
+        where = keep_traceback(error, files_of(job, registry), store.work(job.spec) / "error.txt")
+        told = "" if isinstance(error, Unfair) else where
+        return _close(job, store, run, "error", f"{named(error)}{told}")
 
 
 class Changed(Exception):
@@ -102,19 +100,11 @@ def _top_up(job: Job, store: ResultStore, registry: Registry, threads: int, foun
     except DiskError:
         raise
     except Exception as error:  # a plugin may fail in any way
-        kind = "" if isinstance(error, UserError | Changed) else f"{type(error).__name__}: "
-        reason = f"{UNAVAILABLE}asked for after the run, and it could not be scored: {kind}{error}"
+        told = str(error)
+        if not isinstance(error, UserError | Changed):
+            told = named(error) + keep_traceback(error, files_of(job, registry), store.work(job.spec) / "error.txt")
+        reason = f"{UNAVAILABLE}asked for after the run, and it could not be scored: {told}"
         return store.add(replace(found, unscored={**found.unscored, **dict.fromkeys(names, reason)}))
-
-
-def _place(error: BaseException, job: Job, registry: Registry, log: Path) -> str:
-    """Say in which line of a plugin of the run something was raised, and where the whole traceback lies."""
-    if isinstance(error, Unfair):
-        return ""
-    files = {entry.path for entry in registry.needed_by(job_names(job)) if entry.path}
-    lines = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename in files]
-    where = f"{Path(lines[-1].filename).name}, line {lines[-1].lineno}; " if lines else ""
-    return f" ({where}traceback in {log})"
 
 
 def _close(job: Job, store: ResultStore, run: Run | None, status: Status, error: str) -> RunRecord:

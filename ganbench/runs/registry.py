@@ -3,30 +3,30 @@
 from __future__ import annotations
 
 import importlib.util
-import inspect
 import os
-import re
 import sys
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import cached_property
 from importlib.metadata import Distribution, EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any
 
 import pluggy
 
 from ganbench.contract import hookspecs
 from ganbench.contract.types import CONTROL, digest
-from ganbench.errors import UserError, brief, suggestion
+from ganbench.errors import UserError, brief, quoted, suggestion
 from ganbench.files import sha256_of
-from ganbench.runs.code import code_of
+from ganbench.runs.blame import blaming, let_pass, loading_files, reason_of
+from ganbench.runs.code import code_of, modules_of
+from ganbench.runs.hints import file_of, require_plugin
+from ganbench.runs.offers import Kind as Kind, fault_of, no_list
 from ganbench.runs.steps import IMPORT_SECONDS, Begin, Step, unwatched
 
-Kind = Literal["variant", "dataset", "backbone", "metric", "extractor", "preset"]
 HOOKS: dict[Kind, str] = {
     "variant": "ganbench_variants",
     "dataset": "ganbench_datasets",
@@ -66,6 +66,12 @@ class Entry:
         """The hash of what the plugin executes."""
         return code_of(self.module, self.distribution) if self.module is not None else ""
 
+    @cached_property
+    def files(self) -> frozenset[str]:
+        """The real paths of all files of the plugin."""
+        found = modules_of(self.module, self.distribution) if self.module is not None else {}
+        return frozenset(os.path.realpath(path) for path in found.values())
+
     @property
     def path(self) -> str:
         """The file that it stands in."""
@@ -75,6 +81,10 @@ class Entry:
     def owner(self) -> str:
         """Name who offers it so that two owners can be told apart."""
         return self.path if self.origin.distribution == FILE else str(self.origin)
+
+    def blamed(self, fault: str) -> AbstractContextManager[None]:
+        """Turn whatever the plugin raises inside the block into a `UserError` that says so, and in which line."""
+        return blaming(fault, lambda: self.files)
 
 
 class Registry:
@@ -103,12 +113,11 @@ class Registry:
                 raise UserError(f"{origin.plugin}: {hook} is not marked with @hookimpl")
             for implementation in getattr(manager.hook, hook).get_hookimpls():
                 items = implementation.function()
-                if isinstance(items, type | str) or not isinstance(items, Iterable):
-                    found = f"the class {items.__name__}" if isinstance(items, type) else repr(items)
-                    raise UserError(f"{origin.plugin}: {hook} returns {found} instead of a list")
+                if fault := no_list(kind, items):
+                    raise UserError(f"{origin.plugin}: {hook} returns {fault}")
                 for item in items:
-                    if fault := _fault(kind, item):
-                        raise UserError(f"{origin.plugin}: {hook} offers {item!r}, which {fault}")
+                    if fault := fault_of(kind, item):
+                        raise UserError(f"{origin.plugin}: {hook} offers {brief(repr(item), 100)}, which {fault}")
                     if (kind, item.name) in offered:
                         raise UserError(f"{origin.plugin}: {hook} offers two things of the name {item.name!r}")
                     offered[kind, item.name] = item
@@ -125,18 +134,38 @@ class Registry:
 
     def get(self, kind: Kind, name: str) -> Entry:
         """Return the one thing of that kind and name; an unknown name or two owners raise `UserError`."""
-        owners = self.entries[kind].get(name, [])
-        if len(owners) > 1:
-            who = " and ".join(entry.owner for entry in owners)
-            raise UserError(f"two plugins claim the {kind} {name!r}: {who}; uninstall one of them")
-        if not owners:
+        if clash := self.clash(kind, name):
+            raise UserError(clash)
+        if not self.entries[kind].get(name):
             known = sorted(self.entries[kind])
             if name in self.broken:
                 raise UserError(f"the plugin {name!r} is broken: {self.broken[name]}")
+            if (file := file_of(name)) is not None:
+                raise UserError(f"unknown {kind} {quoted(name)}, but {self._offered(kind, file)}")
             broken = f"; broken plugins: {', '.join(self.broken)}" if self.broken else ""
             hint = suggestion(name, known) or f"; there are {', '.join(known) or 'none'}{broken}"
-            raise UserError(f"unknown {kind} {name!r}{hint}")
-        return owners[0]
+            raise UserError(f"unknown {kind} {quoted(name)}{hint}")
+        return self.entries[kind][name][0]
+
+    def clash(self, kind: Kind, name: str) -> str | None:
+        """Return who claims the same name of a kind where more than one does, else None."""
+        owners = self.entries[kind].get(name, [])
+        if len(owners) < 2:
+            return None
+        who = " and ".join(entry.owner for entry in owners)
+        mend = "uninstall one of them"
+        if any(entry.origin.distribution == FILE for entry in owners):
+            mend = "give one of them another name, or leave out its --plugin"
+        return f"{'two' if len(owners) == 2 else len(owners)} plugins claim the {kind} {name!r}: {who}; {mend}"
+
+    def _offered(self, kind: Kind, file: Path) -> str:
+        """Say what to do with a file that is called as one of its things would be."""
+        place = os.path.realpath(file)
+        every = [(of, e) for of, names in self.entries.items() for owners in names.values() for e in owners if e.path]
+        loaded = [(of, entry.item.name) for of, entry in every if os.path.realpath(entry.path) == place]
+        if not loaded:
+            return f"there is a file {file}: add --plugin {file}"
+        return f"{file} offers {', '.join(sorted(name for of, name in loaded if of == kind)) or f'no {kind}'}"
 
     def needed_by(self, names: Iterable[tuple[Kind, str]]) -> list[Entry]:
         """Return the entries of these kinds and names, where there are any."""
@@ -156,13 +185,13 @@ class Registry:
                 return names
             known = sorted({family for of in families.values() for family in of})
             hint = suggestion(family, known) or f"; there are {', '.join(known)}"
-            raise UserError(f"no variant is of the family {family!r}{hint}")
+            raise UserError(f"no variant is of the family {quoted(family)}{hint}")
         if not set(pattern) & set("*?["):
             self.get(kind, pattern)
             return [pattern]
         names = sorted(name for name in self.entries[kind] if fnmatchcase(name, pattern))
         if not names:
-            raise UserError(f"no {kind} matches {pattern!r}; there are {', '.join(sorted(self.entries[kind]))}")
+            raise UserError(f"no {kind} matches {quoted(pattern)}; there are {', '.join(sorted(self.entries[kind]))}")
         return names
 
 
@@ -194,8 +223,8 @@ def discover(files: Sequence[Path] = (), only: Collection[tuple[str, str]] = (),
             try:
                 registry.add(module, origin, module)
             except BaseException as error:
-                _let_pass(error)
-                raise UserError(f"--plugin {path}: {_reason(error)}") from error
+                let_pass(error)
+                raise UserError(f"--plugin {path}: {reason_of(error, loading_files(error))}") from error
     return registry
 
 
@@ -256,20 +285,13 @@ def _load(point: EntryPoint, origin: Origin, registry: Registry) -> None:
         plugin, module = point.load(), sys.modules[point.module]
         registry.add(plugin, replace(origin, sha256=_sha256_of(module)), module, point.dist)
     except BaseException as error:  # a stranger's module may fail in any way, and harms nobody else
-        _let_pass(error)
-        registry.note_broken(origin, _reason(error))
+        let_pass(error)
+        registry.note_broken(origin, reason_of(error, loading_files(error)))
 
 
 def load_file(path: Path) -> ModuleType:
     """Import a plugin that is one file. Raises `UserError` where it is missing or does not import."""
-    try:
-        path.stat()
-    except (FileNotFoundError, NotADirectoryError):
-        raise UserError(f"--plugin {path}: there is no such file") from None
-    except OSError as error:  # forbidden, or links in a circle
-        raise UserError(f"--plugin {path} cannot be read: {error.strerror or error}") from None
-    if not path.is_file():
-        raise UserError(f"--plugin {path}: it is not a file")
+    require_plugin(path)
     name = f"ganbench_file_{path.stem}_{digest(os.path.realpath(path))[:8]}"  # two folders may hold files of one name
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
@@ -280,50 +302,9 @@ def load_file(path: Path) -> ModuleType:
         spec.loader.exec_module(module)
     except BaseException as error:
         del sys.modules[name]
-        _let_pass(error)
-        raise UserError(f"--plugin {path} does not load: {_reason(error)}") from error
+        let_pass(error)
+        raise UserError(f"--plugin {path} does not load: {reason_of(error, loading_files(error))}") from error
     return module
-
-
-def _fault(kind: Kind, item: Any) -> str | None:
-    from ganbench.contract.backbone import Backbone
-    from ganbench.contract.data import Dataset
-    from ganbench.contract.metrics import Extractor, Metric
-    from ganbench.contract.preset import Preset
-    from ganbench.contract.variant import Control, Variant
-
-    contracts = {
-        "dataset": Dataset,
-        "backbone": Backbone,
-        "metric": Metric,
-        "extractor": Extractor,
-        "preset": Preset,
-    }
-    if kind != "variant":
-        if not isinstance(item, contracts[kind]):
-            return f"is not an instance of ganbench.{contracts[kind].__name__}"
-    elif not isinstance(item, type) or not issubclass(item, Variant):
-        return "is not a subclass of ganbench.Variant"
-    elif inspect.isabstract(item):
-        return f"does not define {', '.join(sorted(item.__abstractmethods__))}"
-    elif issubclass(item, Control) != (item.family == CONTROL):
-        if issubclass(item, Control):
-            return f"is a Control and calls its family {item.family!r}: it is not trained, leave `family` out"
-        return f"is of the family {CONTROL!r}, but no subclass of ganbench.Control"
-    name = getattr(item, "name", None)
-    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name) or name == "all":
-        return f"has the name {name!r}; write letters, digits and hyphens, but not 'all'"
-    return None
-
-
-def _let_pass(error: BaseException) -> None:
-    if isinstance(error, KeyboardInterrupt):  # whoever presses Ctrl-C is heard
-        raise error
-
-
-def _reason(error: BaseException) -> str:
-    kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
-    return brief(f"{kind}{error}", 300)  # of several lines, any may hold the reason
 
 
 def _origin_of(point: EntryPoint) -> Origin:

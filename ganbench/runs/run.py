@@ -20,8 +20,9 @@ from ganbench.contract.variant import Control, Variant
 from ganbench.errors import UserError
 from ganbench.results.record import NOT_TRAINED, UNFINISHED, Mark, RunRecord, Status
 from ganbench.results.store import ResultStore
+from ganbench.runs.blame import keep_traceback
 from ganbench.runs.checkpoint import Checkpoints, Unusable, load_state, save_state
-from ganbench.runs.facts import provenance, variant_facts
+from ganbench.runs.facts import files_of, provenance, variant_facts
 from ganbench.runs.job import Job, unscored_metrics
 from ganbench.runs.opening import open_bench, open_dataset
 from ganbench.runs.options import as_plain, resolve
@@ -83,7 +84,12 @@ class Run:
             extractors=job.extractors,
         )
         self.evaluator = Evaluator(
-            self.bench, samples=job.samples, device=self.device, weights=job.weights, taken=job.taken
+            self.bench,
+            samples=job.samples,
+            device=self.device,
+            weights=job.weights,
+            taken=job.taken,
+            told=lambda name, error: keep_traceback(error, files_of(job, registry), self.work / f"error-{name}.txt"),
         )
         cls: type[Variant] = registry.get("variant", job.spec.variant).item
         config = resolve(cls, cls.name, job.settings["variant"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, replace
 from typing import Any
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from ganbench.contract.data import ImageSet
 from ganbench.contract.types import Clock, Update
 from ganbench.contract.variant import Control, Variant
+from ganbench.errors import during
 from ganbench.seeds import derive, seed_device
 from ganbench.training.budget import Budget, Meters, Tick
 from ganbench.training.guard import Unfair, Watch, Weights, Work, checksum, require_metered
@@ -116,7 +117,7 @@ class Trainer:
         with counter or nullcontext():
             updates = self.variant.step(batch, Clock(number, torch.full((), progress, device=self.device)))
             moved: list[str] = []
-            while (update := self._resume(updates, watched)) is not None:
+            while (update := self._resume(updates, watched, moved)) is not None:
                 self.apply(update)
                 moved.append(update.player)
         self._require_tally(before, moved)
@@ -144,10 +145,11 @@ class Trainer:
             )
         optimizer, params = self.optimizers[update.player], self.players[update.player]
         self.weights.require_still(self.variant.name, f"before its update of {update.player}")
-        optimizer.zero_grad(set_to_none=True)
-        update.loss.backward(inputs=params)
-        norm = torch.nn.utils.get_total_norm([p.grad for p in params if p.grad is not None])
-        optimizer.step()
+        with during(f"in the update of {update.player!r} in step {self.meters.steps}"):
+            optimizer.zero_grad(set_to_none=True)
+            update.loss.backward(inputs=params)
+            norm = torch.nn.utils.get_total_norm([p.grad for p in params if p.grad is not None])
+            optimizer.step()
         self.weights.require_update(self.variant.name, update.player, params)
         self.meters.updates[update.player] += 1
         self._trace(f"loss/{update.player}", update.loss)
@@ -216,10 +218,14 @@ class Trainer:
         self.diverged = state["diverged"]
         self.weights.accept()
 
-    def _resume(self, updates: Iterator[Update], watched: bool) -> Update | None:
+    def _resume(self, updates: Iterator[Update], watched: bool, moved: Sequence[str]) -> Update | None:
         before = self._sums() if watched else None
         bf16 = self.precision == "bf16"
-        with torch.autocast(self.device.type, torch.bfloat16) if bf16 else nullcontext():
+        after = f"after its update of {moved[-1]!r}" if moved else "before its first update"
+        with (
+            torch.autocast(self.device.type, torch.bfloat16) if bf16 else nullcontext(),
+            during(f"in step {self.meters.steps}, {after}"),
+        ):
             update = next(updates, None)
         # Of what changes in a roundabout way (`.data`, NumPy) no version tells; a sum of all bits does.
         if before is not None and not torch.equal(before, self._sums()):
