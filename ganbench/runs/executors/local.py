@@ -16,11 +16,14 @@ from types import FrameType
 from typing import Any
 
 from ganbench.errors import UserError
-from ganbench.results.record import RunRecord
+from ganbench.results.record import FINAL, RunRecord
 from ganbench.results.store import ResultStore
+from ganbench.runs.executors.limits import NO_LIMITS, Held, Limiter, Limits
+from ganbench.runs.executors.output import Output
 from ganbench.runs.executors.starting import STOPPING, alike, socket_folder
-from ganbench.runs.executors.worker import Event, work
-from ganbench.runs.job import Job
+from ganbench.runs.executors.worker import BEGUN, Event, work
+from ganbench.runs.job import Job, unscored_metrics
+from ganbench.scoring.evaluate import UNAVAILABLE
 from ganbench.training.budget import Meters
 from ganbench.training.devices import cores
 
@@ -37,13 +40,17 @@ class _Worker:
     job: Job
     process: Any
     connection: Connection
+    output: Output
+    held: Held
 
-    def end(self) -> None:
-        """Let the process end, and take with it what it leaves behind."""
+    def end(self, *, failed: bool = False) -> None:
+        """Let the process end, and take with it what it leaves behind. `failed`: it had no last word."""
         self.connection.close()
         self.process.join(ENDING_SECONDS)
+        self.held.end()
         self.signal(signal.SIGKILL if os.name == "posix" else signal.SIGTERM)
         self.process.join(ENDING_SECONDS)
+        self.output.close(failed=failed)
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to the process and to all that it has started."""
@@ -55,11 +62,12 @@ class _Worker:
                 os.kill(self.process.pid, number)
 
 
-def run_all(jobs: Sequence[Job], results: Path, *, parallel: int) -> Generator[Event]:
+def run_all(jobs: Sequence[Job], results: Path, *, parallel: int, limits: Limits = NO_LIMITS) -> Generator[Event]:
     """Carry out jobs, at most `parallel` at once with the cores shared out, and yield what happens.
 
     A run that another command is making at the moment is put off to the end and then waited for. Closing the iterator
-    stops the running ones, which write their checkpoints first. Raises `DiskError` where results cannot be written.
+    stops the running ones, which write their checkpoints first. One that goes beyond its limits is ended, and its
+    record says so. Raises `DiskError` where results cannot be written.
     """
     store = ResultStore(results.absolute())
     context = _context()
@@ -67,20 +75,19 @@ def run_all(jobs: Sequence[Job], results: Path, *, parallel: int) -> Generator[E
     queue: list[tuple[Job, bool]] = [(job, False) for job in jobs]
     running: list[_Worker] = []
     try:
-        with _paused_together(running):
+        with _paused_together(running), Limiter(limits, GRACE_SECONDS) as limiter:
             while queue or running:
                 while queue and len(running) < parallel:
                     job, patient = queue.pop(0)
-                    running.append(_start(context, job, store.root, threads, patient))
+                    running.append(_start(context, job, store.root, threads, patient, limiter))
                     yield Event(job)
                 for worker in _ready(running):
-                    event = _hear(worker, store)
+                    events = _hear(worker, store)
                     if worker.connection.closed:
                         running.remove(worker)
-                    if event is None:
-                        queue.append((worker.job, True))
-                    else:
-                        yield event
+                        if not events:  # another command is making it
+                            queue.append((worker.job, True))
+                    yield from events
     finally:
         _stop(running, store)
 
@@ -98,17 +105,24 @@ def _context() -> Any:
     return context
 
 
-def _start(context: Any, job: Job, results: Path, threads: int, patient: bool) -> _Worker:
+def _start(context: Any, job: Job, results: Path, threads: int, patient: bool, limiter: Limiter) -> _Worker:
     mine, theirs = context.Pipe(duplex=False)
+    printed, prints = context.Pipe(duplex=False)
     try:
         with alike() as home:
-            process = context.Process(target=work, args=(job, results, threads, patient, theirs, home), daemon=False)
+            ends = (theirs, prints)
+            process = context.Process(target=work, args=(job, results, threads, patient, *ends, home), daemon=False)
             process.start()
+        return _Worker(job, process, mine, Output(printed, _name(job)), limiter.hold(process))
     except (OSError, EOFError) as error:  # the server that runs are forked from is gone, or there are no more processes
         raise UserError(f"cannot start a process for a run: {error or type(error).__name__}") from error
     finally:
         theirs.close()
-    return _Worker(job, process, mine)
+        prints.close()
+
+
+def _name(job: Job) -> str:
+    return f"{job.spec.variant} {job.spec.dataset} seed {job.spec.seed}"
 
 
 @contextmanager
@@ -143,27 +157,42 @@ def _ready(running: Sequence[_Worker], timeout: float = 0.5) -> list[_Worker]:
     return [worker for worker in running if worker.connection in ready or worker.process.sentinel in ready]
 
 
-def _hear(worker: _Worker, store: ResultStore) -> Event | None:
-    """Return the next event of a worker, which ends with its last one; None asks to put its job off."""
+def _hear(worker: _Worker, store: ResultStore) -> list[Event]:
+    """Return what a worker says, which ends with its last event; one that ends with none asks to put its job off."""
     try:
         message = worker.connection.recv()
     except (EOFError, OSError):
-        worker.end()
-        return Event(worker.job, record=_fallen(worker, store))
+        worker.end(failed=True)
+        return [Event(worker.job, record=_fallen(worker, store))]
+    if message == BEGUN:
+        worker.held.begin()
+        return []
     if isinstance(message, Event):
         if message.record is not None:
             worker.end()
-        return message
+            if worker.held.over and _is_cut(message.record, worker.job):
+                return [Event(worker.job, record=_fallen(worker, store))]
+        return [message]
     worker.end()
     if isinstance(message, UserError):
         raise message
-    return None
+    return []
+
+
+def _is_cut(record: RunRecord, job: Job) -> bool:
+    return record.status == "killed" or (record.status == "done" and bool(unscored_metrics(record, job)))
 
 
 def _fallen(worker: _Worker, store: ResultStore, why: str = "") -> RunRecord:
     """Record that the process of a run has ended without a last word; `why`: where that is known."""
-    why = why or _cause(worker.process.exitcode)
-    found = store.get(worker.job.spec) or RunRecord(worker.job.spec, "killed", meters=Meters())
+    job, over = worker.job, worker.held.over
+    kept = (store.work(job.spec) / "checkpoint.pt").exists()
+    goes_on = "continues it from its checkpoint" if kept else "begins it anew"
+    why = why or (f"{over}; the same command {goes_on}" if over else _cause(worker.process.exitcode))
+    found = store.get(job.spec) or RunRecord(job.spec, "killed", meters=Meters())
+    if found.status in FINAL:  # it had ended before, and metrics asked for later were being scored
+        reasons = dict.fromkeys(unscored_metrics(found, job), f"{UNAVAILABLE}asked for after the run, and {why}")
+        return store.add(replace(found, unscored={**found.unscored, **reasons}))
     return store.add(replace(found, status="killed", error=why))
 
 

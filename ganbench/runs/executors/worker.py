@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import faulthandler
 import multiprocessing
 import os
 import signal
 import sys
 import threading
+import time
 import traceback
 import warnings
 from collections.abc import Callable
@@ -21,14 +23,18 @@ from ganbench.files import settle_cache
 from ganbench.results.record import Mark, RunRecord
 from ganbench.results.store import ResultStore
 from ganbench.runs.execute import execute
+from ganbench.runs.executors.limits import end_this_first
 from ganbench.runs.executors.starting import STOPPING, Home, require_same_modules, restore
 from ganbench.runs.job import Job
 from ganbench.runs.registry import discover
+from ganbench.runs.stopping import Stop
 from ganbench.streams import print_to_stderr
 from ganbench.training.trainer import Tick
 
 LOOK_SECONDS = 0.5
 """How often a run that another command is making is looked at."""
+BEGUN = "begun"
+"""What is sent when no other command makes the run, and this one begins."""
 
 
 @dataclass(frozen=True)
@@ -43,20 +49,30 @@ class Event:
     record: RunRecord | None = None
 
 
-def work(job: Job, results: Path, threads: int, patient: bool, connection: Connection, home: Home) -> None:
-    """Make one run in this process, send what happens, and end, whatever threads a plugin has left."""
-    stop, code = threading.Event(), 1
+def work(
+    job: Job, results: Path, threads: int, patient: bool, connection: Connection, output: Connection, home: Home
+) -> None:
+    """Make one run in this process, send what happens, and end, whatever threads a plugin has left.
+
+    `output`: takes what is printed, by Python or past it.
+    """
+    stop, code = Stop(), 1
     try:
         if hasattr(os, "setpgid"):
             os.setpgid(0, 0)  # so that what a plugin starts can be ended with it
         for number in STOPPING:  # the parent hears Ctrl-C and asks its runs to stop
-            signal.signal(number, signal.SIG_IGN if number == signal.SIGINT else lambda *_: stop.set())
+            signal.signal(number, signal.SIG_IGN if number == signal.SIGINT else stop.ask)
         if hasattr(signal, "pthread_sigmask"):
             signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
         threading.Thread(target=_end_with_parent, daemon=True).start()
         restore(home.environment)
+        end_this_first()
+        if os.name == "posix":
+            os.dup2(output.fileno(), 2)
+        output.close()
         print_to_stderr()
-        _try(job, ResultStore(results), threads, patient, _sender(connection), home, stop)
+        faulthandler.enable(2)
+        _try(job, ResultStore(results), threads, patient, _sender(connection, stop), home, stop)
         code = 0
     except BaseException:
         traceback.print_exc()
@@ -74,7 +90,7 @@ def _try(
     patient: bool,
     send: Callable[[Any], None],
     home: Home,
-    stop: threading.Event,
+    stop: Stop,
 ) -> None:
     """Make the run as soon as no other command does; where one does, say so unless this job is to be patient."""
     warnings.simplefilter("ignore")
@@ -82,9 +98,10 @@ def _try(
     warnings.showwarning = lambda message, *_, **__: send(Event(job, note=str(message)))
     said = False
     try:
-        while not stop.is_set():
+        while not stop.asked:
             with store.lock(job.spec, blocking=False) as free:
                 if free:
+                    send(BEGUN)
                     send(Event(job, record=_make(job, store, threads, send, home, stop)))
                     return
             if not patient:
@@ -93,14 +110,12 @@ def _try(
             if not said:
                 send(Event(job, note="another command is making this run; waiting for it"))
                 said = True
-            stop.wait(LOOK_SECONDS)
+            time.sleep(LOOK_SECONDS)
     except UserError as error:
         send(error)
 
 
-def _make(
-    job: Job, store: ResultStore, threads: int, send: Callable[[Any], None], home: Home, stop: threading.Event
-) -> RunRecord:
+def _make(job: Job, store: ResultStore, threads: int, send: Callable[[Any], None], home: Home, stop: Stop) -> RunRecord:
     def listen(share: float, tick: Tick | None, mark: Mark | None) -> None:
         send(Event(job, share, tick, mark))
 
@@ -110,14 +125,16 @@ def _make(
     registry = discover(job.plugins, job.origins)
     os.chdir(folder)  # a plugin may have gone elsewhere
     require_same_modules(home.modules)
-    return execute(job, store, registry, threads=threads, listen=listen, stopping=stop.is_set)
+    return execute(
+        job, store, registry, threads=threads, listen=listen, stopping=lambda: stop.asked, at_once=stop.at_once
+    )
 
 
-def _sender(connection: Connection) -> Callable[[Any], None]:
+def _sender(connection: Connection, stop: Stop) -> Callable[[Any], None]:
     lock = threading.Lock()  # a plugin's thread may warn while the run speaks
 
     def send(message: Any) -> None:
-        with suppress(OSError), lock:
+        with stop.later(), suppress(OSError), lock:  # half a message could not be read
             connection.send(message)
 
     return send
