@@ -156,10 +156,8 @@ def resident(groups: Collection[int]) -> dict[int, int]:
         for folder in PROC.iterdir():
             if folder.name.isdigit():
                 with suppress(OSError, ValueError, IndexError):  # it may just have ended
-                    # After the name, in which there may be anything: state, parent, group, …, resident pages.
-                    facts = (folder / "stat").read_bytes().rpartition(b")")[2].split()
-                    if (group := int(facts[2])) in found:
-                        found[group] += int(facts[21]) * page
+                    if (group := os.getpgid(int(folder.name))) in found:
+                        found[group] += int((folder / "statm").read_bytes().split()[1]) * page
     return found
 
 

@@ -27,15 +27,18 @@ class Output:
     def __init__(self, reader: Connection, name: str) -> None:
         self._reader, self._name = reader, name
         self._passed, self._last = 0, b""
-        self._ending, self._failed = threading.Event(), False
+        self._ending = threading.Event()
         self._thread = threading.Thread(target=self._drain, name="output", daemon=True)
         self._thread.start()
 
     def close(self, *, failed: bool) -> None:
         """Pass on what is left; of a run that failed also its last words. Its process has ended."""
-        self._failed = failed
         self._ending.set()
         self._thread.join(2 * ENDING_SECONDS)  # it may be waiting for a terminal that stands still
+        if failed and self._last and not self._thread.is_alive():
+            tell(f"{self._name} printed last:")
+            whole = len(self._last) < LAST_BYTES
+            _write(self._last if whole else self._last.partition(b"\n")[2])
 
     def _drain(self) -> None:
         if hasattr(signal, "pthread_sigmask"):
@@ -51,10 +54,6 @@ class Output:
                     break
                 if self._ending.is_set():
                     until = min(until, time.monotonic() + ENDING_SECONDS)
-        if self._failed and self._last:
-            tell(f"{self._name} printed last:")
-            whole = len(self._last) < LAST_BYTES
-            _write(self._last if whole else self._last.partition(b"\n")[2])
 
     def _pass_on(self, piece: bytes) -> None:
         room = MOST_BYTES - self._passed
