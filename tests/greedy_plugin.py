@@ -14,10 +14,24 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import ClassVar
 
+import torch
 from torch.optim import SGD
 
-from ganbench import Metric, Update, Value, Variant, discriminator_loss, hookimpl, nonsaturating_loss
+from ganbench import (
+    Dataset,
+    Extractor,
+    ImageSet,
+    Metric,
+    Splits,
+    Update,
+    Value,
+    Variant,
+    discriminator_loss,
+    hookimpl,
+    nonsaturating_loss,
+)
 
 HERE = Path(__file__).parent
 HOLD = "import time; held = bytearray(b'1') * (600 * 2**20); time.sleep(300)"
@@ -25,6 +39,14 @@ HOLD = "import time; held = bytearray(b'1') * (600 * 2**20); time.sleep(300)"
 
 def is_on() -> bool:
     return (HERE / "on").exists()
+
+
+def drag() -> None:
+    """Take long where that is on: a tenth of a second a piece."""
+    if is_on():
+        (HERE / "dragging").touch()
+        for _ in range(3_000):
+            time.sleep(0.1)
 
 
 class Good(Variant):
@@ -76,9 +98,17 @@ class SleepsInSample(Good):
     name = "sleeps-in-sample"
 
     def sample(self, n, cond=None):
-        if is_on() and not self.training:
-            time.sleep(300)
+        if not self.training:
+            drag()
         return super().sample(n, cond)
+
+
+class DragsInBuild(Good):
+    name = "drags-in-build"
+
+    def build(self, parts):
+        drag()
+        super().build(parts)
 
 
 class Deadlocks(Good):
@@ -182,19 +212,90 @@ class LeavesPrinter(Good):
 
 
 def endless(scene):
-    while is_on():
-        time.sleep(0.1)
+    drag()
     return {"endless": Value(1.0)}
+
+
+def stubborn(scene):
+    for _ in range(3_000):
+        try:
+            drag()
+            break
+        except Exception:
+            continue
+    return {"stubborn": Value(1.0)}
+
+
+def of_features(name):
+    def compute(scene):
+        return {name: Value(scene.fake.embedding.double().mean().item())}
+
+    return compute
+
+
+class Pixels:
+    protocol: ClassVar = {"extractor": "pixels"}
+
+    def __init__(self, before):
+        self.before = before
+
+    def __call__(self, images):
+        self.before()
+        return images.flatten(1).float(), None
+
+
+class Dragging(Extractor):
+    name = "dragging"
+
+    def prepare(self, dataset, data, weights, device):
+        return Pixels(drag)
+
+
+class Unready(Extractor):
+    name = "unready"
+
+    def prepare(self, dataset, data, weights, device):
+        drag()
+        return Pixels(lambda: None)
+
+
+class Late(Dataset):
+    name = "late"
+    summary = "noise, 8×8"
+    size = 8
+    backbone = "mlp"
+    budget = "640-images"
+    metrics = ("endless",)
+
+    def load(self, root, size):
+        drag()
+        images = torch.randint(0, 256, (320, 1, 8, 8), generator=torch.Generator().manual_seed(7), dtype=torch.uint8)
+        return Splits(ImageSet(images[:256]), ImageSet(images[256:]), "8" * 64, {"kind": "noise"})
 
 
 @hookimpl
 def ganbench_variants():
     return [
-        Good, LoopsInBuild, LoopsInStep, LoopsInC, SleepsInSample, Deadlocks, IgnoresRequests, Halts, Crawls,
-        Grows, Jumps, FeedsChildren, Floods, Crashes, LeavesPrinter,
+        Good, LoopsInBuild, LoopsInStep, LoopsInC, SleepsInSample, DragsInBuild, Deadlocks, IgnoresRequests, Halts,
+        Crawls, Grows, Jumps, FeedsChildren, Floods, Crashes, LeavesPrinter,
     ]  # fmt: skip
 
 
 @hookimpl
 def ganbench_metrics():
-    return [Metric("endless", endless, "ends when it may", higher_is_better=False)]
+    return [
+        Metric("endless", endless, "ends when it may", higher_is_better=False),
+        Metric("stubborn", stubborn, "tries again whatever happens", higher_is_better=False),
+        Metric("of-dragging", of_features("of-dragging"), "of slow features", "dragging", higher_is_better=False),
+        Metric("of-unready", of_features("of-unready"), "of late features", "unready", higher_is_better=False),
+    ]
+
+
+@hookimpl
+def ganbench_extractors():
+    return [Dragging(), Unready()]
+
+
+@hookimpl
+def ganbench_datasets():
+    return [Late()]

@@ -20,9 +20,9 @@ def jobs_of(tmp_path):
     folder.mkdir()
     plugins = tuple(Path(shutil.copy(TESTS / name, folder)) for name in ("tiny_plugin.py", "greedy_plugin.py"))
 
-    def planned(*variants, metrics=("tiny-mean",), budget="640-images"):
+    def planned(*variants, metrics=("tiny-mean",), budget="640-images", dataset="tiny", marks=1):
         (folder / "on").unlink(missing_ok=True)
-        asked = Request(variants, ("tiny",), budget=budget, seeds=1, marks=1, metrics=metrics, plugins=plugins)
+        asked = Request(variants, (dataset,), budget=budget, seeds=1, marks=marks, metrics=metrics, plugins=plugins)
         jobs = plan(asked, discover(plugins)).jobs
         assert [job.spec.variant for job in jobs] == list(variants)
         (folder / "on").touch()
