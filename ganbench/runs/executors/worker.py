@@ -60,10 +60,7 @@ def work(
     try:
         if hasattr(os, "setpgid"):
             os.setpgid(0, 0)  # so that what a plugin starts can be ended with it
-        for number in STOPPING:  # the parent hears Ctrl-C and asks its runs to stop
-            signal.signal(number, signal.SIG_IGN if number == signal.SIGINT else stop.ask)
-        if hasattr(signal, "pthread_sigmask"):
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
+        _hear(stop)
         threading.Thread(target=_end_with_parent, daemon=True).start()
         restore(home.environment)
         end_this_first()
@@ -93,9 +90,7 @@ def _try(
     stop: Stop,
 ) -> None:
     """Make the run as soon as no other command does; where one does, say so unless this job is to be patient."""
-    warnings.simplefilter("ignore")
-    warnings.filterwarnings("always", module="ganbench")
-    warnings.showwarning = lambda message, *_, **__: send(Event(job, note=str(message)))
+    _show_warnings(job, send)
     said = False
     try:
         while not stop.asked:
@@ -117,6 +112,8 @@ def _try(
 
 def _make(job: Job, store: ResultStore, threads: int, send: Callable[[Any], None], home: Home, stop: Stop) -> RunRecord:
     def listen(share: float, tick: Tick | None, mark: Mark | None) -> None:
+        _hear(stop)  # again, since a plugin may have set them otherwise
+        _show_warnings(job, send)
         send(Event(job, share, tick, mark))
 
     settle_cache()
@@ -128,6 +125,21 @@ def _make(job: Job, store: ResultStore, threads: int, send: Callable[[Any], None
     return execute(
         job, store, registry, threads=threads, listen=listen, stopping=lambda: stop.asked, at_once=stop.at_once
     )
+
+
+def _hear(stop: Stop) -> None:
+    """Let requests to stop be heard."""
+    for number in STOPPING:  # the parent hears Ctrl-C and asks its runs to stop
+        signal.signal(number, signal.SIG_IGN if number == signal.SIGINT else stop.ask)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
+
+
+def _show_warnings(job: Job, send: Callable[[Any], None]) -> None:
+    """Turn warnings of ganbench's own, and no others, into notes."""
+    warnings.simplefilter("ignore")
+    warnings.filterwarnings("always", module="ganbench")
+    warnings.showwarning = lambda message, *_, **__: send(Event(job, note=str(message)))
 
 
 def _sender(connection: Connection, stop: Stop) -> Callable[[Any], None]:
