@@ -119,7 +119,7 @@ def _sweep(folder: Path) -> None:
     for old in folder.glob(".*.part"):
         with suppress(FileNotFoundError):  # its builder has just finished
             if not old.name.endswith(_HELD):
-                if time.time() - old.stat().st_mtime > _STALE:
+                if abs(time.time() - old.stat().st_mtime) > _STALE:  # from the future where a clock was wrong
                     shutil.rmtree(old, ignore_errors=True)
             elif (lock := _lock(old)) >= 0:
                 shutil.rmtree(old, ignore_errors=True)
