@@ -50,7 +50,7 @@ def put_back(found: Switches, device: str = "") -> Switches:
         torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
         for kind, enabled in zip([device] if device else ["cpu", "cuda"], autocast, strict=True):
             torch.set_autocast_enabled(kind, enabled)
-        for place, value in zip(_kernels(torch), kernels, strict=False):
+        for place, value in zip(_kernels(torch), kernels, strict=False):  # none where they do not matter
             setattr(*place, value)
         if default and torch.get_default_device() != default[0]:
             torch.set_default_device(None)
@@ -69,11 +69,9 @@ def put_back(found: Switches, device: str = "") -> Switches:
 
 
 def _kernels(torch: Any) -> list[tuple[Any, str]]:
-    """Return where PyTorch keeps the choices of kernels; of two ways to set a precision, the one that names it."""
+    """Return where PyTorch keeps the choices of kernels; precisions by name, since `allow_tf32` may refuse."""
     cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
-    named = hasattr(matmul, "fp32_precision") and hasattr(cudnn, "conv")
-    precision = [(matmul, "fp32_precision"), (cudnn.conv, "fp32_precision")] if named else []
-    return [(cudnn, "benchmark"), *(precision or [(matmul, "allow_tf32"), (cudnn, "allow_tf32")])]
+    return [(cudnn, "benchmark"), (matmul, "fp32_precision"), (cudnn.conv, "fp32_precision")]
 
 
 @contextmanager

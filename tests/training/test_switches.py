@@ -22,6 +22,7 @@ SWITCHES = {
     "kernels chosen by time": lambda: setattr(torch.backends.cudnn, "benchmark", True),
     "products of less precision": lambda: setattr(torch.backends.cuda.matmul, "allow_tf32", True),
     "convolutions of less precision": lambda: setattr(torch.backends.cudnn, "allow_tf32", False),
+    "products of less precision by name": lambda: setattr(torch.backends.cuda.matmul, "fp32_precision", "tf32"),
     "precision by name": lambda: torch.set_float32_matmul_precision("medium"),
     "errors of NumPy": lambda: np.seterr(all="raise"),
     "warnings": lambda: warnings.simplefilter("once"),

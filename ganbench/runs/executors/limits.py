@@ -156,7 +156,8 @@ def resident(groups: Collection[int]) -> dict[int, int]:
         for folder in PROC.iterdir():
             if folder.name.isdigit():
                 with suppress(OSError, ValueError, IndexError):  # it may just have ended
-                    if (group := os.getpgid(int(folder.name))) in found:
+                    pid = int(folder.name)
+                    if (group := pid if pid in found else os.getpgid(pid)) in found:  # whatever group it has moved to
                         found[group] += int((folder / "statm").read_bytes().split()[1]) * page
     return found
 

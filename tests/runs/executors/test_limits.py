@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -203,3 +204,24 @@ def test_the_table_counts_a_run_that_took_too_long_as_failed(jobs_of, tmp_path):
     assert "Traceback" not in done.stderr
     statuses = {json.loads(path.read_text())["status"] for path in (tmp_path / "r").rglob("seed*.json")}
     assert statuses == {"killed", "done"}
+
+
+@pytest.mark.slow
+@posix
+def test_time_in_which_the_command_is_paused_does_not_count(jobs_of, tmp_path):
+    jobs_of("crawls")
+    plugins = [word for path in sorted((tmp_path / "plugin").glob("*.py")) for word in ("--plugin", str(path))]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ganbench", "run", "--variants", "crawls", "--dataset", "tiny", "--seeds", "1",
+         "--budget", "640-images", "--marks", "1", *plugins, "--results", str(tmp_path / "r"), "--timeout-per-run", "12s"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    for line in process.stderr:
+        if "started" in line:
+            break
+    time.sleep(2)
+    os.killpg(process.pid, signal.SIGTSTP)
+    time.sleep(14)
+    os.killpg(process.pid, signal.SIGCONT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 0, said
