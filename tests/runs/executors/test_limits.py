@@ -213,7 +213,8 @@ def test_time_in_which_the_command_is_paused_does_not_count(jobs_of, tmp_path):
     plugins = [word for path in sorted((tmp_path / "plugin").glob("*.py")) for word in ("--plugin", str(path))]
     process = subprocess.Popen(
         [sys.executable, "-m", "ganbench", "run", "--variants", "crawls", "--dataset", "tiny", "--seeds", "1",
-         "--budget", "640-images", "--marks", "1", *plugins, "--results", str(tmp_path / "r"), "--timeout-per-run", "12s"],
+         "--budget", "640-images", "--marks", "1", *plugins, "--results", str(tmp_path / "r"),
+         "--timeout-per-run", "12s"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
     for line in process.stderr:
