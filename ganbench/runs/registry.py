@@ -25,6 +25,7 @@ from ganbench.contract.types import CONTROL, digest
 from ganbench.errors import UserError, suggestion
 from ganbench.files import sha256_of
 from ganbench.runs.code import code_of
+from ganbench.runs.stopping import Stopped
 from ganbench.training.switches import kept
 
 Kind = Literal["variant", "dataset", "backbone", "metric", "extractor", "preset"]
@@ -286,7 +287,7 @@ def _fault(kind: Kind, item: Any) -> str | None:
 
 
 def _let_pass(error: BaseException) -> None:
-    if isinstance(error, KeyboardInterrupt):  # whoever presses Ctrl-C is heard
+    if isinstance(error, KeyboardInterrupt | Stopped):  # whoever asks to stop is heard
         raise error
 
 

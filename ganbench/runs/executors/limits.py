@@ -129,7 +129,10 @@ class Limiter:
 
     def __enter__(self) -> Limiter:
         if self._limits != NO_LIMITS:
-            self._thread.start()
+            try:
+                self._thread.start()
+            except RuntimeError as error:
+                raise UserError(f"the limits of runs cannot be held: {error}") from error
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -109,12 +109,13 @@ def _start(context: Any, job: Job, results: Path, threads: int, patient: bool, l
     mine, theirs = context.Pipe(duplex=False)
     printed, prints = context.Pipe(duplex=False)
     try:
+        output = Output(printed, _name(job))
         with alike() as home:
             ends = (theirs, prints)
             process = context.Process(target=work, args=(job, results, threads, patient, *ends, home), daemon=False)
             process.start()
-        return _Worker(job, process, mine, Output(printed, _name(job)), limiter.hold(process))
-    except (OSError, EOFError) as error:  # the server that runs are forked from is gone, or there are no more processes
+        return _Worker(job, process, mine, output, limiter.hold(process))
+    except (OSError, EOFError, RuntimeError) as error:  # the server of forks is gone, or no more can be started
         raise UserError(f"cannot start a process for a run: {error or type(error).__name__}") from error
     finally:
         theirs.close()

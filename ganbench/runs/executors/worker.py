@@ -27,7 +27,7 @@ from ganbench.runs.executors.limits import end_this_first
 from ganbench.runs.executors.starting import STOPPING, Home, require_same_modules, restore
 from ganbench.runs.job import Job
 from ganbench.runs.registry import discover
-from ganbench.runs.stopping import Stop
+from ganbench.runs.stopping import Stop, Stopped
 from ganbench.streams import print_to_stderr
 from ganbench.training.trainer import Tick
 
@@ -108,6 +108,8 @@ def _try(
             time.sleep(LOOK_SECONDS)
     except UserError as error:
         send(error)
+    except Stopped:  # before there was anything to keep
+        pass
 
 
 def _make(job: Job, store: ResultStore, threads: int, send: Callable[[Any], None], home: Home, stop: Stop) -> RunRecord:
@@ -119,7 +121,8 @@ def _make(job: Job, store: ResultStore, threads: int, send: Callable[[Any], None
     settle_cache()
     folder, weights = Path.cwd(), job.weights and job.weights.absolute()
     job = replace(job, data_root=job.data_root.absolute(), weights=weights)
-    registry = discover(job.plugins, job.origins)
+    with stop.at_once():
+        registry = discover(job.plugins, job.origins)
     os.chdir(folder)  # a plugin may have gone elsewhere
     require_same_modules(home.modules)
     return execute(

@@ -45,3 +45,19 @@ def test_a_request_to_stop_is_heard_while_a_run_does_something_else_than_train(p
     assert again.status == whole.status == "done"
     assert (again.values, again.checksums) == (whole.values, whole.checksums)
     assert [mark.values for mark in again.curve] == [mark.values for mark in whole.curve]
+
+
+def test_a_request_to_stop_is_heard_while_a_plugin_is_imported(jobs_of, made, tmp_path):
+    jobs, folder = jobs_of("good"), tmp_path / "plugin"
+    (folder / "on-import").touch()
+    events = run_all(jobs, tmp_path / "r", parallel=1)
+    next(events)
+    until = time.monotonic() + 60
+    while not (folder / "dragging").exists():
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    start = time.monotonic()
+    events.close()
+    assert time.monotonic() - start < 5
+    (folder / "on-import").unlink()
+    assert made(jobs, tmp_path / "r")["good"].status == "done"
