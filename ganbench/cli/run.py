@@ -55,6 +55,8 @@ if TYPE_CHECKING:
     type=click.IntRange(1),
     help="Runs side by side, the cores shared out.  [default: on a CPU its cores, at most 8]",
 )
+@click.option("--timeout-per-run", metavar="DURATION", help="Longest time of a run: 90 (seconds), 30m or 2h.")
+@click.option("--memory-per-run", metavar="SIZE", help="Most memory of a run's processes together: 500M or 4G.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 or mps.")
 @results_option
 @data_option
@@ -69,6 +71,8 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="Print the table as JSON.")
 def command(
     jobs: int | None,
+    timeout_per_run: str | None,
+    memory_per_run: str | None,
     results: Path,
     redo: str | None,
     allow_missing: bool,
@@ -94,6 +98,10 @@ def command(
         if scale != 1:
             raise UserError(f"--scale {scale:g} is of a preset's budget: name a --preset, or set --budget")
     check_early(results, request)
+
+    from ganbench.runs.executors.limits import Limits
+
+    limits = Limits.parse(timeout_per_run, memory_per_run)  # like the above, before torch is imported
 
     from ganbench.cli.progress import shown
     from ganbench.reports.notes import STALE
@@ -144,7 +152,7 @@ def command(
     for job in todo:
         if found[job.spec.id] is not None:
             _adopt(store, job.spec)
-    running = run_all(todo, results, parallel=jobs or planned.parallel, modules=planned.modules)
+    running = run_all(todo, results, parallel=jobs or planned.parallel, limits=limits, modules=planned.modules)
     with shown(len(todo)) as listener, closing(running) as events:
         try:
             for event in events:

@@ -12,6 +12,7 @@ from pathlib import Path
 from ganbench import errors
 from ganbench.errors import PluginError, UserError, brief, named, place_of
 from ganbench.files import write_atomically
+from ganbench.runs.stopping import Stopped
 
 
 @contextmanager
@@ -31,8 +32,8 @@ def blaming(fault: str, files: Callable[[], Collection[str]], log: Path | None =
 
 
 def let_pass(error: BaseException) -> None:
-    """Raise an error again that is no fault of a plugin's: whoever presses Ctrl-C is heard."""
-    if isinstance(error, KeyboardInterrupt):
+    """Raise an error again that is no fault of a plugin's: whoever asks to stop is heard."""
+    if isinstance(error, KeyboardInterrupt | Stopped):
         raise error
 
 

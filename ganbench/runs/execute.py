@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 
 from ganbench.contract.types import UNAVAILABLE
@@ -13,7 +14,8 @@ from ganbench.runs.blame import keep_traceback
 from ganbench.runs.facts import files_of, provenance, variant_facts
 from ganbench.runs.job import Job, unscored_metrics
 from ganbench.runs.registry import Kind, Registry
-from ganbench.runs.run import Listener, Run, Stopped
+from ganbench.runs.run import Listener, Run
+from ganbench.runs.stopping import Stopped
 from ganbench.scoring.samples import NotFinite
 from ganbench.training.guard import Unfair
 
@@ -26,23 +28,28 @@ def execute(
     threads: int,
     listen: Listener = lambda share, tick, mark: None,
     stopping: Callable[[], bool] = lambda: False,
+    at_once: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> RunRecord:
     """Carry out one job, or what is left of it, and return its record, which is in the store by then.
 
     Whatever goes wrong in the run becomes a record with its status; only a disk that refuses writes raises `DiskError`.
-    The caller holds the lock of the run.
+    The caller holds the lock of the run. `stopping`: asked between steps; `at_once`: the block in which a request to
+    stop may raise `Stopped`, while plugins and data are loaded and while the run is scored.
     """
     store.adopt(job.spec)
     found, run = store.get(job.spec), None
     try:
         if found is not None and found.status in FINAL:
-            return _top_up(job, store, registry, threads, found)
+            with at_once():
+                return _top_up(job, store, registry, threads, found)
         require_code(job, registry)
         opened = found or RunRecord(job.spec, "killed", variant=variant_facts(job, registry))
         made_by = provenance(job, registry, threads)
         store.add(replace(opened, status="killed", error=UNFINISHED, provenance=made_by))  # true until the end
-        run = Run(job, store, registry, threads)
-        require_data(job, run.bench.data.fingerprint)
+        with at_once():
+            opened_run = Run(job, store, registry, threads, at_once=at_once)
+            require_data(job, opened_run.bench.data.fingerprint)
+        run = opened_run
         return run.make(listen, stopping)
     except DiskError:
         raise

@@ -6,7 +6,7 @@ import importlib.util
 import os
 import sys
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import cached_property
@@ -26,6 +26,7 @@ from ganbench.runs.code import code_of, modules_of
 from ganbench.runs.hints import file_of, require_plugin
 from ganbench.runs.offers import Kind as Kind, fault_of, no_list
 from ganbench.runs.steps import IMPORT_SECONDS, Begin, Step, unwatched
+from ganbench.training.switches import kept
 
 HOOKS: dict[Kind, str] = {
     "variant": "ganbench_variants",
@@ -198,9 +199,9 @@ class Registry:
 def discover(files: Sequence[Path] = (), only: Collection[tuple[str, str]] = (), begin: Begin = unwatched) -> Registry:
     """Load every installed plugin, and single files. A broken installed one is noted, a broken file raises.
 
-    `only`: names and distributions of the plugins to load, where not all are wanted. Where all are, none may change
-    what others find: the environment, the current folder and PyTorch's defaults are put back after each. `begin`: told
-    of each that is about to be imported.
+    `only`: names and distributions of the plugins to load, where not all are wanted. None may change what others find:
+    the environment, the current folder, PyTorch's defaults and more are put back after each. `begin`: told of each that
+    is about to be imported.
     """
     registry = Registry()
     for point in sorted(entry_points(group="ganbench"), key=lambda point: (point.name, point.value)):
@@ -211,12 +212,12 @@ def discover(files: Sequence[Path] = (), only: Collection[tuple[str, str]] = (),
             registry.note_broken(origin, reason)
             continue
         registry.loaded.add(str(origin))
-        with nullcontext() if only else unchanged():
+        with unchanged():
             _load(point, origin, registry)
     for path in {os.path.realpath(path): path for path in files}.values():
         if reason := begin(_importing(str(path), FILE)):
             raise UserError(f"--plugin {path}: {reason}")
-        with nullcontext() if only else unchanged():
+        with unchanged():
             module = load_file(path)
             origin = Origin(path.name, FILE, "", sha256_of(path))
             registry.loaded.add(str(origin))
@@ -243,21 +244,16 @@ def needed(used: Iterable[Entry], files: Sequence[Path]) -> tuple[tuple[tuple[st
 @contextmanager
 def unchanged() -> Iterator[None]:
     """Put back after the block what a stranger's module may change for the whole process, and processes it starts."""
-    torch = sys.modules.get("torch")
     environment, folder = dict(os.environ), _here()
-    path, switches = list(sys.path), _switches(torch) if torch else ()
     try:
-        yield
+        with kept():
+            yield
     finally:
         if dict(os.environ) != environment:
             os.environ.clear()
             os.environ.update(environment)
         if folder is not None and _here() != folder:
             os.chdir(folder)
-        if sys.path != path:  # what it added may be needed when it is used, but hides nobody else's modules
-            sys.path[:] = [*path, *(place for place in sys.path if place not in path)]
-        if torch is not None and _switches(torch) != switches:
-            _switch_back(torch, switches)
 
 
 def _here() -> Path | None:
@@ -265,19 +261,6 @@ def _here() -> Path | None:
         return Path.cwd()
     except OSError:  # it has been removed
         return None
-
-
-def _switches(torch: Any) -> tuple[Any, ...]:
-    deterministic = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
-    return torch.get_default_dtype(), torch.get_num_threads(), torch.is_grad_enabled(), deterministic
-
-
-def _switch_back(torch: Any, switches: tuple[Any, ...]) -> None:
-    dtype, threads, grad, (deterministic, warn_only) = switches
-    torch.set_default_dtype(dtype)
-    torch.set_num_threads(threads)
-    torch.set_grad_enabled(grad)
-    torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
 
 
 def _load(point: EntryPoint, origin: Origin, registry: Registry) -> None:

@@ -23,6 +23,7 @@ from ganbench.scoring.features import FeatureExtraction, write_cached
 from ganbench.scoring.originals import Originals
 from ganbench.scoring.samples import CHUNK, control_rows, generate, real_samples, require_asked
 from ganbench.toolbox.pairs import reverse
+from ganbench.training import switches
 from ganbench.training.bench import Bench
 
 Told = Callable[[str, Exception], str]
@@ -183,7 +184,9 @@ class _Direction:
         shared = self._protocol(metric, variant)
         reference = self._reference(metric, scene, shared, extractors) if metric.samples else {}
         measured = {}
-        for name, value in metric.compute(scene).items():
+        with switches.kept():
+            computed = metric.compute(scene)
+        for name, value in computed.items():
             if name != metric.name and (name in self._taken or not name.startswith(f"{metric.name}-")):
                 whose = "which is another metric's" if name in self._taken else "which is not its own"
                 raise UserError(
@@ -236,7 +239,8 @@ class _Direction:
         if isinstance(control, Exception):
             return {}
         try:
-            values = metric.compute(replace(scene, fake=control, seed=0))
+            with switches.kept():
+                values = metric.compute(replace(scene, fake=control, seed=0))
             found = {name: float(value.value) for name, value in values.items()}
         except Exception:  # what a metric cannot say of real images, it may still say of generated ones
             return {}

@@ -126,7 +126,7 @@ def _sweep(folder: Path) -> None:
     for old in folder.glob(".*.part"):
         with suppress(FileNotFoundError):  # its builder has just finished
             if not old.name.endswith(_HELD):
-                if time.time() - old.stat().st_mtime > _STALE:
+                if abs(time.time() - old.stat().st_mtime) > _STALE:  # from the future where a clock was wrong
                     _remove(old)
             elif (lock := _lock(old)) >= 0:
                 _remove(old)
