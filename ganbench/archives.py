@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import zipfile
@@ -69,7 +70,7 @@ def read_archive(path: Path) -> Archive:
     except (Unusable, FileNotFoundError):
         raise
     except OSError as error:
-        if error.errno is not None:
+        if error.errno not in (None, errno.EINVAL):  # a wrong place in the archive to look at is no fault of the disk
             raise
         raise Unusable(f"is damaged: {error}") from error
     except (

@@ -74,6 +74,20 @@ def _sweep(folder: Path) -> None:
                 Path(name).unlink()
 
 
+def is_held(path: Path) -> bool:
+    """Return whether somebody is writing a temporary file, whatever its times say; False where that cannot be told."""
+    if fcntl is None:
+        return False
+    try:
+        with _opened(str(path)) as descriptor:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
 @contextmanager
 def _opened(name: str) -> Iterator[int]:
     descriptor = os.open(name, os.O_RDWR | os.O_NONBLOCK | os.O_NOFOLLOW)

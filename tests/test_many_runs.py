@@ -9,7 +9,7 @@ import pytest
 
 PLUGIN = Path(__file__).with_name("tiny_plugin.py")
 SCRIPT = """
-import json, os, sys
+import json, os, sys, time
 from dataclasses import replace
 from pathlib import Path
 from ganbench.runs.executors.local import run_all
@@ -17,6 +17,7 @@ from ganbench.runs.plan import Request, plan
 from ganbench.runs.registry import discover
 
 def state():
+    time.sleep(0.5)  # the system lists a thread that has ended for a moment longer
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
     threads = len(os.listdir("/proc/self/task"))

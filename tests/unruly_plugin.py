@@ -14,10 +14,11 @@ from ganbench import Update, Variant, discriminator_loss, hookimpl, nonsaturatin
 
 LEFT = 300
 """For how many seconds what is left behind would stay."""
-PAST_PYTHON = os.environ.get("UNRULY_WRITES", "past python") == "past python"
+WRITES = os.environ.get("UNRULY_WRITES", "past python")
+"""Where it writes past Python: also at its import, only in the steps of a run, or not at all."""
 
 print("imported by python")
-if PAST_PYTHON:
+if WRITES == "past python":
     os.write(1, b"imported by C\n")
 os.chdir(tempfile.gettempdir())
 
@@ -43,7 +44,7 @@ class Prints(Quiet):
 
     def step(self, batch, clock):
         print(f"step {clock.step} of python")
-        if PAST_PYTHON:
+        if WRITES != "in python":
             os.write(1, b"a step of C\n")
             subprocess.run(["echo", "a step of a child"], check=True)
         yield from super().step(batch, clock)

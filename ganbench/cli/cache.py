@@ -7,14 +7,14 @@ from pathlib import Path
 
 import click
 
-from ganbench.cli.group import Command
+from ganbench.cli.group import Command, Group
 from ganbench.streams import show
 
 KINDS = ("classifiers", "data", "digests", "downloads", "features", "references")
 """What ganbench keeps in its cache; whatever else lies in that folder is somebody else's."""
 
 
-@click.group(invoke_without_command=True)
+@click.group(cls=Group, invoke_without_command=True)
 @click.pass_context
 def command(context: click.Context) -> None:
     """Say where prepared data, features and classifiers are kept, and how much room they take."""
@@ -25,8 +25,8 @@ def command(context: click.Context) -> None:
     if context.invoked_subcommand is not None:
         return
     folder = cache_folder()
-    show(f"{folder} (all of it can be made again; GANBENCH_CACHE names another folder)\n")
     kinds = [(kind.name, len(_entries(kind)), size_of(kind)) for kind in _kinds(folder)]
+    show(f"{folder} (all of it can be made again; GANBENCH_CACHE names another folder)\n")
     lines = [(name, f"{count:,}", memory(size)) for name, count, size in kinds]
     total = ("*total*", f"{sum(count for _, count, _ in kinds):,}", memory(sum(size for *_, size in kinds)))
     show(aligned(("kind", "entries", "size"), [*lines, total]))

@@ -10,7 +10,8 @@ import click
 
 from ganbench.cli.group import Command
 from ganbench.cli.options import plugin_option, require_plugins
-from ganbench.streams import show
+from ganbench.runs.hints import require_no_file
+from ganbench.streams import show, tell
 
 if TYPE_CHECKING:
     from ganbench.runs.steps import Begin
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 def command(name: str, plugins: tuple[Path, ...], as_json: bool) -> None:
     """Put a variant through the conformance checks."""
     require_plugins(plugins)
+    require_no_file("", [name])
     import json
     from dataclasses import asdict
 
@@ -37,6 +39,8 @@ def command(name: str, plugins: tuple[Path, ...], as_json: bool) -> None:
             show(f"{'passed' if outcome.passed else 'FAILED'}  {outcome.name}: {outcome.rule}")
             if not outcome.passed:
                 show(f"        {outcome.message}")
+        if any(outcome.traceback for outcome in outcomes):
+            tell("Whole tracebacks are printed with --json.")
     if not all(outcome.passed for outcome in outcomes):
         sys.exit(1)
 

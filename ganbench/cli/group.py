@@ -22,17 +22,61 @@ import click
 from ganbench import __version__
 from ganbench.errors import UserError
 from ganbench.files import settle_cache
-from ganbench.streams import give_up, open_streams, output_kept, tell
+from ganbench.streams import give_up, open_streams, output_kept, tell, visible
 
 COMMANDS = ("run", "report", "list", "check", "probe", "results", "cache")
 """Each is the `command` of the module of its name."""
 STOPPING = tuple(signal.Signals[name] for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 """Requests to stop: a user's Ctrl-C, a scheduler's notice, a terminal that is closed."""
+LONGEST = 3000
+"""By so many characters a sentence is too long."""
 ECHO_SECONDS = 1.0
 """A request that comes again so soon is the same one: `timeout` sends it to the process and to its group."""
+_REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO)
+"""What a disk says that is no fault of ganbench's, wherever it says it."""
 
 
-class Command(click.Command):
+class Hinting(click.Command):
+    """A command that says of words which it does not know what would be right."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Look for unknown options and stray words first: whatever else is missing may only be misspelt."""
+        given = list(args)
+        try:
+            if isinstance(self, click.Group):
+                return super().parse_args(ctx, args)
+            _, rest, _ = self.make_parser(ctx).parse_args(list(args))
+        except click.NoSuchOption as error:
+            raise _wrong(_hints().unknown_option(ctx, error.option_name, given), ctx) from None
+        if rest and not set(given) & set(self.get_help_option_names(ctx)) and not ctx.resilient_parsing:
+            try:
+                raise _wrong(_hints().stray(ctx, given, rest), ctx)
+            except UserError as error:
+                raise _wrong(str(error), ctx) from None
+        return super().parse_args(ctx, args)
+
+
+class Group(Hinting, click.Group):
+    """A group of commands that says of a word which is none what would be right."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command that the first word names."""
+        if self.get_command(ctx, args[0]) is None and not args[0].startswith("-") and not ctx.resilient_parsing:
+            raise _wrong(_hints().unknown_command(ctx, args[0], self.list_commands(ctx)), ctx)
+        return super().resolve_command(ctx, args)
+
+
+def _wrong(sentence: str, context: click.Context) -> click.UsageError:
+    return click.UsageError(visible(sentence), context)  # click itself would drop what steers a terminal
+
+
+def _hints() -> Any:
+    return import_module("ganbench.cli.hints")  # which nobody needs who writes what is right
+
+
+class Command(Hinting):
     """A command whose standard output holds what it shows, and nothing that plugins print."""
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -45,7 +89,7 @@ class Command(click.Command):
                 settle_cache()
                 return super().invoke(ctx)
         except UserError as error:
-            tell(f"Error: {error}")
+            tell(f"Error: {_readable(str(error))}")
             ctx.exit(2)
         except KeyboardInterrupt:
             tell("Stopped; the same command continues where it was.")
@@ -54,7 +98,7 @@ class Command(click.Command):
             ctx.exit(1)
 
 
-class Commands(click.Group):
+class Commands(Group):
     """A group that imports a command when it is asked for."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -82,19 +126,31 @@ class Commands(click.Group):
         except click.ClickException as error:
             shown = io.StringIO()
             error.show(file=shown)
-            tell(shown.getvalue().rstrip("\n"))
+            tell(_readable(shown.getvalue().rstrip("\n")))
             result = error.exit_code
         except (KeyboardInterrupt, click.Abort):
             tell("Stopped.")
             result = 130
+        except UserError as error:  # of a group that was called without a command
+            tell(f"Error: {error}")
+            result = 2
         except OSError as error:
-            if error.errno not in (errno.EPIPE, errno.ENOSPC, errno.EBADF, errno.EIO) or error.filename is not None:
+            if error.errno in _REFUSED and error.filename is not None:
+                tell(f"Error: cannot use {error.filename}: {error.strerror}")
+                result = 2
+            elif error.errno in (errno.EPIPE, errno.ENOSPC, errno.EBADF, errno.EIO) and error.filename is None:
+                give_up(sys.stdout)  # where the help could not be printed
+                if not isinstance(error, BrokenPipeError):
+                    tell(f"Error: cannot write standard output: {error.strerror or error}")
+                result = 1 if isinstance(error, BrokenPipeError) else 2
+            else:
                 raise
-            give_up(sys.stdout)  # where the help could not be printed
-            if not isinstance(error, BrokenPipeError):
-                tell(f"Error: cannot write standard output: {error.strerror or error}")
-            result = 1 if isinstance(error, BrokenPipeError) else 2
         _end(result if isinstance(result, int) else 0)
+
+
+def _readable(text: str) -> str:
+    """Leave out the middle of what nobody reads to its end: a request may hold any text, and errors name it."""
+    return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]} … {text[-LONGEST // 2 :]}"
 
 
 def _end(code: int) -> NoReturn:

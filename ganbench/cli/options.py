@@ -13,6 +13,7 @@ import click
 
 from ganbench.errors import UserError
 from ganbench.files import cache_folder, expanded
+from ganbench.runs.hints import require_no_file, require_plugin
 
 
 class Names(click.ParamType):  # type: ignore[type-arg]
@@ -38,10 +39,18 @@ class FullPath(click.ParamType):  # type: ignore[type-arg]
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
         """Return the path in full."""
         try:
+            if not value or "\0" in os.fsdecode(os.fsencode(value)):
+                self.fail("it is empty" if not value else "it holds a NUL, which no path can", param, ctx)
             path = expanded(value)
             return path if path.is_absolute() else current_folder() / path
+        except UnicodeEncodeError:
+            self.fail("it holds characters that no path can", param, ctx)
         except UserError as error:
             self.fail(str(error), param, ctx)
+
+
+NAMED = ("variants", "variant", "datasets", "dataset", "backbone", "metrics")
+"""Where a request names what plugins offer."""
 
 
 def current_folder() -> Path:
@@ -55,14 +64,7 @@ def current_folder() -> Path:
 def require_plugins(plugins: Sequence[Path]) -> None:
     """Raise `UserError` for a plugin that is no file."""
     for path in plugins:
-        try:
-            path.stat()
-        except FileNotFoundError:
-            raise UserError(f"--plugin {path}: there is no such file") from None
-        except OSError as error:
-            raise UserError(f"--plugin {path} cannot be read: {error.strerror or error}") from None
-        if not path.is_file():
-            raise UserError(f"--plugin {path}: not a file")
+        require_plugin(path)
 
 
 def check_early(results: Path, request: Mapping[str, Any]) -> None:
@@ -75,6 +77,11 @@ def check_early(results: Path, request: Mapping[str, Any]) -> None:
     if request.get("budget"):
         Budget.parse(request["budget"])
     parse_settings(request["settings"])
+    for name in NAMED:
+        given = request.get(name) or ()
+        require_no_file(
+            "--dataset" if name == "datasets" else f"--{name}", [given] if isinstance(given, str) else given
+        )
     require_name(request["device"])
     require_plugins(request["plugins"])
     cache_folder()  # where there is no home, no score could be kept in the end

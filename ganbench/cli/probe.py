@@ -10,7 +10,7 @@ import click
 
 from ganbench.cli.group import Command
 from ganbench.cli.options import Names, check_early, data_option, folder_kept, plugin_option, results_option
-from ganbench.errors import UserError
+from ganbench.errors import UserError, brief
 from ganbench.streams import show, tell
 
 
@@ -22,7 +22,7 @@ from ganbench.streams import show, tell
     "--iterations", type=click.IntRange(1), default=4000, show_default=True, help="Updates of each fresh discriminator."
 )
 @click.option("--backbone", help="Architecture family.  [default: the data set's]")
-@click.option("--size", type=click.IntRange(1), help="Side of the images in pixels.  [default: the data set's]")
+@click.option("--size", type=click.IntRange(1, 16_384), help="Side of the images in pixels.  [default: the data set's]")
 @click.option("--batch", type=click.IntRange(1), default=64, show_default=True, help="Real images in a batch.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 or mps.")
@@ -42,8 +42,8 @@ def command(
     try:
         epochs = [float(text) for text in at]
     except ValueError:
-        raise UserError(f"--at {','.join(at)}: name epochs, as in 1,10,25") from None
-    check_early(results, request)
+        raise UserError(f"--at {brief(','.join(at))}: name epochs, as in 1,10,25") from None
+    check_early(results, {**request, "variant": variant, "dataset": dataset})
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is imported: see executors.local
     from ganbench.reports.probe import draw, table
     from ganbench.runs.executors.planner import plan_apart

@@ -19,12 +19,18 @@ from ganbench.streams import REPLACED, show, tell
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
 def command(results: Path, form: str, output: Path | None, runs: bool, as_json: bool) -> None:
     """Make comparison tables of the records in a results folder."""
+    from ganbench.results.sharing import uncollected
+
+    with uncollected():
+        _report(results, "json" if as_json else form, output, runs)
+
+
+def _report(results: Path, form: str, output: Path | None, runs: bool) -> None:
     from ganbench.errors import UserError
     from ganbench.files import write_atomically
     from ganbench.reports.render import pieces
     from ganbench.results.store import ResultStore
 
-    form = "json" if as_json else form
     records, problems, curves = ResultStore(results).summaries(curves=form == "json")
     for problem in problems:
         tell(f"Skipped: {problem}")

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import click
 
-from ganbench.cli.group import Command
-from ganbench.cli.options import plugin_option, results_option
+from ganbench.cli.group import Command, Group
+from ganbench.cli.options import FullPath, plugin_option, results_option
 from ganbench.errors import UserError
 from ganbench.streams import show, tell
 
 
-@click.group()
+@click.group(cls=Group)
 def command() -> None:
     """Look after a folder of records."""
 
@@ -72,7 +72,7 @@ def verify(results: Path) -> None:
 
 
 @command.command(cls=Command)
-@click.argument("sources", metavar="SOURCE…", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("sources", metavar="SOURCE…", nargs=-1, required=True, type=FullPath())
 @results_option
 def merge(sources: tuple[Path, ...], results: Path) -> None:
     """Bring the records of other folders into one, with their traces and working files.

@@ -36,16 +36,18 @@ if TYPE_CHECKING:
 @click.option("--scale", type=float, default=1.0, show_default=True, help="Share of the preset's budget.")
 @click.option("--backbone", help="Architecture family.  [default: the data set's]")
 @click.option("--budget", help="200k-images, 2000-updates, 3e15-flops or 90-seconds.  [default: the data set's]")
-@click.option("--seeds", type=click.IntRange(1), default=3, show_default=True, help="Seeds 0 to N-1.")
+@click.option("--seeds", type=click.IntRange(1, 10_000), default=3, show_default=True, help="Seeds 0 to N-1.")
 @click.option("--metrics", type=Names(), help="Metrics to compute.  [default: the data set's]")
-@click.option("--size", type=click.IntRange(1), help="Side of the images in pixels.  [default: the data set's]")
+@click.option("--size", type=click.IntRange(1, 16_384), help="Side of the images in pixels.  [default: the data set's]")
 @click.option("--batch", type=click.IntRange(1), default=64, show_default=True, help="Real images in a batch.")
 @click.option(
     "--samples",
     type=click.IntRange(2),
     help="Generated images an evaluation.  [default: the data set's, else its test split, ≤ 10000]",
 )
-@click.option("--marks", type=click.IntRange(1), default=5, show_default=True, help="Evaluation points of the budget.")
+@click.option(
+    "--marks", type=click.IntRange(1, 10_000), default=5, show_default=True, help="Evaluation points of the budget."
+)
 @click.option("--marks-metrics", type=Names(), help="Costly metrics to compute at every mark, not only the last.")
 @click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True)
 @click.option(
@@ -53,6 +55,8 @@ if TYPE_CHECKING:
     type=click.IntRange(1),
     help="Runs side by side, the cores shared out.  [default: on a CPU its cores, at most 8]",
 )
+@click.option("--timeout-per-run", metavar="DURATION", help="Longest time of a run: 90 (seconds), 30m or 2h.")
+@click.option("--memory-per-run", metavar="SIZE", help="Most memory of a run's processes together: 500M or 4G.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 or mps.")
 @results_option
 @data_option
@@ -67,6 +71,8 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="Print the table as JSON.")
 def command(
     jobs: int | None,
+    timeout_per_run: str | None,
+    memory_per_run: str | None,
     results: Path,
     redo: str | None,
     allow_missing: bool,
@@ -83,10 +89,19 @@ def command(
     if preset is None:
         for option, given in (("--variants", request["variants"]), ("--dataset", request["datasets"])):
             if not given:
-                raise UserError(f"{option} is missing: name some, or a --preset")
+                data = (
+                    " (--data is the folder where data sets lie)"
+                    if option == "--dataset" and _was_given("data")
+                    else ""
+                )
+                raise UserError(f"{option} is missing: name some, or a --preset{data}")
         if scale != 1:
             raise UserError(f"--scale {scale:g} is of a preset's budget: name a --preset, or set --budget")
     check_early(results, request)
+
+    from ganbench.runs.executors.limits import Limits
+
+    limits = Limits.parse(timeout_per_run, memory_per_run)  # like the above, before torch is imported
 
     from ganbench.cli.progress import shown
     from ganbench.reports.notes import STALE
@@ -137,7 +152,7 @@ def command(
     for job in todo:
         if found[job.spec.id] is not None:
             _adopt(store, job.spec)
-    running = run_all(todo, results, parallel=jobs or planned.parallel, modules=planned.modules)
+    running = run_all(todo, results, parallel=jobs or planned.parallel, limits=limits, modules=planned.modules)
     with shown(len(todo)) as listener, closing(running) as events:
         try:
             for event in events:

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
-from ganbench.errors import UserError
+from ganbench.errors import UserError, brief
 from ganbench.results.record import RunRecord
 from ganbench.results.rows import rows
 
@@ -57,7 +57,7 @@ def sentence(group: Sequence[RunRecord], error: Exception) -> str:
     spec = group[0].spec
     seeds = ", ".join(str(record.spec.seed)[:20] for record in group)
     name = f"{spec.variant} on {spec.dataset}, {'seed' if len(group) == 1 else 'seeds'} {seeds}"
-    reason = (str(error).splitlines() or [""])[0][:120]
+    reason = brief((str(error).splitlines() or [""])[0], 120)
     return f"{name[:200]}: its record cannot be shown ({type(error).__name__}: {reason})"
 
 

@@ -29,8 +29,7 @@ def pieces(
 ) -> Iterator[str]:
     """Write so piece by piece, a line a row. `curves`: the text of those of records that were read without, by id."""
     table, problems = guarded(list(records), lambda some: rows(some, runs=runs))
-    yield "[\n"
-    before = ""
+    before = "[\n"
     for row in table:
         try:
             texts = [_row(row, row.runs, runs, curves)]
@@ -39,13 +38,15 @@ def pieces(
             texts = list(shown)
             problems += found
         for text in texts:
-            yield before + text
+            yield before
+            yield from text
             before = ",\n"
-    yield "\n]\n"
+    yield "\n]\n" if table else "[\n\n]\n"
     warn(problems)
 
 
-def _row(row: Row, of: Sequence[RunRecord], runs: bool, curves: Mapping[str, bytes]) -> str:
+def _row(row: Row, of: Sequence[RunRecord], runs: bool, curves: Mapping[str, bytes]) -> list[str]:
+    """Write a row in parts: joined, texts of curves would be copied once more."""
     content = {
         **head(row, runs),
         "metrics": {metric: [_json_score(score) for score in scores] for metric, scores in row.scores.items()},
@@ -54,13 +55,13 @@ def _row(row: Row, of: Sequence[RunRecord], runs: bool, curves: Mapping[str, byt
         "config": row.spec.config,
         "code": row.spec.code,
     }
-    return f'{_text(content)[:-1]},"runs":[{",".join(_run_text(run, curves) for run in of)}]}}'
-
-
-def _run_text(run: RunRecord, curves: Mapping[str, bytes]) -> str:
-    curve = curves.get(run.spec.id)
-    text = _text([asdict(mark) for mark in run.curve]) if curve is None else curve.decode()
-    return f'{_text(_json_run(run))[:-1]},"curve":{text}}}'
+    parts, before = [_text(content)[:-1]], ',"runs":['
+    for run in of:
+        curve = curves.get(run.spec.id)
+        text = _text([asdict(mark) for mark in run.curve]) if curve is None else curve.decode()
+        parts += [before, _text(_json_run(run))[:-1], ',"curve":', text]
+        before = "},"
+    return [*parts, "}]}"]
 
 
 def _text(content: Any) -> str:
@@ -92,7 +93,7 @@ def _json_run(run: RunRecord) -> dict[str, Any]:
         "error": run.error,
         "values": {metric: [value.value for value in values] for metric, values in run.values.items()},
         "unscored": run.unscored,
-        "meters": asdict(run.meters),
+        "meters": vars(run.meters),
         "variant": run.variant,
         "provenance": run.provenance,
     }

@@ -9,7 +9,7 @@ from typing import Any
 
 from ganbench.reports.guard import guarded
 from ganbench.reports.notes import ARROW, Column, caption, direction, legend, makers, namesakes, remarks, seed_note
-from ganbench.reports.words import aligned, duration, escape, figure, memory, scaled, thousands
+from ganbench.reports.words import aligned, duration, escape, figure, memory, quoted, scaled, thousands
 from ganbench.results.record import RunRecord, RunSpec
 from ganbench.results.rows import METERS, Row, rows
 from ganbench.results.statistics import Score, mean_of
@@ -22,7 +22,7 @@ def render(records: Iterable[RunRecord], notes: Sequence[str] = (), *, runs: boo
     """Write one table for each data set, backbone, batch size, budget and precision, with caption and legend."""
     parts, odd = guarded(list(records), lambda some: tables(rows(some, runs=runs), runs=runs))
     if notes := [*notes, *odd]:
-        parts.append("\n".join(["Not in the tables:", "", *(f"- {escape(note)}" for note in notes)]))
+        parts.append("\n".join(["Not in the tables:", "", *(f"- {quoted(note)}" for note in notes)]))
     return "\n\n".join(parts) + "\n"
 
 

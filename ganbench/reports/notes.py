@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from ganbench.reports.words import escape, scaled, thousands
+from ganbench.errors import brief
+from ganbench.reports.words import escape, quoted, scaled, thousands
 from ganbench.results.record import NOT_TRAINED, RunRecord
 from ganbench.results.rows import Row, plain, plain_text
 from ganbench.results.statistics import Score
@@ -77,7 +78,7 @@ def remarks(rows: Sequence[Row], labels: Sequence[str], grid: Mapping[Column, Se
         if stale:
             yield f"numbers {' and '.join(map(str, stale))}: made by {say}."
     sources = {f"{said.get('source')}. {said.get('departures')}" for row in rows if (said := row.published)}
-    yield from (f"Published: {escape(source.strip())}" for source in sorted(sources))
+    yield from (f"Published: {quoted(source.strip())}" for source in sorted(sources))
     if controls := [label for label, row in zip(labels, rows, strict=True) if row.is_control]:
         yield f"Controls, which are not trained: {', '.join(controls)}."
     for name, others in namesakes(rows).items():
@@ -97,7 +98,7 @@ def remarks(rows: Sequence[Row], labels: Sequence[str], grid: Mapping[Column, Se
         yield from _gaps(label, row, {column: scores[index] for column, scores in grid.items()})
         for run in row.runs:
             if run.status != "done":
-                reason = escape(_sentence(run.error)[:200])
+                reason = quoted(brief(_sentence(run.error), 200))
                 status = "stopped" if run.is_open else run.status
                 yield f"{label} seed {run.spec.seed}: {status}" + (f" ({reason})" if reason else "")
 
@@ -134,7 +135,7 @@ def _gaps(label: str, row: Row, scores: Mapping[Column, Score | None]) -> Iterat
                 if score is None and reason in (None, NOT_TRAINED):
                     continue
                 number = f", {len(score.by_seed)} of {len(row.scored)} seeds used" if score else ""
-                yield f"{label} seed {run.spec.seed}: no {escape(name)} ({escape(reason or 'not asked for')}){number}"
+                yield f"{label} seed {run.spec.seed}: no {escape(name)} ({quoted(reason or 'not asked for')}){number}"
 
 
 def seed_note(rows: Sequence[Row]) -> Iterator[str]:

@@ -6,6 +6,8 @@ import math
 import re
 from collections.abc import Sequence
 
+from ganbench.errors import ADDRESS
+
 
 def figure(mean: float, half_width: float | None = None) -> str:
     """Write a mean with as many digits as its interval allows, `12.34 ± 0.56`; without an interval four."""
@@ -57,6 +59,15 @@ def aligned(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
         for line in [header, rule, *lines]
     ]
     return "\n".join(f"| {' | '.join(line)} |" for line in padded)
+
+
+def quoted(text: str) -> str:
+    """Make a sentence that came from elsewhere stand so as well, its addresses as they are, in angle brackets."""
+    parts, end = [], 0
+    for found in ADDRESS.finditer(text):
+        parts += [escape(text[end : found.start()]), f"<{found[0]}>" if found[0].isprintable() else escape(found[0])]
+        end = found.end()
+    return "".join([*parts, escape(text[end:])])
 
 
 def escape(text: str) -> str:

@@ -13,6 +13,7 @@ from stat import S_ISREG
 from typing import Any, NoReturn
 
 from pydantic import TypeAdapter, ValidationError
+from pydantic_core import SchemaValidator, core_schema as shape
 
 from ganbench.contract.types import digest
 from ganbench.errors import DiskError, UserError
@@ -55,10 +56,10 @@ def read_lean(path: Path, share: Shared, *, curve: bool) -> tuple[RunRecord, byt
     `read`.
     """
     content = _bytes(path)
-    start, end = content.find(_CURVE_KEY), content.find(_AFTER_CURVE)
-    if 0 < start < end:  # as `encode` writes it
-        text = content[start + len(_CURVE_KEY) : end]
-        record = _validated_text(content[:start] + content[end + 1 :])
+    start, text, end = _part(content, b'\n "curve": ', b',\n "error": ', 0)
+    begin, made_by, rest = _part(content, b'\n "provenance": ', b',\n "schema": ', end)
+    if text and (provenance := share.parsed(made_by)) is not None:  # as `encode` writes it
+        record = _validated_text(content[:start] + content[end:begin] + content[rest:], provenance)
         if record is not None and share.take(record) and (not curve or _is_curve(text)):
             return record, text if curve else b""
     record = _at_once(content) or decode(_parsed(content, path), path)
@@ -66,30 +67,46 @@ def read_lean(path: Path, share: Shared, *, curve: bool) -> tuple[RunRecord, byt
     return replace(record, curve=[]), _curves().dump_json(record.curve) if curve else b""
 
 
-_CURVE_KEY, _AFTER_CURVE = b'\n "curve": ', b',\n "error": '
-_LARGE = re.compile(rb"e\+?[0-9]{3}[0-9]*[\s,\]}]"), re.compile(rb"E\+?[0-9]{3}[0-9]*[\s,\]}]")
-_DIGITS, _MANY = bytes.maketrans(b"123456789", b"0" * 9), b"0" * 200
+def _part(content: bytes, key: bytes, after: bytes, start: int) -> tuple[int, bytes, int]:
+    """Return where a part begins, its text, and where the next begins; no text where the part is not there."""
+    begin = content.find(key, start)
+    end = content.find(after, begin) if begin > 0 else -1
+    return (0, b"", 0) if end < 0 else (begin, content[begin + len(key) : end], end + 1)
 
 
-def _is_plain(content: bytes) -> bool:
+_LARGE = re.compile(rb"[eE]\+?[0-9]{3}[0-9]*[\s,\]}]")
+_FLAT, _MANY = bytes.maketrans(b"123456789+E", b"0000000000e"), b"0" * 200
+
+
+def is_plain(content: bytes) -> bool:
     """Whether no number of a JSON text can be none, or too large; false alarms cost a slower reading."""
-    if b"NaN" in content or b"Infinity" in content or any(large.search(content) for large in _LARGE):
+    # One character is found many times faster than a word, and the expression is slow: both are asked only if need be.
+    if (b"N" in content and b"NaN" in content) or (b"I" in content and b"Infinity" in content):
         return False
-    return _MANY not in content.translate(_DIGITS)
+    flat = content.translate(_FLAT)
+    place = flat.find(b"e000")
+    while place >= 0:
+        if _LARGE.match(content, place):  # else it is part of a checksum
+            return False
+        place = flat.find(b"e000", place + 1)
+    return _MANY not in flat
 
 
 def _at_once(content: bytes) -> RunRecord | None:
     """Read the text of a record of today's schema in one go; None where it takes a closer look."""
-    return _validated_text(content) if _is_plain(content) else None
+    return _validated_text(content) if is_plain(content) else None
 
 
-def _validated_text(content: bytes) -> RunRecord | None:
+def _validated_text(content: bytes, provenance: Mapping[str, Any] | None = None) -> RunRecord | None:
+    """Validate the text of a record; `provenance`: what was cut out of it."""
     try:
         record = _adapter().validate_json(content, strict=True)
     except (ValidationError, RecursionError):
         return None
-    if record.schema != SCHEMA:
+    if record.schema != SCHEMA or (provenance is not None and record.provenance):  # it had two of them
         return None
+    if provenance is not None:
+        vars(record)["provenance"] = provenance  # past the lock of a frozen dataclass: it was made a moment ago
     facts = {"schema": SCHEMA, "variant": record.variant}
     if is_dated(facts):  # by now more may be known of its plugins
         facts |= {"spec": record.spec.content(), "provenance": record.provenance}
@@ -99,10 +116,29 @@ def _validated_text(content: bytes) -> RunRecord | None:
 
 def _is_curve(text: bytes) -> bool:
     try:
-        _curves().validate_json(text, strict=True)
+        _curve_shape().validate_json(text, strict=True)
     except (ValidationError, RecursionError):
         return False
-    return _is_plain(text)
+    return is_plain(text)
+
+
+@cache
+def _curve_shape() -> SchemaValidator:
+    """What a curve must be that is passed on as text: `list[Mark]`, without an object for every part of it."""
+    number, whole, mapping = shape.float_schema(), shape.int_schema(), shape.typed_dict_schema({})
+
+    def parts(needed: Mapping[str, Any], **others: Any) -> Any:
+        fields = {name: shape.typed_dict_field(of) for name, of in needed.items()}
+        return shape.typed_dict_schema(
+            fields | {name: shape.typed_dict_field(of, required=False) for name, of in others.items()}
+        )
+
+    updates = shape.dict_schema(shape.str_schema(), whole)
+    meters = parts({}, steps=whole, images=whole, updates=updates, flops=number, seconds=number, peak_bytes=whole)
+    better, reference = shape.nullable_schema(shape.bool_schema()), shape.nullable_schema(number)
+    value = parts({"value": number}, protocol=mapping, reference=reference, higher_is_better=better)
+    values = shape.dict_schema(shape.str_schema(), value)
+    return SchemaValidator(shape.list_schema(parts({"share": number, "meters": meters, "values": values})))
 
 
 @cache

@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+import gc
 import marshal
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
-from ganbench.contract.types import Value
+from pydantic_core import from_json
+
 from ganbench.results.record import RunRecord
 
 LARGEST = 1e308
 """Numbers beyond it are none, or cannot be computed with."""
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Let no cyclic garbage be looked for inside the block: there are ever more objects, none of which is garbage."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 class Shared:
@@ -18,7 +33,9 @@ class Shared:
 
     def __init__(self) -> None:
         self._kept: dict[bytes, Any] = {}
-        self._hashes: dict[int, str] = {}
+        self._ids: set[int] = set()
+        self._texts: dict[bytes, Any] = {}
+        self._protocols: dict[bytes, tuple[Any, str]] = {}
 
     def take(self, record: RunRecord) -> bool:
         """Let a record that nobody else has hold what others held before.
@@ -35,22 +52,33 @@ class Shared:
                 for name in names:  # in place, past the lock of a frozen dataclass: it was made a moment ago
                     vars(owner)[name] = self._one(vars(owner)[name])
             for value in values:
-                self._share(value)
-        except ValueError:
+                facts = vars(value)
+                key = marshal.dumps(facts["protocol"], 2)
+                if (known := self._protocols.get(key)) is None:
+                    known = self._protocols[key] = self._one(value.protocol), value.protocol_hash
+                facts["protocol"], facts["protocol_hash"] = known
+            return sum(map(abs, numbers)) < LARGEST  # which no sum is that has something else in it
+        except (ValueError, OverflowError):
             return False
-        return all(-LARGEST < number < LARGEST for number in numbers)
 
-    def _share(self, value: Value) -> None:
-        protocol = vars(value)["protocol"] = self._one(value.protocol)
-        if (known := self._hashes.get(id(protocol))) is None:  # it is kept, so its place in memory stays its own
-            known = self._hashes[id(protocol)] = value.protocol_hash
-        vars(value)["protocol_hash"] = known
+    def parsed(self, text: bytes) -> Mapping[str, Any] | None:
+        """Return the object that a text of JSON is, made once; None where it is none, or takes a closer look."""
+        if text not in self._texts:
+            try:
+                found = from_json(text, allow_inf_nan=False) if text else None
+                self._texts[text] = self._one(found) if isinstance(found, dict) else None
+            except (ValueError, RecursionError):
+                return None
+        return self._texts[text]
 
     def _one(self, part: Mapping[str, Any]) -> Any:
+        if id(part) in self._ids:  # what is kept keeps its place in memory
+            return part
         key = marshal.dumps(part, 2)  # type: ignore[arg-type]  # of version 2: equal parts give equal bytes
         if (kept := self._kept.get(key)) is None:
             _require_numbers(part)
             kept = self._kept[key] = part
+            self._ids.add(id(part))
         return kept
 
 

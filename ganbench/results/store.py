@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import re
 import warnings
@@ -21,7 +20,7 @@ from ganbench.results.codec import NewerRecord, decode, encode, id_in, load, rea
 from ganbench.results.moving import Former, Taken, move
 from ganbench.results.record import RunRecord, RunSpec, richer
 from ganbench.results.schemas import Lookup, is_dated, shipped
-from ganbench.results.sharing import Shared
+from ganbench.results.sharing import Shared, uncollected
 
 # Windows takes these for devices, whatever follows the first dot.
 _DEVICES = re.compile(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\.|$)")
@@ -56,11 +55,10 @@ class ResultStore:
 
     def work(self, spec: RunSpec) -> Path:
         """Make and return the folder for checkpoints, weights, logs and samples of a run; git ignores it."""
-        ignore = self.root / ".work" / ".gitignore"
-        if not ignore.exists():
-            write_atomically(ignore, lambda file: file.write(b"*\n"))
-        folder = self.root / ".work" / spec.id
+        ignore, folder = self.root / ".work" / ".gitignore", self.root / ".work" / spec.id
         try:
+            if not ignore.exists():
+                write_atomically(ignore, lambda file: file.write(b"*\n"))
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise DiskError(f"cannot write {folder}: {error.strerror or error}") from error
@@ -157,21 +155,16 @@ class ResultStore:
         """
         problems: list[str] = []
         share, texts, records = Shared(), dict[str, bytes](), list[RunRecord]()
-        enabled = gc.isenabled()
-        gc.disable()  # it would look through ever more objects, none of which is garbage
-        try:
+        with uncollected():
             for record, text in self._read_all(lambda path: read_lean(path, share, curve=curves), problems):
                 records.append(record)
                 if curves:
                     texts[record.spec.id] = text
-        finally:
-            if enabled:
-                gc.enable()
         return records, problems, texts
 
     def _read_all(self, read: Callable[[Path], Found], problems: list[str]) -> Iterator[Found]:
         origin: dict[str, Path] = {}
-        paths = sorted(self.files(problems), key=lambda path: path.relative_to(self.root).parts)
+        paths = sorted(self.files(problems), key=lambda path: path.parts)
         for path in paths:
             try:
                 found = read(path)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ganbench.errors import DiskError, UserError
-from ganbench.files import write_atomically
+from ganbench.files import is_held, write_atomically
 from ganbench.results.codec import encode, read
 from ganbench.results.record import FINAL, RunRecord, richer
 from ganbench.results.store import ResultStore, own_traces
@@ -100,7 +100,7 @@ def rubbish(store: ResultStore, *, stale: bool) -> list[Rubbish]:
     known = {record.spec.id: record for _, record in records}
     for path in _all_files(store.root):
         if path.name.startswith(".") and path.name.endswith(".part"):
-            if is_old(path):  # else a write may be under way
+            if is_old(path) and not is_held(path):  # else a write may be under way
                 found[path] = "left by a write that was killed"
         elif path.name.endswith(".damaged"):
             found[path] = "damaged, set aside"
@@ -128,7 +128,8 @@ def rubbish(store: ResultStore, *, stale: bool) -> list[Rubbish]:
 
 def remove(found: list[Rubbish]) -> None:
     """Remove what was found. Raises `DiskError` where the disk refuses."""
-    for each in found:
+    # Records last: without its record nothing would tell that traces and work of a run are to go as well.
+    for each in sorted(found, key=lambda each: each.path.suffix == ".json"):
         try:
             if each.path.is_dir() and not each.path.is_symlink():
                 shutil.rmtree(each.path)
@@ -148,9 +149,9 @@ def size_of(path: Path) -> int:
 
 
 def is_old(path: Path) -> bool:
-    """Whether a file was not written to in the last hour."""
+    """Whether a file was not written to in the last hour; one from the future is as old, since a clock was wrong."""
     try:
-        return time.time() - path.lstat().st_mtime > 3600
+        return abs(time.time() - path.lstat().st_mtime) > 3600
     except OSError:
         return False
 

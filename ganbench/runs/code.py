@@ -36,9 +36,18 @@ def code_of(module: ModuleType, distribution: Distribution | None) -> str:
     if not module.__file__:
         return ""
     own = Path(module.__file__)
-    files = {} if distribution is not None and distribution.name == HARNESS else _others(module, own, distribution)
+    files = modules_of(module, distribution)
     trees = {name: tree_digest_of(path) for name, path in files.items() if path.resolve() != own.resolve()}
     return digest({"": tree_digest_of(own), **trees})
+
+
+def modules_of(module: ModuleType, distribution: Distribution | None) -> dict[str, Path]:
+    """Return the files of a plugin: its module's under no name, and by name the others that `code_of` counts."""
+    if not module.__file__:
+        return {}
+    own = Path(module.__file__)
+    alone = distribution is not None and distribution.name == HARNESS
+    return {"": own} if alone else {"": own, **_others(module, own, distribution)}
 
 
 def tree_digest_of(path: Path) -> str:

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from pathlib import Path
 
 from ganbench.contract.types import UNAVAILABLE
-from ganbench.errors import DiskError, UserError
-from ganbench.files import write_atomically
+from ganbench.errors import DiskError, UserError, named
 from ganbench.results.record import FINAL, STOPPED, UNFINISHED, RunRecord, Status
 from ganbench.results.store import ResultStore
-from ganbench.runs.facts import job_names, provenance, variant_facts
+from ganbench.runs.blame import keep_traceback
+from ganbench.runs.facts import files_of, provenance, variant_facts
 from ganbench.runs.job import Job, unscored_metrics
 from ganbench.runs.registry import Kind, Registry
-from ganbench.runs.run import Listener, Run, Stopped
+from ganbench.runs.run import Listener, Run
+from ganbench.runs.stopping import Stopped
 from ganbench.scoring.samples import NotFinite
 from ganbench.training.guard import Unfair
 
@@ -28,23 +28,28 @@ def execute(
     threads: int,
     listen: Listener = lambda share, tick, mark: None,
     stopping: Callable[[], bool] = lambda: False,
+    at_once: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> RunRecord:
     """Carry out one job, or what is left of it, and return its record, which is in the store by then.
 
     Whatever goes wrong in the run becomes a record with its status; only a disk that refuses writes raises `DiskError`.
-    The caller holds the lock of the run.
+    The caller holds the lock of the run. `stopping`: asked between steps; `at_once`: the block in which a request to
+    stop may raise `Stopped`, while plugins and data are loaded and while the run is scored.
     """
     store.adopt(job.spec)
     found, run = store.get(job.spec), None
     try:
         if found is not None and found.status in FINAL:
-            return _top_up(job, store, registry, threads, found)
+            with at_once():
+                return _top_up(job, store, registry, threads, found)
         require_code(job, registry)
         opened = found or RunRecord(job.spec, "killed", variant=variant_facts(job, registry))
         made_by = provenance(job, registry, threads)
         store.add(replace(opened, status="killed", error=UNFINISHED, provenance=made_by))  # true until the end
-        run = Run(job, store, registry, threads)
-        require_data(job, run.bench.data.fingerprint)
+        with at_once():
+            opened_run = Run(job, store, registry, threads, at_once=at_once)
+            require_data(job, opened_run.bench.data.fingerprint)
+        run = opened_run
         return run.make(listen, stopping)
     except DiskError:
         raise
@@ -55,9 +60,9 @@ def execute(
     except Changed as error:
         return _close(job, store, run, "error", str(error))
     except Exception as error:  # a plugin may fail in any way; it becomes a record and the other runs go on
-        log = store.work(job.spec) / "error.txt"
-        write_atomically(log, lambda file: file.write(traceback.format_exc().encode()))
-        return _close(job, store, run, "error", f"{type(error).__name__}: {error}{_place(error, job, registry, log)}")
+        where = keep_traceback(error, files_of(job, registry), store.work(job.spec) / "error.txt")
+        told = "" if isinstance(error, Unfair) else where
+        return _close(job, store, run, "error", f"{named(error)}{told}")
 
 
 class Changed(Exception):
@@ -102,19 +107,11 @@ def _top_up(job: Job, store: ResultStore, registry: Registry, threads: int, foun
     except DiskError:
         raise
     except Exception as error:  # a plugin may fail in any way
-        kind = "" if isinstance(error, UserError | Changed) else f"{type(error).__name__}: "
-        reason = f"{UNAVAILABLE}asked for after the run, and it could not be scored: {kind}{error}"
+        told = str(error)
+        if not isinstance(error, UserError | Changed):
+            told = named(error) + keep_traceback(error, files_of(job, registry), store.work(job.spec) / "error.txt")
+        reason = f"{UNAVAILABLE}asked for after the run, and it could not be scored: {told}"
         return store.add(replace(found, unscored={**found.unscored, **dict.fromkeys(names, reason)}))
-
-
-def _place(error: BaseException, job: Job, registry: Registry, log: Path) -> str:
-    """Say in which line of a plugin of the run something was raised, and where the whole traceback lies."""
-    if isinstance(error, Unfair):
-        return ""
-    files = {entry.path for entry in registry.needed_by(job_names(job)) if entry.path}
-    lines = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename in files]
-    where = f"{Path(lines[-1].filename).name}, line {lines[-1].lineno}; " if lines else ""
-    return f" ({where}traceback in {log})"
 
 
 def _close(job: Job, store: ResultStore, run: Run | None, status: Status, error: str) -> RunRecord:

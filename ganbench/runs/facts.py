@@ -36,6 +36,11 @@ def job_names(job: Job) -> list[tuple[Kind, str]]:
     return [*used, *(("extractor", name) for name in job.extractors)]
 
 
+def files_of(job: Job, registry: Registry) -> frozenset[str]:
+    """Return the files of all plugins that a job takes something from."""
+    return frozenset[str]().union(*(entry.files for entry in registry.needed_by(job_names(job))))
+
+
 def _configured(job: Job) -> list[tuple[Kind, str]]:
     return [
         ("variant", job.spec.variant),

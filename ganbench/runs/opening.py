@@ -12,6 +12,7 @@ from ganbench.runs.options import resolve
 from ganbench.runs.registry import Entry, Registry
 from ganbench.runs.settings import Settings
 from ganbench.training.bench import Bench
+from ganbench.training.switches import kept
 
 
 def open_bench(
@@ -29,9 +30,11 @@ def open_bench(
 
     `size`: in pixels, 0 is the data set's default. Raises `UserError` where one of them is not to be had.
     """
+    with kept():
+        data = dataset.load(root, size or dataset.size)
     return Bench(
         dataset,
-        dataset.load(root, size or dataset.size),
+        data,
         configured(registry.get("backbone", backbone), settings["backbone"]),
         tuple(registry.get("metric", name).item for name in metrics),
         {name: registry.get("extractor", name).item for name in extractors},

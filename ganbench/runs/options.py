@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import json
+import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ganbench.errors import UserError, suggestion
+from ganbench.errors import UserError, quoted, suggestion
 
 TEXTUAL = ("string_type", "path_type", "literal_error")
 """Faults of values that were taken for numbers, lists or nothing, although the option is a text."""
@@ -67,8 +68,7 @@ def _validated(owner: type, name: str, settings: Mapping[str, str]) -> Any:
     declared, known = config_class(owner), fields_of(owner)
     for key in settings:
         if key not in known:
-            hint = suggestion(key, known) or (f" (it has {', '.join(known)})" if known else " (it has none)")
-            raise UserError(f"{name} has no option {key!r}{hint}")
+            raise UserError(without(name, key, known))
     if declared is None:
         return None
     from pydantic import TypeAdapter, ValidationError
@@ -87,8 +87,13 @@ def _validated(owner: type, name: str, settings: Mapping[str, str]) -> Any:
         try:
             json.dumps(getattr(config, key), allow_nan=False, default=str)
         except ValueError:
-            raise UserError(f"{name}.{key}: must be finite, but {text!r} was given") from None
+            raise UserError(f"{name}.{key}: must be finite, but {quoted(text)} was given") from None
     return config
+
+
+def without(name: str, key: str, known: Iterable[str]) -> str:
+    """Say that a plugin has no such option, with the one that may be meant and those that it has."""
+    return f"{name} has no option {key!r}{suggestion(key, known)} (it has {', '.join(known) or 'none'})"
 
 
 def _explain(fault: Mapping[str, Any], name: str, settings: Mapping[str, str]) -> str:
@@ -97,7 +102,9 @@ def _explain(fault: Mapping[str, Any], name: str, settings: Mapping[str, str]) -
     if not fault["loc"]:  # a rule over several options
         return f"{name}: {message}"
     key = str(fault["loc"][0])
-    given = f", but {settings[key]!r} was given" if key in settings else ""
+    given = f", but {quoted(settings[key])} was given" if key in settings else ""
+    if key in settings and re.search(r",\s*[\w.-]+\s*=", settings[key]):
+        given += "; give each option a --set of its own"
     return f"{name}.{'.'.join(map(str, fault['loc']))}: {message}{given}"
 
 

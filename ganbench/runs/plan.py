@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from textwrap import shorten
 from typing import Any
 
 import numpy as np
@@ -13,17 +12,27 @@ import torch
 
 from ganbench.contract.metrics import Metric
 from ganbench.contract.variant import Control, Variant
-from ganbench.errors import UserError
+from ganbench.errors import PluginError, UserError, brief
 from ganbench.files import parted
 from ganbench.results.record import RunSpec
+from ganbench.runs.blame import reason_of
 from ganbench.runs.code import HARNESS
+from ganbench.runs.hints import dataset_hint
 from ganbench.runs.job import Job
 from ganbench.runs.opening import open_bench, open_dataset
 from ganbench.runs.options import as_plain, resolve
-from ganbench.runs.registry import Kind, Registry, needed
+from ganbench.runs.registry import Entry, Kind, Registry, needed
 from ganbench.runs.request import Plan, Request, Skip
-from ganbench.runs.settings import Settings, options_of, parse_settings, reject_unused, settings_for
-from ganbench.runs.steps import BUILD_SECONDS, TRIAL_SECONDS, Begin, Step, told, unwatched
+from ganbench.runs.settings import (
+    Settings,
+    options_of,
+    parse_settings,
+    reject_unused,
+    require_known,
+    require_meant_for_all,
+    settings_for,
+)
+from ganbench.runs.steps import BUILD_SECONDS, TRIAL_SECONDS, Begin, Step, unwatched
 from ganbench.scoring.evaluate import extractor_of, misfit
 from ganbench.training.bench import Bench
 from ganbench.training.budget import Budget
@@ -45,18 +54,26 @@ def plan(request: Request, registry: Registry, begin: Begin = unwatched) -> Plan
     """
     if request.seeds < 1:
         raise UserError(f"--seeds {request.seeds}: at least one seed is needed")
-    variants = expand(request.variants, "variant", registry)
+    variants, claimed = expand(request.variants, "variant", registry)
     settings = parse_settings(request.settings)
+    require_known(settings, registry)
     used: set[str] = set()
     result = Plan()
-    for text in _with_arguments(request.datasets, registry):
-        _plan_dataset(text, request, registry, variants, settings, used, result, begin)
+    for text in _with_arguments(request.datasets, registry, request.data_root):
+        result.skips.extend(Skip(name, text, reason) for name, reason in claimed.items())
+        if reason := begin(Step(("dataset", text, *request.settings), "loading it")):
+            result.skips.append(Skip("every variant", text, reason))
+            continue
+        try:
+            _plan_dataset(text, request, registry, variants, settings, used, result, begin)
+        except PluginError as error:
+            result.skips.append(Skip("every variant", text, str(error)))
     reject_unused(settings, used, variants, registry)
     result.jobs.sort(key=lambda job: job.spec.seed)  # every variant's first seed comes before anybody's second
     return result
 
 
-def _with_arguments(texts: Sequence[str], registry: Registry) -> list[str]:
+def _with_arguments(texts: Sequence[str], registry: Registry, root: Path) -> list[str]:
     """Join what a comma parted: a data set of several arguments takes as many of the texts that follow it."""
     rest, joined = list(texts), list[str]()
     while rest:
@@ -66,6 +83,8 @@ def _with_arguments(texts: Sequence[str], registry: Registry) -> list[str]:
         except UserError as error:
             if joined and ":" in joined[-1]:
                 raise UserError(f"{error} (a comma that belongs to a path is written \\, in quotes)") from None
+            if name not in registry.entries["dataset"] and (hint := dataset_hint([text, *rest], root)):
+                raise UserError(f"there is no data set {text!r}: {hint}") from None
             raise
         while colon and argument and rest and len(parted(text)) < known.arguments:
             text = f"{text},{rest.pop(0)}"
@@ -84,15 +103,17 @@ def _plan_dataset(
     begin: Begin,
 ) -> None:
     dataset_entry = registry.get("dataset", text.partition(":")[0])
-    if reason := begin(Step(("dataset", text, *request.settings), "loading it")):
-        result.skips.append(Skip("every variant", text, reason))
-        return
-    mine: dict[Kind, dict[str, str]] = {"dataset": settings_for(dataset_entry.item, settings, used)}
-    dataset = open_dataset(text, registry, mine["dataset"])
+    with dataset_entry.blamed("it cannot be opened"):
+        mine: dict[Kind, dict[str, str]] = {"dataset": settings_for(dataset_entry.item, settings, used)}
+        dataset = open_dataset(text, registry, mine["dataset"])
     backbone = registry.get("backbone", request.backbone or dataset.backbone)
-    mine["backbone"] = settings_for(backbone.item, settings, used)
+    with backbone.blamed(f"backbone {backbone.item.name!r} cannot be opened"):
+        mine["backbone"] = settings_for(backbone.item, settings, used)
     budget = Budget.parse(request.budget or dataset.budget)
-    bench = open_bench(dataset, backbone.item.name, registry, mine, root=request.data_root, size=request.size)
+    entries = [registry.get("variant", name) for name in variants]
+    require_meant_for_all(settings, [entry.item for entry in entries], [backbone.item, dataset_entry.item], registry)
+    with dataset_entry.blamed("it cannot be loaded"):
+        bench = open_bench(dataset, backbone.item.name, registry, mine, root=request.data_root, size=request.size)
     result.notes.extend(f"{dataset.name}: {note}" for note in bench.data.notes)
     metrics = _choose_metrics(request, bench, registry, result.notes)
     samples = _choose_samples(request, bench)
@@ -114,13 +135,18 @@ def _plan_dataset(
     code = {"backbone": backbone.code}
     if dataset_entry.origin.distribution != HARNESS:
         code["dataset"] = dataset_entry.code
-    for name in variants:
-        variant, key = registry.get("variant", name), ("variant", name, text, *request.settings)
+    for name, variant in zip(variants, entries, strict=True):
+        key = ("variant", name, text, *request.settings)
         if reason := begin(Step(key, "building it", BUILD_SECONDS)):
             result.skips.append(Skip(name, dataset.name, reason))
             continue
-        own = settings_for(variant.item, settings, used, shared=True)
-        config = resolve(variant.item, name, own)
+        try:
+            with variant.blamed("its options cannot be read"):
+                own = settings_for(variant.item, settings, used, shared=True)
+                config = resolve(variant.item, name, own)
+        except PluginError as error:
+            result.skips.append(Skip(name, dataset.name, str(error)))
+            continue
         try:
             # Finds what does not fit before anything is spent; on options of its own, which a plugin may change.
             built = bench.fit(variant.item, resolve(variant.item, name, own))
@@ -135,7 +161,7 @@ def _plan_dataset(
         except BaseException as error:  # a plugin may fail in any way, and the others go on
             if isinstance(error, KeyboardInterrupt):
                 raise
-            result.skips.append(Skip(name, dataset.name, f"it cannot be built: {told(error)}"))
+            result.skips.append(Skip(name, dataset.name, _told(error, variant, backbone, dataset_entry)))
             continue
         if too_small:
             result.skips.append(Skip(name, dataset.name, too_small))
@@ -186,12 +212,13 @@ def _plan_dataset(
             )
 
 
-def expand(patterns: Sequence[str], kind: Kind, registry: Registry) -> list[str]:
-    """Return the names that patterns stand for, each once, in the order given."""
-    names = [name for pattern in patterns for name in registry.find(kind, pattern)]
-    for name in names:
-        registry.get(kind, name)
-    return list(dict.fromkeys(names))
+def expand(patterns: Sequence[str], kind: Kind, registry: Registry) -> tuple[list[str], dict[str, str]]:
+    """Return the names that patterns stand for, each once, in the order given; and apart from them, with the reason,
+    those that two plugins claim. One that is named by itself raises `UserError`.
+    """
+    names = list(dict.fromkeys(name for pattern in patterns for name in registry.find(kind, pattern)))
+    claimed = {name: reason for name in names if (reason := registry.clash(kind, name))}
+    return [name for name in names if name not in claimed], claimed
 
 
 def _choose_metrics(request: Request, bench: Bench, registry: Registry, notes: list[str]) -> list[Metric]:
@@ -220,12 +247,13 @@ def _missing(
             reasons[name] = f"there is no extractor {name!r}"
             continue
         if reason := begin(Step(("extractor", name, text), "looking for what it needs", BUILD_SECONDS)):
-            reasons[name] = f"extractor {name}: {reason}"
+            reasons[name] = f"extractor {name!r}: {reason}"
             continue
+        extractor = registry.get("extractor", name)
         try:
-            reasons[name] = registry.get("extractor", name).item.missing(bench.dataset.name, bench.data, weights)
+            reasons[name] = extractor.item.missing(bench.dataset.name, bench.data, weights)
         except Exception as error:  # a plugin may fail in any way
-            reasons[name] = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+            reasons[name] = f"extractor {name!r} fails: {reason_of(error, extractor.files)}"
     found = {metric.name: reasons.get(extractor_of(metric, bench.data.modes) or "") for metric in metrics}
     return {(text, name): reason for name, reason in found.items() if reason}
 
@@ -251,6 +279,12 @@ def _require_images(variant: Variant, bench: Bench, batch: int) -> None:
         raise WrongBatch(f"{variant.name} needs {needed} images a step, but {where}; lower --batch")
 
 
+def _told(error: BaseException, *entries: Entry) -> str:
+    """Tell what a plugin raised when it was built, and where in its files."""
+    files = frozenset[str]().union(*(entry.files for entry in entries))
+    return f"it cannot be built: {reason_of(error, files)}"
+
+
 def _batch_fault(cls: type[Variant], config: Any, bench: Bench, batch: int) -> str:
     """Return why a small batch is too small for a variant, tried out in one period, or nothing."""
     if batch >= SMALL or issubclass(cls, Control) or not (fault := _tried(cls, config, bench, batch)):
@@ -270,7 +304,7 @@ def _tried(cls: type[Variant], config: Any, bench: Bench, batch: int) -> str:
         for _ in range(trainer.period):
             trainer.step()
     except Exception as error:  # as of any plugin
-        return shorten(str(error), 150) or type(error).__name__
+        return brief(str(error), 150) or type(error).__name__
     wrong = [name for name, trace in trainer.traces().items() if not np.isfinite(trace).all()]
     wrong = [name for name in wrong if not name.startswith("log/")]
     return f"its {wrong[0]} is not finite" if wrong else ""

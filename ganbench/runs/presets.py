@@ -10,7 +10,7 @@ from ganbench.contract.preset import Preset
 from ganbench.errors import UserError
 from ganbench.runs.plan import expand, plan
 from ganbench.runs.registry import Registry
-from ganbench.runs.request import Plan, Request
+from ganbench.runs.request import Plan, Request, Skip
 from ganbench.runs.steps import Begin, unwatched
 from ganbench.training.budget import Budget
 
@@ -22,12 +22,23 @@ def plan_preset(
 
     `asked` may choose among its variants and data sets, and change seeds, marks and what else is no part of the budget.
     """
-    preset: Preset = registry.get("preset", name).item
+    chosen = registry.get("preset", name)
+    with chosen.blamed(f"preset {name!r} cannot be planned"):
+        return _planned(chosen.item, scale, request, asked, registry, begin)
+
+
+def _planned(
+    preset: Preset, scale: float, request: Request, asked: Mapping[str, Any], registry: Registry, begin: Begin
+) -> Plan:
+    name = preset.name
     if not 0 < scale <= 1:
         raise UserError(f"--scale {scale:g}: name a share of the preset's budget, above 0 and at most 1")
     if fixed := sorted(asked.keys() & preset.request.keys() - {"seeds", "marks", "metrics"}):
         raise UserError(f"--{fixed[0]}: the preset {name!r} fixes it; leave it out, or run without the preset")
-    wanted = set(expand(asked["variants"], "variant", registry)) if asked.get("variants") else None
+    wanted = claimed = None
+    if asked.get("variants"):
+        names, claimed = expand(asked["variants"], "variant", registry)
+        wanted = {*names, *claimed}
     datasets = asked.get("datasets") or preset.datasets
     if strange := sorted(set(datasets) - set(preset.datasets)):
         raise UserError(f"--dataset {strange[0]}: the preset {name!r} has {', '.join(preset.datasets)}")
@@ -38,6 +49,9 @@ def plan_preset(
     variants = {entry.variant for entry in preset.entries}
     for entry in preset.entries:
         if wanted is not None and entry.variant not in wanted:
+            continue
+        if claimed and entry.variant in claimed:
+            result.skips.extend(Skip(entry.variant, dataset, claimed[entry.variant]) for dataset in datasets)
             continue
         others = tuple(f"{name}." for name in variants - {entry.variant})
         users = [setting for setting in request.settings if not setting.startswith(others)]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -12,13 +11,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ganbench.contract.types import Curve
-from ganbench.errors import DiskError, UserError
+from ganbench.errors import DiskError, UserError, brief
 from ganbench.files import write_atomically
 from ganbench.results.moving import move_work
 from ganbench.results.record import RunSpec
 from ganbench.results.rows import plain_text
 from ganbench.results.schemas import id_before
 from ganbench.results.store import ResultStore
+from ganbench.runs.blame import blaming
+from ganbench.runs.facts import files_of
 from ganbench.runs.job import Job
 from ganbench.runs.plan import plan
 from ganbench.runs.registry import Registry
@@ -30,6 +31,8 @@ from ganbench.training.budget import Budget
 from ganbench.training.trainer import Trainer
 
 COLUMNS = ("epoch", "loss", "iteration", "grad_norm")
+MOST_EPOCHS = 1_000_000
+"""More would not end in anybody's life."""
 Curves = Mapping[tuple[float, str], Curve]
 """By the epochs of training before the look, and the generator's loss."""
 
@@ -71,12 +74,13 @@ def plan_probe(
     begin: Begin = unwatched,
 ) -> Probe:
     """Turn a request for one variant and one data set into a probe. Raises `UserError` where it cannot be made."""
-    if not epochs or not all(0 < epoch < math.inf for epoch in epochs):
-        raise UserError(f"--at {','.join(f'{epoch:g}' for epoch in epochs)}: name epochs above 0, as in 1,10,25")
+    if not epochs or not all(0 < epoch <= MOST_EPOCHS for epoch in epochs):
+        found = brief(",".join(f"{epoch:g}" for epoch in epochs))
+        raise UserError(f"--at {found}: name epochs above 0 and at most {MOST_EPOCHS:,}, as in 1,10,25")
     made = plan(request_of_run(request), registry, begin)
     if not made.jobs:
         raise UserError(f"{made.skips[0].variant} on {made.skips[0].dataset}: {made.skips[0].reason}")
-    if len(made.jobs) > 1:
+    if len(made.jobs) + len(made.skips) > 1:
         raise UserError("a probe is of one variant on one data set; several were named")
     job, (bench,) = made.jobs[0], made.benches.values()
     budget = Budget(max(1, round(max(epochs) * len(bench.data.train.images))), "images")
@@ -98,23 +102,25 @@ def run_probe(probe: Probe, registry: Registry, *, threads: int, tell: Callable[
     with store.lock(probe.job.spec, blocking=False) as free:
         if not free:
             raise UserError(f"another command is making this probe: {probe.path('.csv')}")
-        run = Run(probe.job, store, registry, threads, probe.bench)
-        trainer = run.begin()
-        if _is_beyond(trainer, missing[0] * probe.images):
-            tell(f"the checkpoint is of a later time than epoch {missing[0]:g}: training starts anew")
-            run.saved = None
+        name, log = probe.job.spec.variant, store.work(probe.job.spec) / "error.txt"
+        with blaming(f"{name} failed", lambda: files_of(probe.job, registry), log):
+            run = Run(probe.job, store, registry, threads, probe.bench)
             trainer = run.begin()
-        for epoch in missing:
-            _advance(trainer, run, epoch * probe.images / probe.job.spec.budget.amount)
-            if trainer.diverged:
-                raise UserError(f"{probe.job.spec.variant} diverged before epoch {epoch:g}: {trainer.diverged}")
-            tell(f"epoch {epoch:g}: probing with {probe.iterations} updates of a fresh discriminator")
-            found = run.probe(trainer.snapshot(), probe.iterations)
-            curves |= {(epoch, loss): curve for loss, curve in found.items()}
-            run.checkpoint(trainer)
-            write_curves(probe, curves)
-            for loss, curve in found.items():
-                tell(f"epoch {epoch:g}: {loss}  {curve.norms[0]:.3g} → {curve.norms[-1]:.3g}")
+            if _is_beyond(trainer, missing[0] * probe.images):
+                tell(f"the checkpoint is of a later time than epoch {missing[0]:g}: training starts anew")
+                run.saved = None
+                trainer = run.begin()
+            for epoch in missing:
+                _advance(trainer, run, epoch * probe.images / probe.job.spec.budget.amount)
+                if trainer.diverged:
+                    raise UserError(f"{name} diverged before epoch {epoch:g}: {trainer.diverged}")
+                tell(f"epoch {epoch:g}: probing with {probe.iterations} updates of a fresh discriminator")
+                found = run.probe(trainer.snapshot(), probe.iterations)
+                curves |= {(epoch, loss): curve for loss, curve in found.items()}
+                run.checkpoint(trainer)
+                write_curves(probe, curves)
+                for loss, curve in found.items():
+                    tell(f"epoch {epoch:g}: {loss}  {curve.norms[0]:.3g} → {curve.norms[-1]:.3g}")
     return curves
 
 

@@ -3,31 +3,31 @@
 from __future__ import annotations
 
 import importlib.util
-import inspect
 import os
-import re
 import sys
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import cached_property
 from importlib.metadata import Distribution, EntryPoint, entry_points
 from pathlib import Path
-from textwrap import shorten
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any
 
 import pluggy
 
 from ganbench.contract import hookspecs
 from ganbench.contract.types import CONTROL, digest
-from ganbench.errors import UserError, suggestion
+from ganbench.errors import UserError, brief, quoted, suggestion
 from ganbench.files import sha256_of
-from ganbench.runs.code import code_of
+from ganbench.runs.blame import blaming, let_pass, loading_files, reason_of
+from ganbench.runs.code import code_of, modules_of
+from ganbench.runs.hints import file_of, require_plugin
+from ganbench.runs.offers import Kind as Kind, fault_of, no_list
 from ganbench.runs.steps import IMPORT_SECONDS, Begin, Step, unwatched
+from ganbench.training.switches import kept
 
-Kind = Literal["variant", "dataset", "backbone", "metric", "extractor", "preset"]
 HOOKS: dict[Kind, str] = {
     "variant": "ganbench_variants",
     "dataset": "ganbench_datasets",
@@ -67,6 +67,12 @@ class Entry:
         """The hash of what the plugin executes."""
         return code_of(self.module, self.distribution) if self.module is not None else ""
 
+    @cached_property
+    def files(self) -> frozenset[str]:
+        """The real paths of all files of the plugin."""
+        found = modules_of(self.module, self.distribution) if self.module is not None else {}
+        return frozenset(os.path.realpath(path) for path in found.values())
+
     @property
     def path(self) -> str:
         """The file that it stands in."""
@@ -76,6 +82,10 @@ class Entry:
     def owner(self) -> str:
         """Name who offers it so that two owners can be told apart."""
         return self.path if self.origin.distribution == FILE else str(self.origin)
+
+    def blamed(self, fault: str) -> AbstractContextManager[None]:
+        """Turn whatever the plugin raises inside the block into a `UserError` that says so, and in which line."""
+        return blaming(fault, lambda: self.files)
 
 
 class Registry:
@@ -104,12 +114,11 @@ class Registry:
                 raise UserError(f"{origin.plugin}: {hook} is not marked with @hookimpl")
             for implementation in getattr(manager.hook, hook).get_hookimpls():
                 items = implementation.function()
-                if isinstance(items, type | str) or not isinstance(items, Iterable):
-                    found = f"the class {items.__name__}" if isinstance(items, type) else repr(items)
-                    raise UserError(f"{origin.plugin}: {hook} returns {found} instead of a list")
+                if fault := no_list(kind, items):
+                    raise UserError(f"{origin.plugin}: {hook} returns {fault}")
                 for item in items:
-                    if fault := _fault(kind, item):
-                        raise UserError(f"{origin.plugin}: {hook} offers {item!r}, which {fault}")
+                    if fault := fault_of(kind, item):
+                        raise UserError(f"{origin.plugin}: {hook} offers {brief(repr(item), 100)}, which {fault}")
                     if (kind, item.name) in offered:
                         raise UserError(f"{origin.plugin}: {hook} offers two things of the name {item.name!r}")
                     offered[kind, item.name] = item
@@ -126,18 +135,38 @@ class Registry:
 
     def get(self, kind: Kind, name: str) -> Entry:
         """Return the one thing of that kind and name; an unknown name or two owners raise `UserError`."""
-        owners = self.entries[kind].get(name, [])
-        if len(owners) > 1:
-            who = " and ".join(entry.owner for entry in owners)
-            raise UserError(f"two plugins claim the {kind} {name!r}: {who}; uninstall one of them")
-        if not owners:
+        if clash := self.clash(kind, name):
+            raise UserError(clash)
+        if not self.entries[kind].get(name):
             known = sorted(self.entries[kind])
             if name in self.broken:
                 raise UserError(f"the plugin {name!r} is broken: {self.broken[name]}")
+            if (file := file_of(name)) is not None:
+                raise UserError(f"unknown {kind} {quoted(name)}, but {self._offered(kind, file)}")
             broken = f"; broken plugins: {', '.join(self.broken)}" if self.broken else ""
             hint = suggestion(name, known) or f"; there are {', '.join(known) or 'none'}{broken}"
-            raise UserError(f"unknown {kind} {name!r}{hint}")
-        return owners[0]
+            raise UserError(f"unknown {kind} {quoted(name)}{hint}")
+        return self.entries[kind][name][0]
+
+    def clash(self, kind: Kind, name: str) -> str | None:
+        """Return who claims the same name of a kind where more than one does, else None."""
+        owners = self.entries[kind].get(name, [])
+        if len(owners) < 2:
+            return None
+        who = " and ".join(entry.owner for entry in owners)
+        mend = "uninstall one of them"
+        if any(entry.origin.distribution == FILE for entry in owners):
+            mend = "give one of them another name, or leave out its --plugin"
+        return f"{'two' if len(owners) == 2 else len(owners)} plugins claim the {kind} {name!r}: {who}; {mend}"
+
+    def _offered(self, kind: Kind, file: Path) -> str:
+        """Say what to do with a file that is called as one of its things would be."""
+        place = os.path.realpath(file)
+        every = [(of, e) for of, names in self.entries.items() for owners in names.values() for e in owners if e.path]
+        loaded = [(of, entry.item.name) for of, entry in every if os.path.realpath(entry.path) == place]
+        if not loaded:
+            return f"there is a file {file}: add --plugin {file}"
+        return f"{file} offers {', '.join(sorted(name for of, name in loaded if of == kind)) or f'no {kind}'}"
 
     def needed_by(self, names: Iterable[tuple[Kind, str]]) -> list[Entry]:
         """Return the entries of these kinds and names, where there are any."""
@@ -157,22 +186,22 @@ class Registry:
                 return names
             known = sorted({family for of in families.values() for family in of})
             hint = suggestion(family, known) or f"; there are {', '.join(known)}"
-            raise UserError(f"no variant is of the family {family!r}{hint}")
+            raise UserError(f"no variant is of the family {quoted(family)}{hint}")
         if not set(pattern) & set("*?["):
             self.get(kind, pattern)
             return [pattern]
         names = sorted(name for name in self.entries[kind] if fnmatchcase(name, pattern))
         if not names:
-            raise UserError(f"no {kind} matches {pattern!r}; there are {', '.join(sorted(self.entries[kind]))}")
+            raise UserError(f"no {kind} matches {quoted(pattern)}; there are {', '.join(sorted(self.entries[kind]))}")
         return names
 
 
 def discover(files: Sequence[Path] = (), only: Collection[tuple[str, str]] = (), begin: Begin = unwatched) -> Registry:
     """Load every installed plugin, and single files. A broken installed one is noted, a broken file raises.
 
-    `only`: names and distributions of the plugins to load, where not all are wanted. Where all are, none may change
-    what others find: the environment, the current folder and PyTorch's defaults are put back after each. `begin`: told
-    of each that is about to be imported.
+    `only`: names and distributions of the plugins to load, where not all are wanted. None may change what others find:
+    the environment, the current folder, PyTorch's defaults and more are put back after each. `begin`: told of each that
+    is about to be imported.
     """
     registry = Registry()
     for point in sorted(entry_points(group="ganbench"), key=lambda point: (point.name, point.value)):
@@ -183,20 +212,20 @@ def discover(files: Sequence[Path] = (), only: Collection[tuple[str, str]] = (),
             registry.note_broken(origin, reason)
             continue
         registry.loaded.add(str(origin))
-        with nullcontext() if only else unchanged():
+        with unchanged():
             _load(point, origin, registry)
     for path in {os.path.realpath(path): path for path in files}.values():
         if reason := begin(_importing(str(path), FILE)):
             raise UserError(f"--plugin {path}: {reason}")
-        with nullcontext() if only else unchanged():
+        with unchanged():
             module = load_file(path)
             origin = Origin(path.name, FILE, "", sha256_of(path))
             registry.loaded.add(str(origin))
             try:
                 registry.add(module, origin, module)
             except BaseException as error:
-                _let_pass(error)
-                raise UserError(f"--plugin {path}: {_reason(error)}") from error
+                let_pass(error)
+                raise UserError(f"--plugin {path}: {reason_of(error, loading_files(error))}") from error
     return registry
 
 
@@ -215,21 +244,16 @@ def needed(used: Iterable[Entry], files: Sequence[Path]) -> tuple[tuple[tuple[st
 @contextmanager
 def unchanged() -> Iterator[None]:
     """Put back after the block what a stranger's module may change for the whole process, and processes it starts."""
-    torch = sys.modules.get("torch")
     environment, folder = dict(os.environ), _here()
-    path, switches = list(sys.path), _switches(torch) if torch else ()
     try:
-        yield
+        with kept():
+            yield
     finally:
         if dict(os.environ) != environment:
             os.environ.clear()
             os.environ.update(environment)
         if folder is not None and _here() != folder:
             os.chdir(folder)
-        if sys.path != path:  # what it added may be needed when it is used, but hides nobody else's modules
-            sys.path[:] = [*path, *(place for place in sys.path if place not in path)]
-        if torch is not None and _switches(torch) != switches:
-            _switch_back(torch, switches)
 
 
 def _here() -> Path | None:
@@ -239,38 +263,18 @@ def _here() -> Path | None:
         return None
 
 
-def _switches(torch: Any) -> tuple[Any, ...]:
-    deterministic = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
-    return torch.get_default_dtype(), torch.get_num_threads(), torch.is_grad_enabled(), deterministic
-
-
-def _switch_back(torch: Any, switches: tuple[Any, ...]) -> None:
-    dtype, threads, grad, (deterministic, warn_only) = switches
-    torch.set_default_dtype(dtype)
-    torch.set_num_threads(threads)
-    torch.set_grad_enabled(grad)
-    torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
-
-
 def _load(point: EntryPoint, origin: Origin, registry: Registry) -> None:
     try:
         plugin, module = point.load(), sys.modules[point.module]
         registry.add(plugin, replace(origin, sha256=_sha256_of(module)), module, point.dist)
     except BaseException as error:  # a stranger's module may fail in any way, and harms nobody else
-        _let_pass(error)
-        registry.note_broken(origin, _reason(error))
+        let_pass(error)
+        registry.note_broken(origin, reason_of(error, loading_files(error)))
 
 
 def load_file(path: Path) -> ModuleType:
     """Import a plugin that is one file. Raises `UserError` where it is missing or does not import."""
-    try:
-        path.stat()
-    except (FileNotFoundError, NotADirectoryError):
-        raise UserError(f"--plugin {path}: there is no such file") from None
-    except OSError as error:  # forbidden, or links in a circle
-        raise UserError(f"--plugin {path} cannot be read: {error.strerror or error}") from None
-    if not path.is_file():
-        raise UserError(f"--plugin {path}: it is not a file")
+    require_plugin(path)
     name = f"ganbench_file_{path.stem}_{digest(os.path.realpath(path))[:8]}"  # two folders may hold files of one name
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
@@ -281,50 +285,9 @@ def load_file(path: Path) -> ModuleType:
         spec.loader.exec_module(module)
     except BaseException as error:
         del sys.modules[name]
-        _let_pass(error)
-        raise UserError(f"--plugin {path} does not load: {_reason(error)}") from error
+        let_pass(error)
+        raise UserError(f"--plugin {path} does not load: {reason_of(error, loading_files(error))}") from error
     return module
-
-
-def _fault(kind: Kind, item: Any) -> str | None:
-    from ganbench.contract.backbone import Backbone
-    from ganbench.contract.data import Dataset
-    from ganbench.contract.metrics import Extractor, Metric
-    from ganbench.contract.preset import Preset
-    from ganbench.contract.variant import Control, Variant
-
-    contracts = {
-        "dataset": Dataset,
-        "backbone": Backbone,
-        "metric": Metric,
-        "extractor": Extractor,
-        "preset": Preset,
-    }
-    if kind != "variant":
-        if not isinstance(item, contracts[kind]):
-            return f"is not an instance of ganbench.{contracts[kind].__name__}"
-    elif not isinstance(item, type) or not issubclass(item, Variant):
-        return "is not a subclass of ganbench.Variant"
-    elif inspect.isabstract(item):
-        return f"does not define {', '.join(sorted(item.__abstractmethods__))}"
-    elif issubclass(item, Control) != (item.family == CONTROL):
-        if issubclass(item, Control):
-            return f"is a Control and calls its family {item.family!r}: it is not trained, leave `family` out"
-        return f"is of the family {CONTROL!r}, but no subclass of ganbench.Control"
-    name = getattr(item, "name", None)
-    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name) or name == "all":
-        return f"has the name {name!r}; write letters, digits and hyphens, but not 'all'"
-    return None
-
-
-def _let_pass(error: BaseException) -> None:
-    if isinstance(error, KeyboardInterrupt):  # whoever presses Ctrl-C is heard
-        raise error
-
-
-def _reason(error: BaseException) -> str:
-    kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
-    return shorten(f"{kind}{error}", 300)  # of several lines, any may hold the reason
 
 
 def _origin_of(point: EntryPoint) -> Origin:

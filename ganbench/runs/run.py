@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import cached_property, partial
 from types import MappingProxyType
@@ -20,12 +21,14 @@ from ganbench.contract.variant import Control, Variant
 from ganbench.errors import UserError
 from ganbench.results.record import NOT_TRAINED, UNFINISHED, Mark, RunRecord, Status
 from ganbench.results.store import ResultStore
+from ganbench.runs.blame import keep_traceback
 from ganbench.runs.checkpoint import Checkpoints, Unusable, load_state, save_state
-from ganbench.runs.facts import provenance, variant_facts
+from ganbench.runs.facts import files_of, provenance, variant_facts
 from ganbench.runs.job import Job, unscored_metrics
 from ganbench.runs.opening import open_bench, open_dataset
 from ganbench.runs.options import as_plain, resolve
 from ganbench.runs.registry import Registry
+from ganbench.runs.stopping import Stopped
 from ganbench.scoring.evaluate import Evaluator, Scores, Unavailable
 from ganbench.scoring.gradients import OWN, canonical_curves, log_spaced, own_curve
 from ganbench.scoring.pictures import write_picture
@@ -53,20 +56,23 @@ Listener = Callable[[float, Tick | None, Mark | None], object]
 """Hears of progress: the share of the budget spent, and at a tick its state, at a mark its values."""
 
 
-class Stopped(Exception):
-    """The run was asked to stop; its checkpoint is written."""
-
-
 class Run:
     """One run on its bench. `trainer`: None until it begins; `curve`, `unscored`: what has been scored so far.
 
-    `bench`: opened here unless it is given; `threads`: those of the run's first start, where there was one.
+    `bench`: opened here unless it is given; `threads`: those of the run's first start, where there was one; `at_once`:
+    the block in which a request to stop may raise `Stopped`, because what it does is kept or can be done again.
     """
 
     def __init__(
-        self, job: Job, store: ResultStore, registry: Registry, threads: int, bench: Bench | None = None
+        self,
+        job: Job,
+        store: ResultStore,
+        registry: Registry,
+        threads: int,
+        bench: Bench | None = None,
+        at_once: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
-        self.job, self.store = job, store
+        self.job, self.store, self.at_once = job, store, at_once
         self.work = store.work(job.spec)
         self.device = resolve_device(job.device)
         self.checkpoints = Checkpoints(self.work, job.spec.id)
@@ -84,7 +90,12 @@ class Run:
             extractors=job.extractors,
         )
         self.evaluator = Evaluator(
-            self.bench, samples=job.samples, device=self.device, weights=job.weights, taken=job.taken
+            self.bench,
+            samples=job.samples,
+            device=self.device,
+            weights=job.weights,
+            taken=job.taken,
+            told=lambda name, error: keep_traceback(error, files_of(job, registry), self.work / f"error-{name}.txt"),
         )
         cls: type[Variant] = registry.get("variant", job.spec.variant).item
         config = resolve(cls, cls.name, job.settings["variant"])
@@ -112,7 +123,9 @@ class Run:
 
     def begin(self) -> Trainer:
         """Make the trainer, at the last checkpoint that it can continue from, where there is one."""
-        self.trainer = self._fresh_trainer()
+        with self.at_once():
+            fresh = self._fresh_trainer()
+        self.trainer = fresh
         while self.saved:
             try:
                 self.trainer.load_state_dict(self.saved["trainer"])
@@ -168,9 +181,10 @@ class Run:
             self.checkpoint(trainer)  # scoring may take long
             if share > 1 - 1e-9:
                 self._require_trained(trainer)
-            spent = trainer.tally()
-            snapshot = self._rebuilt(trainer.snapshot())
-            scores = self._score(snapshot, trainer.traces(), share)
+            spent, traces = trainer.tally(), trainer.traces()
+            with self.at_once():
+                snapshot = self._rebuilt(trainer.snapshot())
+                scores = self._score(snapshot, traces, share)
             self.curve.append(Mark(share, tick.meters, scores.values))
             self.unscored = dict(scores.unscored)
             if trainer.tally() != spent:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from textwrap import shorten
 
 IMPORT_SECONDS = 120.0
 """How long importing a plugin may take."""
@@ -29,8 +26,6 @@ class Step:
     seconds: float | None = None
 
 
-HARNESS = Path(__file__).parents[1]
-"""The folder of what is no plugin."""
 Begin = Callable[[Step], str]
 """Tells of a step that is about to begin; returns nothing, or why it must not be: it has fallen before."""
 
@@ -38,11 +33,3 @@ Begin = Callable[[Step], str]
 def unwatched(step: Step) -> str:
     """Begin any step, watched by nobody."""
     return ""
-
-
-def told(error: BaseException) -> str:
-    """Tell in one line what a plugin raised, and where: the innermost line of the file that was called."""
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if not Path(f.filename).is_relative_to(HARNESS)]
-    own = [frame for frame in frames if frame.filename == frames[0].filename]
-    where = f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""
-    return shorten(f"{type(error).__name__}: {error}", 300) + where

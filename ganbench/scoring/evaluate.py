@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,13 +17,17 @@ from ganbench.contract.data import Modes, Splits
 from ganbench.contract.metrics import Metric, Probe, Scene
 from ganbench.contract.types import UNAVAILABLE, DataSpec, Value, digest
 from ganbench.contract.variant import Control, Variant
-from ganbench.errors import DiskError, UserError
+from ganbench.errors import DiskError, UserError, named
 from ganbench.files import cache_folder
 from ganbench.scoring.features import FeatureExtraction, write_cached
 from ganbench.scoring.originals import Originals
 from ganbench.scoring.samples import CHUNK, control_rows, generate, real_samples, require_asked
 from ganbench.toolbox.pairs import reverse
+from ganbench.training import switches
 from ganbench.training.bench import Bench
+
+Told = Callable[[str, Exception], str]
+"""Keeps what a metric or an extractor of a name raised, and returns in brackets where that was."""
 
 
 class Unavailable(UserError):
@@ -47,7 +51,7 @@ def misfit(metric: Metric, data: DataSpec, *, modes: bool, pairs: bool = False) 
         "modes": modes,
         "pairs": pairs,
     }
-    missing = sorted(need for need in metric.needs if not has[need])
+    missing = sorted(need for need in metric.needs if not has.get(need))
     return f"it needs {' and '.join(missing)}" if missing else None
 
 
@@ -60,7 +64,7 @@ class Evaluator:
     """The scoring on one bench, in both directions where its data are a pair of domains.
 
     `samples`: generated images an evaluation. The reference of a value is what as many real training images score.
-    `taken`: names of values that are those of other metrics.
+    `taken`: names of values that are those of other metrics. `told`: hears of what fails.
     """
 
     def __init__(
@@ -71,10 +75,12 @@ class Evaluator:
         device: torch.device,
         weights: Path | None = None,
         taken: Iterable[str] = (),
+        told: Told = lambda name, error: "",
     ) -> None:
         directions = [bench.data, *([reverse(bench.data)] if bench.data.domain is not None else [])]
         self._forth, *self._back = (
-            _Direction(bench, data, samples=samples, device=device, weights=weights, taken=taken) for data in directions
+            _Direction(bench, data, samples=samples, device=device, weights=weights, taken=taken, told=told)
+            for data in directions
         )
 
     def score(
@@ -113,7 +119,9 @@ class _Direction:
         device: torch.device,
         weights: Path | None = None,
         taken: Iterable[str] = (),
+        told: Told,
     ) -> None:
+        self.told = told
         self.data, self.samples = data, samples
         self._extraction = FeatureExtraction(bench.dataset.name, data, bench.extractors, device=device, weights=weights)
         self._control = real_samples(data.train, samples)
@@ -147,11 +155,9 @@ class _Direction:
         reals = self._extraction.of_real("test", self.data.test, extractors)
         for metric in metrics:
             generated, real = fakes[metric.extractor], reals[metric.extractor]
-            if isinstance(generated, Exception):
-                unscored[metric.name] = f"{UNAVAILABLE}{_reason(generated)}"
-                continue
-            if isinstance(real, Exception):
-                unscored[metric.name] = f"{UNAVAILABLE}{_reason(real)}"
+            if isinstance(generated, Exception) or isinstance(real, Exception):
+                failed = generated if isinstance(generated, Exception) else real
+                unscored[metric.name] = f"{UNAVAILABLE}{self._reason(failed, 'extractor', str(metric.extractor))}"
                 continue
             scene = Scene(
                 self.data.spec(), generated, real, traces, self.data.modes, conditional, seed, probe, self._training
@@ -160,8 +166,13 @@ class _Direction:
                 values.update(self._measure(metric, scene, variant, extractors))
             except Exception as error:  # a metric that fails takes neither the others nor the run with it
                 final = isinstance(error, UserError) and not isinstance(error, Unavailable | DiskError)
-                unscored[metric.name] = ("" if final else UNAVAILABLE) + _reason(error)
+                unscored[metric.name] = ("" if final else UNAVAILABLE) + self._reason(error, "metric", metric.name)
         return Scores(values, unscored)
+
+    def _reason(self, error: Any, kind: str, name: str) -> str:
+        if isinstance(error, UserError):
+            return str(error)
+        return f"the {kind} {name!r} failed with {named(error)}{self.told(name, error)}"
 
     def _training(self) -> Iterator[Tensor]:
         """Yield the training images in pieces, without those that stand for images nobody has seen."""
@@ -173,7 +184,9 @@ class _Direction:
         shared = self._protocol(metric, variant)
         reference = self._reference(metric, scene, shared, extractors) if metric.samples else {}
         measured = {}
-        for name, value in metric.compute(scene).items():
+        with switches.kept():
+            computed = metric.compute(scene)
+        for name, value in computed.items():
             if name != metric.name and (name in self._taken or not name.startswith(f"{metric.name}-")):
                 whose = "which is another metric's" if name in self._taken else "which is not its own"
                 raise UserError(
@@ -226,7 +239,8 @@ class _Direction:
         if isinstance(control, Exception):
             return {}
         try:
-            values = metric.compute(replace(scene, fake=control, seed=0))
+            with switches.kept():
+                values = metric.compute(replace(scene, fake=control, seed=0))
             found = {name: float(value.value) for name, value in values.items()}
         except Exception:  # what a metric cannot say of real images, it may still say of generated ones
             return {}
@@ -234,10 +248,6 @@ class _Direction:
         if found:  # a metric that could say nothing may be mended
             write_cached(path, lambda file: file.write(_numbers(found, name)))
         return found
-
-
-def _reason(error: Exception) -> str:
-    return str(error) if isinstance(error, UserError) else f"it failed with {type(error).__name__}: {error}"
 
 
 def _numbers(values: Mapping[str, float], name: str) -> bytes:

@@ -19,6 +19,7 @@ from ganbench.contract.types import digest
 from ganbench.errors import UserError
 from ganbench.files import cache_folder, write_atomically
 from ganbench.scoring.samples import CHUNK
+from ganbench.training.switches import kept
 
 Found = Mapping[str | None, Features | Exception]
 
@@ -48,7 +49,8 @@ class FeatureExtraction:
         if name not in self._ready:
             if name not in self._extractors:
                 raise UserError(f"there is no extractor {name!r}")
-            self._ready[name] = self._extractors[name].prepare(self.dataset, self.data, self._weights, self.device)
+            with kept():
+                self._ready[name] = self._extractors[name].prepare(self.dataset, self.data, self._weights, self.device)
         return self._ready[name]
 
     def of(self, images: ImageSet, names: Iterable[str]) -> Found:
@@ -95,7 +97,9 @@ class FeatureExtraction:
             there = chunk.to(self.device)
             for name, (embedding, pieces) in list(working.items()):
                 try:
-                    pieces.append(_on_host(name, len(chunk), *embedding(there)))
+                    with kept():
+                        found = embedding(there)
+                    pieces.append(_on_host(name, len(chunk), *found))
                 except Exception as error:
                     del working[name]
                     failed[name] = error

@@ -10,6 +10,7 @@ from ganbench.contract.variant import Control, Variant
 from ganbench.errors import UserError
 from ganbench.seeds import derive, seed_device
 from ganbench.training.guard import marks_of, require_sound_samples
+from ganbench.training.switches import kept
 
 CHUNK = 256
 """Samples are drawn and features extracted so many at a time, always, because rounding may depend on it."""
@@ -56,7 +57,8 @@ def generate(
     for start in range(0, n, CHUNK):
         stop = min(n, start + CHUNK)
         cond = None if conditions is None else conditions[start:stop].to(variant.device)
-        samples = variant.sample(stop - start, cond, **({"reverse": True} if back else {}))
+        with kept():
+            samples = variant.sample(stop - start, cond, **({"reverse": True} if back else {}))
         if not bool(torch.isfinite(samples).all()):
             raise NotFinite(f"{variant.name} generates values that are not finite")
         if samples.ndim == 4 and (largest := float(samples.abs().max())) > reach:

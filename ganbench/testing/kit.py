@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
 import traceback
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from ganbench.contract.variant import Variant
-from ganbench.errors import UserError, suggestion
+from ganbench.errors import UserError, named, place_of, suggestion
 from ganbench.runs.registry import Registry, discover
 from ganbench.runs.steps import BUILD_SECONDS, TRIAL_SECONDS, Begin, Step, unwatched
 from ganbench.testing.checks import Check, checks_for
@@ -21,12 +19,13 @@ from ganbench.testing.subject import Subject, subject_of
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What one check found. `message`: what to change, or why a failure was expected."""
+    """What one check found. `message`: what to change, or why a failure was expected; `traceback`: of a failure."""
 
     name: str
     rule: str
     passed: bool
     message: str = ""
+    traceback: str = ""
 
 
 def run_checks(
@@ -41,10 +40,6 @@ def run_checks(
 
     `begin`: told of each check; one that it refuses has failed.
     """
-    if isinstance(variant, str) and (path := Path(f"{variant.removesuffix('.py').replace('-', '_')}.py")).is_file():
-        known = registry or discover()
-        if variant not in known.entries["variant"]:
-            raise UserError(f"unknown variant {variant!r}, but there is a file {path}: add --plugin {path}")
     if reason := begin(Step(("variant", str(variant)), "building it", BUILD_SECONDS)):
         raise UserError(f"{variant}: {reason}")
     subject = subject_of(variant, registry=registry, device=device)
@@ -88,20 +83,16 @@ def outcome_of(check: Check, subject: Subject, expected: str | None = None, begi
     except Exception as error:  # whatever a stranger's step raises is a finding
         if expected:
             return Outcome(name, rule, True, f"fails as expected: {expected}")
-        return Outcome(name, rule, False, explain(error, subject.variant))
+        return Outcome(name, rule, False, explain(error, subject), "".join(traceback.format_exception(error)))
     if expected:
         return Outcome(name, rule, False, f"passes, but was expected to fail ({expected}): take it off the list")
     return Outcome(name, rule, True)
 
 
-def explain(error: Exception, variant: type[Variant]) -> str:
+def explain(error: Exception, subject: Subject) -> str:
     """Tell in one line what went wrong, and in which line of the plugin."""
-    if isinstance(error, AssertionError):
-        return str(error)
-    file = inspect.getfile(variant)
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
-    where = f" ({Path(file).name}, line {lines[-1]})" if lines else ""
-    return f"{type(error).__name__}: {error}".partition("\n")[0] + where
+    told = str(error) if isinstance(error, AssertionError) and str(error) else named(error)
+    return told.partition("\n")[0] + place_of(error, subject.files)
 
 
 def reasons_by_name(expected: Mapping[str, str] | None, checks: list[Check]) -> dict[str, str]:

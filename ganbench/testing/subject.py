@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
+import os
 from collections.abc import Callable, Generator, Mapping
 from contextlib import AbstractContextManager, closing, nullcontext
 from typing import Any
@@ -15,6 +17,7 @@ from ganbench.contract.data import ImageSet, to_float
 from ganbench.contract.types import Batch, Clock, DataSpec, Update
 from ganbench.contract.variant import Control, Variant
 from ganbench.errors import UserError
+from ganbench.runs.blame import blaming
 from ganbench.runs.opening import configured
 from ganbench.runs.options import resolve
 from ganbench.runs.registry import Entry, Registry, discover
@@ -37,7 +40,7 @@ CLASSES = 4
 class Subject:
     """A variant under test, a backbone that makes tiny networks, and what its random data look like.
 
-    `others`: further data that the variant says it fits, each with a backbone.
+    `others`: further data that the variant says it fits, each with a backbone. `files`: those of its plugin.
     """
 
     variant: type[Variant]
@@ -48,6 +51,7 @@ class Subject:
     batch: int = 8
     device: torch.device = dataclasses.field(default_factory=lambda: torch.device("cpu"))
     settings: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    files: frozenset[str] = frozenset()
 
     def trainer(
         self,
@@ -97,19 +101,24 @@ def subject_of(
     """Choose tiny networks and data that fit a variant, given by name or class; what fits none raises `UserError`."""
     registry = registry or discover()
     cls: type[Variant] = registry.get("variant", variant).item if isinstance(variant, str) else variant
+    owners = registry.entries["variant"].get(cls.name, [])
+    files = next((entry.files for entry in owners if entry.item is cls), frozenset({_file_of(cls)}))
     if issubclass(cls, Control):
         raise UserError(f"{cls.name} is a control: it is not trained, and the checks are of training")
-    config = resolve(cls, cls.name, settings or {})
+    with blaming(f"the options of {cls.name!r} cannot be read", lambda: files):
+        config = resolve(cls, cls.name, settings or {})
     names = sorted(registry.entries["backbone"], key=lambda name: (name != "dcgan", name))
-    backbones = [tiny(registry.get("backbone", name)) for name in names]
-    reasons: list[str] = []
+    claimed = {name: clash for name in names if (clash := registry.clash("backbone", name))}
+    backbones = [tiny(registry.get("backbone", name)) for name in names if name not in claimed]
+    reasons = list(claimed.values())
 
     def fit(shape: tuple[int, ...], classes: int) -> tuple[Backbone, DataSpec] | None:
         if cls.task == "translate":
             data = DataSpec(shape, "translate")
         else:
             data = DataSpec(shape, classes=classes if len(shape) == 3 else 0)
-        backbone = first_fitting(cls, backbones, data, config, reasons)
+        with blaming(f"{cls.name} cannot be built for {data}", lambda: files):
+            backbone = first_fitting(cls, backbones, data, config, reasons)
         return None if backbone is None else (backbone, data)
 
     found = next((chosen for shape in SHAPES if (chosen := fit(shape, CLASSES))), None)
@@ -117,7 +126,15 @@ def subject_of(
         raise UserError(f"{cls.name} fits none of the data that the checks have: {'; '.join(dict.fromkeys(reasons))}")
     labels = CLASSES if cls.task == "label" else 0  # the others need labels, and must do without as well
     others = tuple(chosen for shape in OTHER_SHAPES if (chosen := fit(shape, labels)))
-    return Subject(cls, *found, config, others, device=device or torch.device("cpu"), settings=settings or {})
+    where = device or torch.device("cpu")
+    return Subject(cls, *found, config, others, device=where, settings=settings or {}, files=files)
+
+
+def _file_of(cls: type) -> str:
+    try:
+        return os.path.realpath(inspect.getfile(cls))
+    except (OSError, TypeError):  # made at a prompt
+        return ""
 
 
 def tiny(entry: Entry) -> Backbone:

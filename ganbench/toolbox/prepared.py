@@ -6,7 +6,6 @@ import json
 import os
 import secrets
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -62,12 +61,14 @@ def _open(folder: Path) -> Prepared | None:
     """Map an entry of the cache; None where it is missing or differs from what was written."""
     try:
         meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+        if meta.pop("sha256") != digest(meta) or digest(meta["key"]) != folder.name:
+            return None
         paths = {name: folder / f"{name}.npy" for name in meta["arrays"]}
         if any(digest_of(paths[name]) != meta["arrays"][name] for name in paths):
             return None
         arrays = {name: torch.from_numpy(np.load(path, mmap_mode="c")) for name, path in paths.items()}
         return Prepared(arrays, meta["notes"])
-    except (OSError, ValueError, KeyError, TypeError, UserError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, UserError):
         return None
 
 
@@ -77,18 +78,24 @@ def _seal(folder: Path, key: Mapping[str, Any], notes: Mapping[str, Any]) -> Non
         with path.open("rb+") as file:
             os.fsync(file.fileno())
         sums[path.stem] = sha256_of(path)
-    meta = json.dumps({"key": key, "arrays": sums, "notes": notes}, indent=1)
-    write_atomically(folder / "meta.json", lambda out: out.write(meta.encode()))
+    meta = {"key": key, "arrays": sums, "notes": notes}
+    text = json.dumps({**meta, "sha256": digest(meta)}, indent=1)
+    write_atomically(folder / "meta.json", lambda out: out.write(text.encode()))
 
 
 def _put(temporary: Path, folder: Path) -> None:
-    with suppress(OSError):  # refused where another process was first, or where something damaged stands
+    try:
         temporary.rename(folder)
         return
+    except OSError:
+        if not os.path.lexists(folder):  # else another process was first, or something damaged stands there
+            raise
     if _open(folder) is None:
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".", suffix=".part") as aside, suppress(OSError):
-            folder.rename(Path(aside) / "damaged")
+        damaged = folder.parent / f".{folder.name[:16]}.{secrets.token_hex(8)}{_HELD}"  # which the next build sweeps
+        with suppress(OSError):
+            folder.rename(damaged)
             temporary.rename(folder)  # refused where another process put its own there meanwhile
+        _remove(damaged)
 
 
 @contextmanager
@@ -119,11 +126,20 @@ def _sweep(folder: Path) -> None:
     for old in folder.glob(".*.part"):
         with suppress(FileNotFoundError):  # its builder has just finished
             if not old.name.endswith(_HELD):
-                if time.time() - old.stat().st_mtime > _STALE:
-                    shutil.rmtree(old, ignore_errors=True)
+                if abs(time.time() - old.stat().st_mtime) > _STALE:  # from the future where a clock was wrong
+                    _remove(old)
             elif (lock := _lock(old)) >= 0:
-                shutil.rmtree(old, ignore_errors=True)
+                _remove(old)
                 os.close(lock)
+
+
+def _remove(path: Path) -> None:
+    """Remove a folder, or what stands in the place of one, as far as that can be done."""
+    with suppress(OSError):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def _lock(folder: Path) -> int:

@@ -70,7 +70,9 @@ def _find(root: Path, file: Download) -> Path | None:
                 raise UserError(f"{path} is not the right file: it {fault}; replace or remove it")
             return path
     path = cache_folder() / "downloads" / file.path
-    return path if path.exists() and _fault(path, file) is None else None
+    with suppress(PermissionError):  # what may not be looked at is not there, and writing it says why
+        return path if path.exists() and _fault(path, file) is None else None
+    return None
 
 
 def _fault(path: Path, file: Download) -> str | None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Literal
 
-from ganbench.errors import UserError
+from ganbench.errors import UserError, quoted
 
 Unit = Literal["images", "updates", "flops", "seconds"]
 UNITS: tuple[Unit, ...] = ("images", "updates", "flops", "seconds")
@@ -60,22 +60,22 @@ class Budget:
         """Read `200k-images`, `2000-updates`, `3e15-flops` or `90-seconds`."""
         match = re.fullmatch(r"\s*([+-]?[\d._]+(?:e[+-]?\d+)?)\s*((?:[kmgt](?![a-z]))?)[-\s]*([a-z]*)\s*", text.lower())
         if not match:
-            raise UserError(f"budget {text!r} is not an amount and a unit: write {EXAMPLES}")
+            raise UserError(f"budget {quoted(text)} is not an amount and a unit: write {EXAMPLES}")
         number, suffix, unit = match.groups()
         unit = unit if unit.endswith("s") or not unit else unit + "s"
         if unit not in UNITS:
-            found = f"has the unit {match[3]!r}" if unit else "has no unit"
-            raise UserError(f"budget {text!r} {found}: write {EXAMPLES}")
+            found = f"has the unit {quoted(match[3])}" if unit else "has no unit"
+            raise UserError(f"budget {quoted(text)} {found}: write {EXAMPLES}")
         try:
             # In decimals, because 1.001 * 1000 is not 1001 in floats.
             amount = float(Decimal(number).scaleb(_SUFFIX[suffix]))
         except ArithmeticError:
-            raise UserError(f"budget {text!r}: {number!r} is not a number: write {EXAMPLES}") from None
+            raise UserError(f"budget {quoted(text)}: {quoted(number)} is not a number: write {EXAMPLES}") from None
         if not 0 < amount < math.inf:
             wrong = "too large" if amount > 0 else "not more than zero"
-            raise UserError(f"budget {text!r} is {wrong}: write {EXAMPLES}")
+            raise UserError(f"budget {quoted(text)} is {wrong}: write {EXAMPLES}")
         if unit in ("images", "updates") and amount != int(amount):
-            raise UserError(f"budget {text!r} is not a whole number of {unit}: write {EXAMPLES}")
+            raise UserError(f"budget {quoted(text)} is not a whole number of {unit}: write {EXAMPLES}")
         return cls(amount, unit)
 
     def __str__(self) -> str:

@@ -13,11 +13,12 @@ from ganbench.contract.variant import Variant
 from ganbench.errors import UserError
 from ganbench.seeds import derive, seeded
 from ganbench.training.arithmetic import want_channels_last
+from ganbench.training.switches import kept
 
 
 def build_variant(cls: type[Variant], backbone: Backbone, data: DataSpec, *, seed: int, config: Any = None) -> Variant:
     """Build a variant on the host, its initial weights a function of the seed; shared parts start alike."""
-    with seeded(derive(seed, "init")):
+    with kept(), seeded(derive(seed, "init")):
         return cls(SeededParts(backbone(data), seed), config)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, replace
 from typing import Any
@@ -17,7 +17,9 @@ from torch import Tensor, nn
 from ganbench.contract.data import ImageSet
 from ganbench.contract.types import Clock, Update
 from ganbench.contract.variant import Control, Variant
+from ganbench.errors import during
 from ganbench.seeds import derive, seed_device
+from ganbench.training import switches
 from ganbench.training.arithmetic import fuse, placed
 from ganbench.training.budget import Budget, Meters, Tick
 from ganbench.training.guard import Unfair, Watch, Weights, Work, checksum, require_metered
@@ -53,7 +55,8 @@ class Trainer:
         watched: Callable[[int], bool] | None = None,
     ) -> None:
         self.variant = placed(variant, device)
-        self.optimizers = variant.optimizers()
+        with switches.kept():
+            self.optimizers = variant.optimizers()
         fuse(self.optimizers, device)
         self.players = {
             player: [p for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
@@ -69,6 +72,7 @@ class Trainer:
         self.stream = Stream(data, self.images_per_step, seed, device)
         self.budget, self.seed, self.device, self.precision = budget, seed, device, precision
         self.meters = Meters(updates=dict.fromkeys(self.players, 0))
+        self._switches = switches.read(device.type)
         self.weights, self._watched = Weights(self.variant), watched or Watch().is_due
         self.diverged = ""
         self.ema = copy.deepcopy(self.variant) if variant.ema_half_life_images else None
@@ -118,7 +122,7 @@ class Trainer:
         with counter or nullcontext():
             updates = self.variant.step(batch, Clock(number, torch.full((), progress, device=self.device)))
             moved: list[str] = []
-            while (update := self._resume(updates, watched)) is not None:
+            while (update := self._resume(updates, watched, moved)) is not None:
                 self.apply(update)
                 moved.append(update.player)
         self._require_tally(before, moved)
@@ -146,10 +150,12 @@ class Trainer:
             )
         optimizer, params = self.optimizers[update.player], self.players[update.player]
         self.weights.require_still(self.variant.name, f"before its update of {update.player}")
-        optimizer.zero_grad(set_to_none=True)
-        update.loss.backward(inputs=params)
-        norm = torch.nn.utils.get_total_norm([p.grad for p in params if p.grad is not None])
-        optimizer.step()
+        with during(f"in the update of {update.player!r} in step {self.meters.steps}"):
+            optimizer.zero_grad(set_to_none=True)
+            update.loss.backward(inputs=params)
+            norm = torch.nn.utils.get_total_norm([p.grad for p in params if p.grad is not None])
+            optimizer.step()
+        self._put_switches_back()  # it may have hooks
         self.weights.require_update(self.variant.name, update.player, params)
         self.meters.updates[update.player] += 1
         self._trace(f"loss/{update.player}", update.loss)
@@ -218,16 +224,25 @@ class Trainer:
         self.diverged = state["diverged"]
         self.weights.accept()
 
-    def _resume(self, updates: Iterator[Update], watched: bool) -> Update | None:
+    def _resume(self, updates: Iterator[Update], watched: bool, moved: Sequence[str]) -> Update | None:
         before = self._sums() if watched else None
         bf16 = self.precision == "bf16"
-        with torch.autocast(self.device.type, torch.bfloat16) if bf16 else nullcontext():
+        after = f"after its update of {moved[-1]!r}" if moved else "before its first update"
+        with (
+            torch.autocast(self.device.type, torch.bfloat16) if bf16 else nullcontext(),
+            during(f"in step {self.meters.steps}, {after}"),
+        ):
             update = next(updates, None)
+        self._put_switches_back()
         # Of what changes in a roundabout way (`.data`, NumPy) no version tells; a sum of all bits does.
         if before is not None and not torch.equal(before, self._sums()):
             when = "when it should only compute a loss" if update is not None else "after its last update"
             raise Unfair(f"{self.variant.name} changes its weights in step {self.meters.steps} {when}: yield an Update")
         return update
+
+    def _put_switches_back(self) -> None:
+        if switches.read(self.device.type) != self._switches:  # in other words than `kept`, which is slower
+            self._switches = switches.put_back(self._switches, self.device.type)
 
     def _sums(self) -> Tensor:
         # By name anew: a weight may have been put in another's place.
@@ -252,6 +267,7 @@ class Trainer:
 
     def _set_rates(self, number: int, progress: float) -> None:
         factors = self.variant.rates(Clock(number, torch.tensor(progress)))  # on the host: reading it waits for nothing
+        self._put_switches_back()
         for player, factor in factors.items():
             for group, rate in zip(self.optimizers[player].param_groups, self._rates[player], strict=True):
                 group["lr"] = rate * float(factor)
@@ -278,7 +294,8 @@ class Trainer:
         copied.train()
         for number in range(16):
             seed_device(self.device, derive(self.seed, "statistics", number))
-            copied.sample(256, self._conditions(256))
+            with switches.kept():
+                copied.sample(256, self._conditions(256))
 
     def _conditions(self, n: int) -> Tensor | None:
         conditions = self.stream[0].cond if self.variant.task != "generate" else None

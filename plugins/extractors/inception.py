@@ -190,6 +190,8 @@ class InceptionExtractor(Extractor):
             find(self.weights, weights, whole=self.layer > 768)
         except UserError as reason:
             return str(reason)
+        except PermissionError as error:
+            return f"the weights of the Inception network cannot be read: {error.filename}: {error.strerror}"
         return None
 
     def prepare(self, dataset: str, data: Splits, weights: Path | None, device: torch.device) -> Embedding:

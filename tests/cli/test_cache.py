@@ -54,6 +54,13 @@ def test_prune_by_age_looks_at_the_newest_file_of_an_entry(folder: Path) -> None
     assert sorted(path.name for path in folder.rglob("*.np*")) == ["b.npz", "train.npy"]
 
 
+@pytest.mark.parametrize(("when", "goes"), [(0, True), (-(10**6), True), (10**10, False)])
+def test_prune_by_age_knows_times_that_no_clock_gives(folder: Path, when: int, goes: bool) -> None:
+    os.utime(folder / "features/a.npz", (when, when))
+    assert (str(folder / "features/a.npz") in done("prune", "--older-than", "9").stdout) == goes
+    assert "entries removed" in done("prune").stdout and not list(folder.rglob("*.npz")), "without an age all goes"
+
+
 def test_links_are_removed_and_not_followed(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "image.png").write_text("precious")

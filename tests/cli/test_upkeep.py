@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
@@ -173,6 +174,9 @@ def test_prune_names_what_it_removes_and_leaves_what_is_needed(here: Path) -> No
     for path in gone[:-1]:
         path.write_text("rubbish")
     os.utime(gone[3], (time.time() - 7200,) * 2)
+    gone.insert(4, record.with_name(".z.json.abc.part"))
+    gone[4].write_text("of a clock that was wrong")
+    os.utime(gone[4], (time.time() + 10**9,) * 2)
     young = record.with_name(".y.json.abc.part")
     young.write_text("a write under way")
     gone[-1].mkdir()
@@ -180,11 +184,17 @@ def test_prune_names_what_it_removes_and_leaves_what_is_needed(here: Path) -> No
     before = content(here)
     shown = call("results", "prune", "--results", str(here), "--dry-run")
     assert shown.exit_code == 0 and all(str(path) in shown.stdout for path in gone) and content(here) == before
-    assert "5 files and folders would be removed" in shown.stdout
+    assert "6 files and folders would be removed" in shown.stdout
     said = call("results", "prune", "--results", str(here))
     assert all(str(path) in said.stdout for path in gone) and not any(path.exists() for path in gone)
     assert young.exists() and record.exists() and traces.exists() and weights.exists()
     young.unlink()
+    held = record.with_name(".w.json.abc.part")
+    with held.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        os.utime(held, (0, 0))  # a write under way, and a clock that was set
+        assert "0 files and folders removed" in call("results", "prune", "--results", str(here)).stdout
+    assert "1 file" in call("results", "prune", "--results", str(here)).stdout and not held.exists()
     assert call("results", "verify", "--results", str(here)).exit_code == 0
 
 

@@ -15,8 +15,8 @@ import pytest
 from ganbench.reports.render import FORMATS
 from ganbench.results.store import ResultStore
 
-SECONDS, BYTES = {"markdown": 4.0, "csv": 4.0, "json": 7.0}, 500e6
-"""A third above what two quiet cores take: 3.0, 2.8 and 5.0 seconds."""
+SECONDS, BYTES = 3.0, 500e6
+"""The promise for ten thousand records, in any format: of the processor, which others on this machine hardly change."""
 
 
 def benchmark() -> Any:
@@ -43,11 +43,11 @@ def test_ten_thousand_records_are_reported_in_seconds_and_little_memory(tmp_path
     module = benchmark()
     module.write(tmp_path / "results", 10_000)
     for form in FORMATS:
-        # Of several, the one that others on this machine disturbed least.
+        # Of several, the one that others on this machine disturbed least: they share its caches.
         costs = [module.measure(tmp_path / "results", "--format", form) for _ in range(3)]
-        best = min(costs, key=lambda cost: cost.seconds)
+        best = min(costs, key=lambda cost: cost.cpu)
         record_property(form, f"{best.seconds:.2f} s, {best.cpu:.2f} s of processor, {best.peak / 1e6:.0f} MB")
         assert max(cost.peak for cost in costs) < BYTES
         if form == "json":
             assert sum(len(row["runs"]) for row in json.loads((tmp_path / "report").read_text())) == 10_000
-        assert best.seconds < SECONDS[form], f"{form}: {best}"
+        assert best.cpu < SECONDS, f"{form}: {best}"

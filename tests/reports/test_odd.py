@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import io
 import json
@@ -42,6 +43,11 @@ ODD: list[Any] = [
 ]
 
 
+def odd(dice: random.Random) -> Any:
+    """Return one of them that nobody else changes."""
+    return copy.deepcopy(dice.choice(ODD))
+
+
 def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     found = [path] if path else []
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
@@ -62,11 +68,11 @@ def mutate(content: dict[str, Any], dice: random.Random) -> dict[str, Any]:
             case 0 if isinstance(owner, dict):
                 del owner[last]
             case 1 if isinstance(owner, dict):
-                owner[dice.choice(["", "values", "extra", "a.b", "ü|"])] = dice.choice(ODD)
+                owner[dice.choice(["", "values", "extra", "a.b", "ü|"])] = odd(dice)
             case 2 if isinstance(owner[last], int | float):
                 owner[last] = owner[last] * dice.choice([-1, 0, 1e300, 10**30, 0.5])
             case _:
-                owner[last] = dice.choice(ODD)
+                owner[last] = odd(dice)
     return content
 
 

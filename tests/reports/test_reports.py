@@ -6,7 +6,9 @@ import csv
 import io
 import json
 import math
+import random
 import re
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,11 +18,12 @@ import pandas as pd
 import pytest
 
 from ganbench.contract.types import Value
-from ganbench.errors import UserError
+from ganbench.errors import UserError, brief
 from ganbench.reports import csv as csv_report, json as json_report, markdown
 from ganbench.reports.render import render
-from ganbench.reports.words import escape, figure
+from ganbench.reports.words import escape, figure, quoted
 from ganbench.results.record import Mark, RunRecord, RunSpec
+from ganbench.results.statistics import _point, deviation_of
 from ganbench.results.store import ResultStore
 from ganbench.training.budget import Budget, Meters
 
@@ -380,6 +383,19 @@ def test_meters_are_written_for_people() -> None:
     assert [row[name] for name in names] == ["1,234,567", "5,000", "1,000", "12.3T", "1.5 h", "1.5 GiB"]
 
 
+def test_deviations_and_points_are_those_of_the_libraries_to_the_last_bit() -> None:
+    from scipy.special import stdtrit
+
+    assert [_point(n) for n in range(1, 60)] == [float(stdtrit(n, 0.975)) for n in range(1, 60)]
+    dice = random.Random(0)
+    for _ in range(2000):
+        size = 10.0 ** dice.choice([0, 0, 100, -300, -320, 307])
+        some = [dice.choice([dice.gauss(0, size), 0.1, dice.randint(-9, 9), -0.0]) for _ in range(dice.randint(2, 9))]
+        assert deviation_of(some) == statistics.stdev(some), some
+    with pytest.raises(OverflowError):
+        deviation_of([1.7e308, -1.7e308])
+
+
 # Text from elsewhere
 
 NASTY = "a|b\n| c | <script>x</script> [l](http://e.vil) `r` *i* _u_ \x1b[31m\u202e"
@@ -409,6 +425,9 @@ def test_no_name_breaks_a_table_or_becomes_markup(runs: bool) -> None:
     assert len(re.findall("^### ", text, re.MULTILINE)) == 2
     for table in range(2):
         assert len(cells(text, table)) >= 2
+    told = [line for line in text.splitlines() if "<http://e.vil>" in line]  # sentences alone hold addresses
+    assert told and all(line.startswith("- ") for line in told)
+    text = text.replace("<http://e.vil>", "")
     assert "<" not in text and not re.search(r"(?<!\\)[`\[\]]", text) and "://" not in text
     assert not re.search(r"(?<!\\)\*(?!\*|real data\*|\*)", text.replace("*real data*", ""))
     assert all(char.isprintable() or char == "\n" for char in text)
@@ -417,6 +436,39 @@ def test_no_name_breaks_a_table_or_becomes_markup(runs: bool) -> None:
 def test_escaped_text_reads_as_itself() -> None:
     assert escape("grad_norm-g n=3 0.5") == "grad_norm-g n=3 0.5"
     assert escape("a|b<c>&_d_*") == r"a\|b&lt;c&gt;&amp;\_d\_\*"
+
+
+WEIGHTS = "https://github.com/to_shas/torch-fidelity/releases/v0.2.0/weights_-inception~2015*12#05_(a).pth?x=1&y=_2_"
+
+
+@pytest.mark.parametrize("before", [0, 1, 60, 119, 150, 199, 280, 1000])
+@pytest.mark.parametrize("after", [", or put it there", ".", "); it failed (x).", "", "; " + "word " * 100])
+def test_an_address_can_be_copied_wherever_a_reason_is_shown(before: int, after: str) -> None:
+    reason = f"{'word ' * (before // 5)}{WEIGHTS}{after}"
+    bare = rf"(?<![^\s(]){re.escape(WEIGHTS)}(?![^\s.,;)])"
+    records = [*scored("gan", 1.0), make("wgan", 0, unscored={"fid": f"unavailable: {reason}"})]
+    failed = make("lsgan", 0, "error", error=f"UserError: {reason}")
+    text = render([*records, failed], [f"Skipped: {reason}"])
+    found = re.findall(r"<(https:[^>]*)>", text)
+    assert found == [WEIGHTS] * 3, found
+    assert markdown_to_text(text).count(WEIGHTS) == 3
+    assert re.search(bare, render([*records, failed], format="csv", runs=True))
+    assert render([*records, failed], format="json").count(WEIGHTS) == 2
+    for width in (40, 120, 150, 300):
+        assert re.search(bare, brief(reason, width)) and len(brief(reason, width)) <= width + len(WEIGHTS) + 8
+
+
+def markdown_to_text(text: str) -> str:
+    """Take the angle brackets and backslashes away, as whoever shows Markdown does; none is in an address."""
+    return re.sub(r"<(https?://[^<>\s]*)>|\\(?=[!-/:-@\[-`{-~])", lambda match: match[1] or "", text)
+
+
+def test_what_only_looks_like_an_address_stays_what_it_is() -> None:
+    for text in ("https://", "http:// x", "javascript://x", "ftp://a", "xhttps:/a"):
+        assert "<" not in quoted(text)
+    assert quoted("see https://a.b/c_d_.") == "see <https://a.b/c_d_>."
+    assert quoted("_a_ (https://a.b/(x)), <b>") == r"\_a\_ (<https://a.b/(x)>), &lt;b&gt;"
+    assert brief("  a \n b ", 9) == "a b" and brief("a" * 50, 10) == "a" * 10 + " [...]"
 
 
 def test_names_with_commas_quotes_and_lines_survive_csv() -> None:

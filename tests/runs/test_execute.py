@@ -170,7 +170,7 @@ def test_a_plugin_that_raises_becomes_a_record_with_what_was_measured(registry, 
     job = job_of(registry, "raises")
     record = execute(job, store, registry, threads=1)
     log = store.work(job.spec) / "error.txt"
-    where = f"(tiny_plugin.py, line 72; traceback in {log})"
+    where = f"(in step 3, before its first update; tiny_plugin.py, line 72; traceback in {log})"
     assert (record.status, record.error) == ("error", f"RuntimeError: the plugin broke {where}")
     assert store.get(job.spec) == record
     assert (record.meters.steps, record.meters.images) == (3, 192)

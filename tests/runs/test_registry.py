@@ -1,7 +1,6 @@
 """Plugins are found with their origin; what is wrong with one is told, and harms nobody else."""
 
 import sys
-from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 from textwrap import dedent
@@ -68,30 +67,6 @@ IMPORTS = "from ganbench import Backbone, Dataset, Extractor, Metric, Preset, Va
 EVERY_KIND = {"variant": VARIANT.replace("NAME", "found")} | {
     kind: IMPORTS + dedent(source) for kind, source in OTHERS.items()
 }
-Install = Callable[..., Path]
-
-
-@pytest.fixture
-def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
-    """Install distributions as pip leaves them, a module and its metadata, for the length of a test."""
-    modules: list[str] = []
-
-    def make(distribution: str, source: str, *, entry: str | None = None, target: str | None = None) -> Path:
-        folder, module = tmp_path / distribution, f"installed_{distribution.replace('-', '_')}"
-        info = folder / f"{distribution.replace('-', '_')}-1.2.dist-info"
-        info.mkdir(parents=True)
-        file = folder / f"{module}.py"
-        file.write_text(source)
-        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1.2\n")
-        (info / "entry_points.txt").write_text(f"[ganbench]\n{entry or distribution} = {target or module}\n")
-        monkeypatch.syspath_prepend(str(folder))
-        modules.append(module)
-        return file
-
-    yield make
-    for name in list(sys.modules):
-        if name.partition(".")[0] in modules:
-            del sys.modules[name]
 
 
 def single_file(path: Path, name: str = "mine") -> Path:

@@ -305,7 +305,7 @@ def test_a_metric_that_is_undefined_is_listed_with_its_reason():
 @pytest.mark.parametrize("extractor", [None, "pixels"])
 def test_a_metric_that_fails_is_listed_with_its_error(extractor):
     scores = score([Metric("odd", lambda scene: {"odd": Value(1 / 0)}, extractor=extractor), BRIGHTNESS, DISTANCE])
-    assert scores.unscored == {"odd": "unavailable: it failed with ZeroDivisionError: division by zero"}
+    assert scores.unscored == {"odd": "unavailable: the metric 'odd' failed with ZeroDivisionError: division by zero"}
     assert sorted(scores.values) == ["brightness", "distance"]
 
 
@@ -315,7 +315,9 @@ def test_an_extractor_that_fails_takes_only_its_own_metrics_down():
             raise RuntimeError("out of memory")
 
     scores = score([DISTANCE, BRIGHTNESS], by=evaluator(extractors={"pixels": Failing()}))
-    assert scores.unscored == {"distance": f"{UNAVAILABLE}it failed with RuntimeError: out of memory"}
+    assert scores.unscored == {
+        "distance": f"{UNAVAILABLE}the extractor 'pixels' failed with RuntimeError: out of memory"
+    }
     assert list(scores.values) == ["brightness"]
 
 

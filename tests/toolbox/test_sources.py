@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -19,7 +20,7 @@ import torch
 from ganbench.errors import DiskError, UserError
 from ganbench.toolbox import sources
 from ganbench.toolbox.prepared import prepared
-from ganbench.toolbox.sources import Download, fetch, tree_digest
+from ganbench.toolbox.sources import Download, digest_of, fetch, tree_digest
 
 
 @pytest.fixture(autouse=True)
@@ -151,6 +152,31 @@ def test_a_file_that_changed_is_checked_again(tmp_path: Path, reads: list[str]):
     path.write_bytes(b"CONTENT")
     with pytest.raises(UserError, match="sha256"):
         fetch(tmp_path, described(b"content"))
+
+
+@pytest.mark.parametrize("when", [0, 2**31 - 1, 10**10, -(10**6)])
+def test_whatever_time_a_file_bears_a_change_of_it_is_seen(tmp_path: Path, when: int):
+    path = put(tmp_path / "SET/a.bin", b"content")
+    for content in (b"content", b"CONTENT", b"contenT"):
+        path.write_bytes(content)
+        os.utime(path, (when, when))  # the time and the size that it had before
+        for _ in range(2):
+            assert digest_of(path) == hashlib.sha256(content).hexdigest()
+            assert (
+                tree_digest(tmp_path, ["SET/a.bin"])
+                == hashlib.sha256(b"SET/a.bin\0" + hashlib.sha256(content).digest()).hexdigest()
+            )
+
+
+@pytest.mark.parametrize("shift", [-(10**9), -3600, 3600, 10**9])
+def test_a_clock_that_was_set_makes_no_digest_wrong(tmp_path: Path, shift: int, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(sources, "_SETTLED", 2_000_000_000)
+    clock = time.time_ns
+    monkeypatch.setattr(sources.time, "time_ns", lambda: clock() + shift * 10**9)
+    path = put(tmp_path / "a.bin", b"first")
+    for content in (b"first", b"other", b"third"):
+        path.write_bytes(content)
+        assert digest_of(path) == hashlib.sha256(content).hexdigest() == digest_of(path)
 
 
 def test_a_check_of_a_file_that_could_still_change_unseen_is_not_remembered(tmp_path: Path, reads, monkeypatch):
@@ -358,13 +384,16 @@ def test_two_that_mend_a_damaged_entry_at_once_both_end_well(own_cache: Path):
 
 
 def test_what_a_killed_build_left_is_cleared_away_after_a_day(own_cache: Path):
-    old, new = own_cache / "data/.aa.part", own_cache / "data/.bb.part"
-    for folder in (old, new):
+    old, wrong, new, ahead = (own_cache / f"data/.{name}.part" for name in ("aa", "bb", "cc", "dd"))
+    for folder in (old, wrong, new, ahead):
         put(folder / "images.npy", b"half")
+    now = time.time()
     os.utime(old, (0, 0))
+    os.utime(wrong, (now + 10 * 365 * 86_400,) * 2)  # the clock was wrong then, or is so now
+    os.utime(ahead, (now + 3600,) * 2)
     prepared({}, partial(build_counting, count=[]))
-    assert not old.exists()
-    assert new.exists()
+    assert not old.exists() and not wrong.exists()
+    assert new.exists() and ahead.exists()
 
 
 KILLED = """

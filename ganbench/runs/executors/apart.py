@@ -13,9 +13,10 @@ from typing import Any, TypeVar
 
 from ganbench.errors import UserError
 from ganbench.files import settle_cache
+from ganbench.runs.blame import loading_files, reason_of
 from ganbench.runs.executors.child import Child, leave, ready, settle_in, start
 from ganbench.runs.executors.starting import Home
-from ganbench.runs.steps import Step, told
+from ganbench.runs.steps import Step
 from ganbench.streams import tell
 
 Result = TypeVar("Result")
@@ -119,7 +120,7 @@ def _serve(
         except BaseException as error:  # this process hears of no Ctrl-C: one that is raised is a plugin's
             if current is HARNESS:
                 raise
-            answer = "error", Fallen(current, told(error))
+            answer = "error", Fallen(current, reason_of(error, loading_files(error)))
         connection.send(answer)
         code = 0
     except BaseException:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import multiprocessing
 import os
 import signal
@@ -14,6 +15,7 @@ from multiprocessing.connection import Connection, wait
 from typing import Any, TypeVar
 
 from ganbench.errors import UserError
+from ganbench.runs.executors.limits import end_this_first
 from ganbench.runs.executors.starting import STOPPING, Home, alike, restore, socket_folder
 from ganbench.streams import print_to_stderr
 
@@ -33,6 +35,7 @@ PRELOADED = ("ganbench.runs.execute", "ganbench.runs.presets", "torch._inductor.
 
 
 Some = TypeVar("Some", bound="Child")
+OnStop = Callable[..., Any] | signal.Handlers
 
 
 @dataclass
@@ -44,9 +47,13 @@ class Child:
 
     def end(self) -> None:
         """Let the process end, and take with it what it leaves behind."""
+        self.leave()
+        self.kill()
+
+    def leave(self) -> None:
+        """Hear no more of the process, and let it end by itself."""
         self.connection.close()
         self.process.join(ENDING_SECONDS)
-        self.kill()
 
     def kill(self) -> None:
         """End the process now, and all that it has started."""
@@ -84,7 +91,11 @@ def start(target: Callable[..., None], *arguments: Any, modules: Mapping[str, st
         with alike(modules or {}) as home:
             process = context.Process(target=target, args=(*arguments, theirs, home), daemon=False)
             process.start()
-    except (OSError, EOFError) as error:  # the server that children are forked from is gone, or there are too many
+    except (
+        OSError,
+        EOFError,
+        RuntimeError,
+    ) as error:  # the server that children are forked from is gone, or there are too many
         raise UserError(f"cannot start a process for a run: {error or type(error).__name__}") from error
     finally:
         theirs.close()
@@ -112,17 +123,31 @@ def ready(children: Sequence[Some], timeout: float) -> list[Some]:
     return [child for child in children if child.connection in found or child.process.sentinel in found]
 
 
-def settle_in(home: Home, on_stop: Callable[..., Any] | signal.Handlers) -> None:
-    """Make this process, a child, one that ends with its parent and hears of a request to stop from it alone."""
+def settle_in(home: Home, on_stop: OnStop, output: Connection | None = None) -> None:
+    """Make this process, a child, one that ends with its parent and hears of a request to stop from it alone.
+
+    `output`: takes what is printed, by Python or past it, in place of standard error.
+    """
     if hasattr(os, "setpgid"):
         os.setpgid(0, 0)  # so that what a plugin starts can be ended with it
+    hear(on_stop)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    restore(home.environment)
+    end_this_first()
+    if output is not None:
+        if os.name == "posix":
+            os.dup2(output.fileno(), 2)
+        output.close()
+    print_to_stderr()
+    faulthandler.enable(2)
+
+
+def hear(on_stop: OnStop) -> None:
+    """Let requests to stop be heard."""
     for number in STOPPING:  # the parent hears Ctrl-C and asks its children to stop
         signal.signal(number, signal.SIG_IGN if number == signal.SIGINT else on_stop)
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    restore(home.environment)
-    print_to_stderr()
 
 
 def leave(code: int) -> None:

@@ -9,16 +9,20 @@ import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from multiprocessing import Pipe
 from pathlib import Path
 from types import FrameType
 
+from ganbench.contract.types import UNAVAILABLE
 from ganbench.errors import UserError
-from ganbench.results.record import RunRecord
+from ganbench.results.record import FINAL, RunRecord
 from ganbench.results.store import ResultStore
 from ganbench.runs.executors.child import Child, ready, start
+from ganbench.runs.executors.limits import NO_LIMITS, Held, Limiter, Limits
+from ganbench.runs.executors.output import Output
 from ganbench.runs.executors.starting import STOPPING
-from ganbench.runs.executors.worker import Event, work
-from ganbench.runs.job import Job
+from ganbench.runs.executors.worker import BEGUN, Event, work
+from ganbench.runs.job import Job, unscored_metrics
 from ganbench.training.budget import Meters
 from ganbench.training.devices import cores
 
@@ -30,42 +34,72 @@ LOOK_SECONDS = 0.5
 
 @dataclass
 class _Worker(Child):
-    """A run's process."""
+    """A run's process, what it prints, and what it is held to."""
 
     job: Job
+    output: Output
+    held: Held
+
+    def end(self, *, failed: bool = False) -> None:
+        """Let the process end, and take with it what it leaves behind. `failed`: it had no last word."""
+        self.leave()
+        self.held.end()
+        self.kill()
+        self.output.close(failed=failed)
 
 
 def run_all(
-    jobs: Sequence[Job], results: Path, *, parallel: int, modules: Mapping[str, str] | None = None
+    jobs: Sequence[Job],
+    results: Path,
+    *,
+    parallel: int,
+    limits: Limits = NO_LIMITS,
+    modules: Mapping[str, str] | None = None,
 ) -> Generator[Event]:
     """Carry out jobs, at most `parallel` at once with the cores shared out, and yield what happens.
 
     A run that another command is making at the moment is put off to the end and then waited for. Closing the iterator
-    stops the running ones, which write their checkpoints first. `modules`: files of modules that the jobs were planned
-    with. Raises `DiskError` where results cannot be written.
+    stops the running ones, which write their checkpoints first. One that goes beyond its limits is ended, and its
+    record says so. `modules`: files of modules that the jobs were planned with. Raises `DiskError` where results cannot
+    be written.
     """
     store = ResultStore(results.absolute())
     threads = max(1, cores() // parallel)
     queue: list[tuple[Job, bool]] = [(job, False) for job in jobs]
     running: list[_Worker] = []
     try:
-        with _paused_together(running):
+        with _paused_together(running), Limiter(limits, GRACE_SECONDS) as limiter:
             while queue or running:
                 while queue and len(running) < parallel:
                     job, patient = queue.pop(0)
-                    child = start(work, job, store.root, threads, patient, modules=modules)
-                    running.append(_Worker(child.process, child.connection, job))
+                    running.append(_start(job, store.root, threads, patient, limiter, modules or {}))
                     yield Event(job)
                 for worker in ready(running, LOOK_SECONDS):
-                    event = _hear(worker, store)
+                    events = _hear(worker, store)
                     if worker.connection.closed:
                         running.remove(worker)
-                    if event is None:
-                        queue.append((worker.job, True))
-                    else:
-                        yield event
+                        if not events:  # another command is making it
+                            queue.append((worker.job, True))
+                    yield from events
     finally:
         _stop(running, store)
+
+
+def _start(
+    job: Job, results: Path, threads: int, patient: bool, limiter: Limiter, modules: Mapping[str, str]
+) -> _Worker:
+    try:
+        printed, prints = Pipe(duplex=False)
+        output = Output(printed, _name(job))
+    except (OSError, RuntimeError) as error:  # no more of them can be had
+        raise UserError(f"cannot start a process for a run: {error}") from error
+    with prints:
+        child = start(work, job, results, threads, patient, prints, modules=modules)
+    return _Worker(child.process, child.connection, job, output, limiter.hold(child.process))
+
+
+def _name(job: Job) -> str:
+    return f"{job.spec.variant} {job.spec.dataset} seed {job.spec.seed}"
 
 
 @contextmanager
@@ -90,27 +124,43 @@ def _paused_together(running: Sequence[_Worker]) -> Iterator[None]:
         signal.signal(signal.SIGTSTP, signal.SIG_DFL)
 
 
-def _hear(worker: _Worker, store: ResultStore) -> Event | None:
-    """Return the next event of a worker, which ends with its last one; None asks to put its job off."""
+def _hear(worker: _Worker, store: ResultStore) -> list[Event]:
+    """Return what a worker says, which ends with its last event; one that ends with none asks to put its job off."""
     try:
         message = worker.connection.recv()
     except (EOFError, OSError):
-        worker.end()
-        return Event(worker.job, record=_fallen(worker, store))
+        worker.end(failed=True)
+        return [Event(worker.job, record=_fallen(worker, store))]
+    if message == BEGUN:
+        worker.held.begin()
+        return []
     if isinstance(message, Event):
         if message.record is not None:
             worker.end()
-        return message
+            if worker.held.over and _is_cut(message.record, worker.job):
+                return [Event(worker.job, record=_fallen(worker, store))]
+        return [message]
     worker.end()
     if isinstance(message, UserError):
         raise message
-    return None
+    return []
+
+
+def _is_cut(record: RunRecord, job: Job) -> bool:
+    return record.status == "killed" or (record.status == "done" and bool(unscored_metrics(record, job)))
 
 
 def _fallen(worker: _Worker, store: ResultStore, why: str = "") -> RunRecord:
     """Record that the process of a run has ended without a last word; `why`: where that is known."""
-    found = store.get(worker.job.spec) or RunRecord(worker.job.spec, "killed", meters=Meters())
-    return store.add(replace(found, status="killed", error=why or worker.cause))
+    job, over = worker.job, worker.held.over
+    kept = (store.work(job.spec) / "checkpoint.pt").exists()
+    goes_on = "continues it from its checkpoint" if kept else "begins it anew"
+    why = why or (f"{over}; the same command {goes_on}" if over else worker.cause)
+    found = store.get(job.spec) or RunRecord(job.spec, "killed", meters=Meters())
+    if found.status in FINAL:  # it had ended before, and metrics asked for later were being scored
+        reasons = dict.fromkeys(unscored_metrics(found, job), f"{UNAVAILABLE}asked for after the run, and {why}")
+        return store.add(replace(found, unscored={**found.unscored, **reasons}))
+    return store.add(replace(found, status="killed", error=why))
 
 
 def _stop(running: Sequence[_Worker], store: ResultStore) -> None:

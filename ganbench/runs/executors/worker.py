@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 import traceback
 import warnings
 from collections.abc import Callable
@@ -17,13 +18,16 @@ from ganbench.errors import UserError
 from ganbench.files import settle_cache
 from ganbench.results.record import Mark, RunRecord
 from ganbench.results.store import ResultStore
-from ganbench.runs.executors.child import leave, settle_in
+from ganbench.runs.executors.child import hear, leave, settle_in
 from ganbench.runs.executors.starting import Home, require_same_modules
 from ganbench.runs.job import Job
+from ganbench.runs.stopping import Stop, Stopped
 from ganbench.training.budget import Tick
 
 LOOK_SECONDS = 0.5
 """How often a run that another command is making is looked at."""
+BEGUN = "begun"
+"""What is sent when no other command makes the run, and this one begins."""
 
 
 @dataclass(frozen=True)
@@ -38,12 +42,17 @@ class Event:
     record: RunRecord | None = None
 
 
-def work(job: Job, results: Path, threads: int, patient: bool, connection: Connection, home: Home) -> None:
-    """Make one run in this process, send what happens, and end, whatever threads a plugin has left."""
-    stop, code = threading.Event(), 1
+def work(
+    job: Job, results: Path, threads: int, patient: bool, output: Connection, connection: Connection, home: Home
+) -> None:
+    """Make one run in this process, send what happens, and end, whatever threads a plugin has left.
+
+    `output`: takes what is printed, by Python or past it.
+    """
+    stop, code = Stop(), 1
     try:
-        settle_in(home, lambda *_: stop.set())
-        _try(job, ResultStore(results), threads, patient, _sender(connection), home, stop)
+        settle_in(home, stop.ask, output)
+        _try(job, ResultStore(results), threads, patient, _sender(connection, stop), home, stop)
         code = 0
     except BaseException:
         traceback.print_exc()
@@ -58,17 +67,16 @@ def _try(
     patient: bool,
     send: Callable[[Any], None],
     home: Home,
-    stop: threading.Event,
+    stop: Stop,
 ) -> None:
     """Make the run as soon as no other command does; where one does, say so unless this job is to be patient."""
-    warnings.simplefilter("ignore")
-    warnings.filterwarnings("always", module="ganbench")
-    warnings.showwarning = lambda message, *_, **__: send(Event(job, note=str(message)))
+    _show_warnings(job, send)
     said = False
     try:
-        while not stop.is_set():
+        while not stop.asked:
             with store.lock(job.spec, blocking=False) as free:
                 if free:
+                    send(BEGUN)
                     send(Event(job, record=_make(job, store, threads, send, home, stop)))
                     return
             if not patient:
@@ -77,34 +85,46 @@ def _try(
             if not said:
                 send(Event(job, note="another command is making this run; waiting for it"))
                 said = True
-            stop.wait(LOOK_SECONDS)
+            time.sleep(LOOK_SECONDS)
     except UserError as error:
         send(error)
+    except Stopped:  # before there was anything to keep
+        pass
 
 
-def _make(
-    job: Job, store: ResultStore, threads: int, send: Callable[[Any], None], home: Home, stop: threading.Event
-) -> RunRecord:
+def _make(job: Job, store: ResultStore, threads: int, send: Callable[[Any], None], home: Home, stop: Stop) -> RunRecord:
     def listen(share: float, tick: Tick | None, mark: Mark | None) -> None:
+        hear(stop.ask)  # again, since a plugin may have set them otherwise
+        _show_warnings(job, send)
         send(Event(job, share, tick, mark))
 
     settle_cache()
     folder, weights = Path.cwd(), job.weights and job.weights.absolute()
     job = replace(job, data_root=job.data_root.absolute(), weights=weights)
-    from ganbench.runs.execute import execute  # which imports torch, as this process may and the command need not
-    from ganbench.runs.registry import discover
+    with stop.at_once():
+        from ganbench.runs.execute import execute  # which imports torch, as this process may and the command need not
+        from ganbench.runs.registry import discover
 
-    registry = discover(job.plugins, job.origins)
+        registry = discover(job.plugins, job.origins)
     os.chdir(folder)  # a plugin may have gone elsewhere
     require_same_modules(home.modules)
-    return execute(job, store, registry, threads=threads, listen=listen, stopping=stop.is_set)
+    return execute(
+        job, store, registry, threads=threads, listen=listen, stopping=lambda: stop.asked, at_once=stop.at_once
+    )
 
 
-def _sender(connection: Connection) -> Callable[[Any], None]:
+def _show_warnings(job: Job, send: Callable[[Any], None]) -> None:
+    """Turn warnings of ganbench's own, and no others, into notes."""
+    warnings.simplefilter("ignore")
+    warnings.filterwarnings("always", module="ganbench")
+    warnings.showwarning = lambda message, *_, **__: send(Event(job, note=str(message)))
+
+
+def _sender(connection: Connection, stop: Stop) -> Callable[[Any], None]:
     lock = threading.Lock()  # a plugin's thread may warn while the run speaks
 
     def send(message: Any) -> None:
-        with suppress(OSError), lock:
+        with stop.later(), suppress(OSError), lock:  # half a message could not be read
             connection.send(message)
 
     return send

@@ -157,7 +157,7 @@ def test_without_a_standard_error_the_run_goes_on(stderr, tmp_path):
     words = " ".join([*MODULE, "run", *SMALL, "--plugin", str(UNRULY), "--variants", "prints", "--results", "mine"])
     done = subprocess.run(
         ["bash", "-c", f"{words} {redirection}"], cwd=tmp_path, stdout=subprocess.PIPE, text=True, timeout=240,
-        check=False, env={**os.environ, "UNRULY_WRITES": "in python"},
+        check=False, env={**os.environ, "UNRULY_WRITES": "past python in steps"},
     )  # fmt: skip
     assert done.returncode == 0
     assert "| prints " in done.stdout

@@ -164,7 +164,9 @@ def test_failures_become_records_and_the_others_go_on(tmp_path: Path) -> None:
         "plain": "done",
         "labelled": "done",
     }
-    assert found["raises"]["error"].startswith("RuntimeError: the plugin broke (tiny_plugin.py, line ")
+    assert found["raises"]["error"].startswith(
+        "RuntimeError: the plugin broke (in step 3, before its first update; tiny_plugin.py, "
+    )
     assert "update 5" in found["makes-nan"]["error"]
     assert "SIGKILL" in found["ends-itself"]["error"]
     assert "1 diverged" in done.stdout and "1 failed" in done.stdout

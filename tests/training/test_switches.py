@@ -1,0 +1,87 @@
+"""What a plugin switches for the whole process is put back after the call, each thing by itself and all at once."""
+
+import gc
+import sys
+import warnings
+
+import numpy as np
+import pytest
+import torch
+
+from ganbench.training import switches
+
+SWITCHES = {
+    "default type": lambda: torch.set_default_dtype(torch.float64),
+    "default device": lambda: torch.set_default_device("meta"),
+    "threads": lambda: torch.set_num_threads(torch.get_num_threads() + 1),
+    "gradients": lambda: torch.set_grad_enabled(False),
+    "determinism": lambda: torch.use_deterministic_algorithms(not torch.are_deterministic_algorithms_enabled()),
+    "determinism that only warns": lambda: torch.use_deterministic_algorithms(True, warn_only=True),
+    "autocast": lambda: torch.set_autocast_enabled("cpu", True),
+    "autocast on a GPU": lambda: torch.set_autocast_enabled("cuda", True),
+    "kernels chosen by time": lambda: setattr(torch.backends.cudnn, "benchmark", True),
+    "products of less precision": lambda: setattr(torch.backends.cuda.matmul, "allow_tf32", True),
+    "convolutions of less precision": lambda: setattr(torch.backends.cudnn, "allow_tf32", False),
+    "products of less precision by name": lambda: setattr(torch.backends.cuda.matmul, "fp32_precision", "tf32"),
+    "precision by name": lambda: torch.set_float32_matmul_precision("medium"),
+    "errors of NumPy": lambda: np.seterr(all="raise"),
+    "warnings": lambda: warnings.simplefilter("once"),
+    "no filters of warnings": warnings.resetwarnings,
+    "recursion": lambda: sys.setrecursionlimit(sys.getrecursionlimit() - 100),
+    "collection of garbage": gc.disable,
+    "no places to import from": sys.path.clear,
+}
+
+
+@pytest.fixture(autouse=True)
+def put_back():
+    found = switches.read()
+    with warnings.catch_warnings():
+        yield
+    switches.put_back(found)
+
+
+@pytest.mark.parametrize("what", SWITCHES)
+def test_one_switch_is_put_back(what):
+    found = switches.read()
+    with switches.kept():
+        SWITCHES[what]()
+        assert switches.read() != found, "it is noticed"
+    assert switches.read() == found
+
+
+@pytest.mark.parametrize("what", [what for what in SWITCHES if what not in ("default device", "autocast")])
+def test_on_a_device_it_is_noticed_where_it_matters(what):
+    found = switches.read("cuda")
+    SWITCHES[what]()
+    assert switches.read("cuda") != found
+    assert switches.put_back(found, "cuda") == found == switches.read("cuda")
+
+
+def test_all_of_them_are_put_back_and_an_error_passes():
+    found = switches.read()
+    with pytest.raises(ZeroDivisionError), switches.kept():
+        for switch in SWITCHES.values():
+            switch()
+        raise ZeroDivisionError
+    assert switches.read() == found
+    assert torch.zeros(1).device.type == "cpu" and torch.zeros(1).dtype == torch.float32
+
+
+def test_what_a_plugin_needs_later_stays():
+    limit = sys.getrecursionlimit()
+    with switches.kept():
+        sys.path.insert(0, "/of/the/plugin")
+        sys.setrecursionlimit(limit + 500)
+    assert sys.path[-1] == "/of/the/plugin" and sys.path[0] != "/of/the/plugin"
+    assert sys.getrecursionlimit() == limit + 500
+    sys.path.remove("/of/the/plugin")
+    sys.setrecursionlimit(limit)
+
+
+def test_a_filter_that_was_put_back_counts():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with switches.kept():
+            warnings.simplefilter("error")
+        warnings.warn("nobody minds", stacklevel=1)
