@@ -1,0 +1,156 @@
+"""Faster arithmetic: the same function, true float32, and only where it is safe."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.optim import SGD, Adam, AdamW, Optimizer, RMSprop
+
+from ganbench.contract.types import DataSpec
+from ganbench.runs.registry import discover
+from ganbench.training import arithmetic
+from ganbench.training.arithmetic import choose_products, fuse, placed, want_channels_last
+from ganbench.training.networks import build_variant
+
+CPU = torch.device("cpu")
+
+
+def network() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(1, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 36, 4))
+
+
+class Own(Adam):
+    """A stranger's optimizer."""
+
+
+@pytest.mark.parametrize("kind", [Adam, AdamW])
+def test_a_fused_optimizer_goes_the_same_way(kind: type[Optimizer]) -> None:
+    ways = []
+    for fused in (False, True):
+        torch.manual_seed(0)
+        D = nn.Linear(6, 4)
+        optimizer = kind(D.parameters(), lr=1e-2)  # type: ignore[call-arg]
+        if fused:
+            fuse({"D": optimizer}, CPU)
+            assert all(group["fused"] for group in optimizer.param_groups)
+        for _ in range(20):
+            optimizer.zero_grad()
+            D(torch.eye(6)).sub(torch.arange(4.0) + 2).square().mean().backward()  # no gradient comes near zero
+            optimizer.step()
+        ways.append([p.detach() for p in D.parameters()])
+    for plain, fast in zip(*ways, strict=True):
+        torch.testing.assert_close(fast, plain, rtol=1e-5, atol=1e-6)
+
+
+def test_only_what_is_known_is_fused() -> None:
+    D = network()
+    double = nn.Linear(2, 2).double()
+    others: dict[str, Optimizer] = {
+        "own": Own(D.parameters()),
+        "sgd": SGD(D.parameters(), 0.1),
+        "rmsprop": RMSprop(D.parameters()),
+        "foreach": Adam(D.parameters(), foreach=True),
+        "differentiable": Adam(D.parameters(), differentiable=True),
+        "double": Adam(double.parameters()),
+    }
+    fuse(others, CPU)
+    assert not any(group.get("fused") for optimizer in others.values() for group in optimizer.param_groups)
+    mine = {"D": Adam(D.parameters())}
+    fuse(mine, torch.device("mps"))
+    assert not mine["D"].param_groups[0]["fused"]
+
+
+def test_a_state_goes_on_in_a_fused_optimizer() -> None:
+    D, other = network(), network()
+    first, second = Adam(D.parameters()), Adam(other.parameters())
+    for optimizer in (first, second):
+        fuse({"D": optimizer}, CPU)
+
+    def step(D: nn.Module, optimizer: Adam, number: int) -> None:
+        torch.manual_seed(number)
+        optimizer.zero_grad()
+        D(torch.randn(5, 1, 8, 8)).square().mean().backward()
+        optimizer.step()
+
+    for number in range(3):
+        step(D, first, number)
+    other.load_state_dict(D.state_dict())
+    second.load_state_dict(copy.deepcopy(first.state_dict()))
+    for number in range(3, 6):
+        step(D, first, number)
+        step(other, second, number)
+    assert all(torch.equal(mine, theirs) for mine, theirs in zip(D.parameters(), other.parameters(), strict=True))
+
+
+@pytest.fixture
+def precision() -> Iterator[None]:
+    before = torch.get_float32_matmul_precision()
+    yield
+    torch.set_float32_matmul_precision(before)
+
+
+@pytest.mark.usefixtures("precision")
+@pytest.mark.parametrize("vendor", ["AuthenticAMD", "GenuineIntel", "HygonGenuine", ""])
+def test_products_stay_those_of_float32_on_every_processor(vendor: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(arithmetic, "_vendor", lambda: vendor)
+    choose_products()
+    a, b = torch.randn(200, 300), torch.randn(300, 100)
+    exact = a.double() @ b.double()
+    assert ((a @ b).double() - exact).norm() / exact.norm() < 1e-6
+    if vendor in ("", "GenuineIntel"):
+        assert torch.get_float32_matmul_precision() == "highest"
+
+
+@pytest.mark.usefixtures("precision")
+def test_where_it_would_be_less_than_float32_it_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(arithmetic, "_is_true_float32", lambda *sides: sides != (1000, 60, 40))
+    choose_products("AuthenticAMD")
+    assert torch.get_float32_matmul_precision() == "highest"
+
+
+def test_operands_of_less_precision_are_seen() -> None:
+    def product(a: Tensor, b: Tensor) -> Tensor:
+        return (a.bfloat16().float() @ b.bfloat16().float()).double()
+
+    a, b = torch.randn(64, 256), torch.randn(256, 64)
+    exact = a.double() @ b.double()
+    assert (product(a, b) - exact).norm() / exact.norm() > 100 * arithmetic.TRUE_FLOAT32
+
+
+def test_choosing_draws_no_random_numbers() -> None:
+    torch.manual_seed(3)
+    before = torch.get_rng_state()
+    arithmetic._is_true_float32(64, 256, 64)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_network_that_lies_otherwise_gives_what_lies_as_ever() -> None:
+    plain = nn.Sequential(nn.Conv2d(3, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU(), nn.Conv2d(16, 3, 3, padding=1))
+    fast = want_channels_last(copy.deepcopy(plain))
+    assert all(p.is_contiguous(memory_format=torch.channels_last) for p in fast.parameters() if p.dim() == 4)
+    x = torch.randn(4, 3, 8, 8)
+    assert fast(x).is_contiguous() and fast(x).view(4, -1).shape == (4, 192)
+    torch.testing.assert_close(fast(x), plain(x), rtol=1e-4, atol=1e-5)
+    again = copy.deepcopy(fast)
+    again.load_state_dict(plain.state_dict())
+    assert again(x).is_contiguous()
+    assert not next(again.parameters()).is_contiguous()
+
+
+def test_only_a_backbone_that_asks_for_it_is_laid_out_so() -> None:
+    registry = discover()
+    cls = registry.get("variant", "gan").item
+    for name, last in (("dcgan", True), ("mlp", False)):
+        variant = build_variant(cls, registry.get("backbone", name).item, DataSpec((1, 8, 8)), seed=0)
+        assert any(getattr(module, arithmetic.CHANNELS_LAST, False) for module in variant.modules()) == last
+
+
+def test_elsewhere_than_on_a_processor_it_lies_as_ever() -> None:
+    D = want_channels_last(nn.Sequential(nn.Conv2d(3, 16, 3)))
+    there = placed(nn.Sequential(D), torch.device("meta"))
+    assert all(p.is_contiguous() for p in there.parameters())
