@@ -31,12 +31,14 @@ def open_bench(
 
     `size`: in pixels, 0 is the data set's default. Raises `UserError` where one of them is not to be had.
     """
+    scored_by: dict[Kind, Sequence[str]] = {"metric": metrics, "extractor": extractors}
     return Bench(
         dataset,
         dataset.load(root, size or dataset.size),
         configured(registry.get("backbone", backbone), settings["backbone"]),
         tuple(registry.get("metric", name).item for name in metrics),
         {name: registry.get("extractor", name).item for name in extractors},
+        {(kind, name): registry.get(kind, name).code for kind, names in scored_by.items() for name in names},
     )
 
 
