@@ -70,10 +70,9 @@ def _windows(x: Tensor, axis: int, weights: Tensor) -> Iterator[tuple[Tensor, Te
     size, taps = x.shape[axis], len(weights)
     for start in range(0, size - taps + 1, PART):
         part = x.narrow(axis, start, min(PART + taps - 1, size - start))
-        window = x.new_zeros(part.shape[axis] - taps + 1, part.shape[axis])
-        for row, line in enumerate(window):
-            line[row : row + taps] = weights
-        yield part, window
+        place = torch.arange(part.shape[axis], device=x.device)
+        tap = place - place[: len(place) - taps + 1, None]
+        yield part, torch.where((tap >= 0) & (tap < taps), weights[tap.clamp(0, taps - 1)], 0)
 
 
 def _all_pairs(scene: Scene) -> Iterator[tuple[Tensor, Tensor]]:
