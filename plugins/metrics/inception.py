@@ -49,7 +49,7 @@ def _between(x: Tensor, y: Tensor) -> float:
 
 
 def _kernel(x: Tensor, y: Tensor) -> Tensor:
-    return (x @ y.T).double().div_(x.shape[1]).add_(1).pow_(3)
+    return (x @ y.T).div_(x.shape[1]).double().add_(1).pow_(3)
 
 
 def kid(scene: Scene) -> Mapping[str, Value]:
@@ -65,7 +65,7 @@ def kid(scene: Scene) -> Mapping[str, Value]:
         generator = torch.Generator().manual_seed(derive(scene.seed, "kid"))
 
         def subset(features: Tensor) -> Tensor:
-            return features[torch.randperm(len(features), generator=generator)[:SUBSET_SIZE]]
+            return features.index_select(0, torch.randperm(len(features), generator=generator)[:SUBSET_SIZE])
 
         value = sum(squared_mmd(subset(fake), subset(real)) for _ in range(SUBSETS)) / SUBSETS
         rule = f"mean over {SUBSETS} random subsets of {SUBSET_SIZE}"
