@@ -32,12 +32,14 @@ def open_bench(
     """
     with kept():
         data = dataset.load(root, size or dataset.size)
+    scored_by: dict[Kind, Sequence[str]] = {"metric": metrics, "extractor": extractors}
     return Bench(
         dataset,
         data,
         configured(registry.get("backbone", backbone), settings["backbone"]),
         tuple(registry.get("metric", name).item for name in metrics),
         {name: registry.get("extractor", name).item for name in extractors},
+        {(kind, name): registry.get(kind, name).code for kind, names in scored_by.items() for name in names},
     )
 
 

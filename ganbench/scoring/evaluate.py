@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ganbench import NUMBERS
 from ganbench.contract.data import Modes, Splits
 from ganbench.contract.metrics import Metric, Probe, Scene
 from ganbench.contract.types import UNAVAILABLE, DataSpec, Value, digest
@@ -123,7 +124,10 @@ class _Direction:
     ) -> None:
         self.told = told
         self.data, self.samples = data, samples
-        self._extraction = FeatureExtraction(bench.dataset.name, data, bench.extractors, device=device, weights=weights)
+        self._codes = bench.codes
+        self._extraction = FeatureExtraction(
+            bench.dataset.name, data, bench.extractors, device=device, weights=weights, codes=bench.codes
+        )
         self._control = real_samples(data.train, samples)
         self._originals = Originals(data)
         self._taken = frozenset((*taken, *(metric.name for metric in bench.metrics)))
@@ -230,7 +234,9 @@ class _Direction:
         if len(self._control.images) < self.samples or "pairs" in metric.needs:
             return {}  # another number of images would be another protocol; and real images are nobody's translation
         measured = {"metric": metric.name, "version": metric.version, "conditional": scene.conditional}
-        key = {"data": self.data.fingerprint, "measured": measured, "protocol": shared}
+        plugins = [("metric", metric.name), ("extractor", metric.extractor or "")]
+        made = {"code": [self._codes.get(plugin, "") for plugin in plugins], "numbers": NUMBERS}
+        key = {"data": self.data.fingerprint, "measured": measured, "protocol": shared, "made": made}
         name = digest(key)[:32]
         path = cache_folder() / "references" / f"{name}.json"
         if (kept := _load_numbers(path, name)) is not None:

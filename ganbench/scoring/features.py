@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ganbench import NUMBERS
 from ganbench.archives import Arrays, Unusable, read_archive, write_archive
 from ganbench.contract.data import ImageSet, Splits
 from ganbench.contract.metrics import Embedding, Extractor, Features
@@ -27,7 +28,8 @@ Found = Mapping[str | None, Features | Exception]
 class FeatureExtraction:
     """The extractors of one data set, each made ready once.
 
-    An extractor is a plugin and may fail in any way: its error is then returned in the place of its features.
+    An extractor is a plugin and may fail in any way: its error is then returned in the place of its features. `codes`:
+    hashes of what their plugins execute, so that no features are taken from the cache that other code has made.
     """
 
     def __init__(
@@ -38,9 +40,10 @@ class FeatureExtraction:
         *,
         device: torch.device,
         weights: Path | None = None,
+        codes: Mapping[tuple[str, str], str] | None = None,
     ) -> None:
         self.dataset, self.data, self.device = dataset, data, device
-        self._extractors, self._weights = extractors, weights
+        self._extractors, self._weights, self._codes = extractors, weights, codes or {}
         self._ready: dict[str, Embedding] = {}
         self._real: dict[tuple[str, str], Arrays] = {}
 
@@ -81,7 +84,8 @@ class FeatureExtraction:
 
     def _key(self, split: str, images: ImageSet, name: str) -> str:
         rows = {"data": self.data.fingerprint, "split": split, "n": len(images.images)}
-        key = {"images": rows, "protocol": self.ready(name).protocol}
+        made = {"code": self._codes.get(("extractor", name), ""), "numbers": NUMBERS}
+        key = {"images": rows, "protocol": self.ready(name).protocol, "made": made}
         return digest(key)[:32]
 
     @torch.no_grad()

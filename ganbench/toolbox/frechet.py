@@ -9,6 +9,10 @@ from torch import Tensor
 
 from ganbench.errors import UserError
 
+MANY = 512
+"""Where samples and features are more than these, a decomposition takes seconds, and quicker ways are tried first."""
+BLOCK = 256  # columns of a covariance worked on at once
+
 
 def frechet_distance(a: Tensor, b: Tensor) -> float:
     """Return the squared Fréchet distance of the Gaussians fitted to two sets of features `[n, d]` and `[m, d]`.
@@ -26,12 +30,16 @@ def frechet_distance(a: Tensor, b: Tensor) -> float:
             raise UserError(f"a Fréchet distance needs at least 2 samples of each set, not {len(features)}")
         if not features.isfinite().all():
             raise UserError("a Fréchet distance needs finite features, but some are infinite or not a number")
-    mean_a, factor_a = _moments(a)
-    mean_b, factor_b = _moments(b)
-    scale = float(factor_a.square().sum() + factor_b.square().sum())
+    mean_a, rows_a = _moments(a)
+    mean_b, rows_b = _moments(b)
+    scale = float(rows_a.square().sum() + rows_b.square().sum())
     if not math.isfinite(scale):
         raise ArithmeticError(f"the variances of a Fréchet distance add up to {scale}")
-    spread = scale - 2 * _nuclear_norm(factor_a @ factor_b.T, tolerance=0.5e-7 * scale)
+    tolerance = 0.5e-7 * scale
+    trace = _by_cholesky(rows_a, rows_b, tolerance)
+    if trace is None:
+        trace = _nuclear_norm(_factor(rows_a) @ _factor(rows_b).T, tolerance)
+    spread = scale - 2 * trace
     distance = float((mean_a - mean_b).square().sum()) + max(spread, 0.0)
     if not math.isfinite(distance) or spread < -1e-6 * scale:
         raise ArithmeticError(f"the Fréchet distance came out as {distance}, its covariance part as {spread}")
@@ -39,20 +47,56 @@ def frechet_distance(a: Tensor, b: Tensor) -> float:
 
 
 def _moments(features: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the mean and a factor F `[min(n, d), d]` of the covariance, Σ = FᵀF."""
+    """Return the mean, and a factor F `[n, d]` of the covariance, Σ = FᵀF: the deviations from the mean, scaled."""
     rows = features.detach().cpu().double()
     mean = rows.mean(0)
-    factor = (rows - mean) / math.sqrt(len(rows) - 1)
-    return mean, torch.linalg.qr(factor, mode="r").R if len(rows) > rows.shape[1] else factor
+    return mean, (rows - mean).div_(math.sqrt(len(rows) - 1))
+
+
+def _by_cholesky(a: Tensor, b: Tensor, tolerance: float) -> float | None:
+    """Return the trace from the covariances themselves, in half the time of `_factor`.
+
+    None where there are few samples or features, or rounding would matter: of sets of low rank, for one.
+    """
+    if min(len(a), len(b)) <= a.shape[1] or a.shape[1] <= MANY:
+        return None
+    factors, noise = [], 1.0
+    for rows in (a, b):
+        covariance = _gram(rows)
+        factor, fault = torch.linalg.cholesky_ex(covariance)
+        if fault:
+            return None
+        factors.append(factor)
+        noise *= math.sqrt(2) * float(covariance.norm())  # no less than the norm of the whole, of which this is half
+    return _sum_of_roots(factors[0].T @ factors[1], tolerance, noise)
+
+
+def _gram(matrix: Tensor) -> Tensor:
+    """Return AᵀA, of which the lower triangle holds: all that is read of a symmetric matrix."""
+    gram = matrix.new_zeros(matrix.shape[1], matrix.shape[1])
+    for start in range(0, len(gram), BLOCK):
+        gram[start:, start : start + BLOCK] = matrix[:, start:].T @ matrix[:, start : start + BLOCK]
+    return gram
+
+
+def _factor(rows: Tensor) -> Tensor:
+    """Return a factor `[min(n, d), d]` of the same covariance."""
+    return torch.linalg.qr(rows, mode="r").R if len(rows) > rows.shape[1] else rows
 
 
 def _nuclear_norm(matrix: Tensor, tolerance: float) -> float:
     """Return the sum of the singular values."""
-    if min(matrix.shape) > 512:  # a decomposition takes seconds; that of the Gram matrix a third of them
-        gram = matrix @ matrix.T if matrix.shape[0] <= matrix.shape[1] else matrix.T @ matrix
-        squares = torch.linalg.eigvalsh(gram).clamp(min=0)
-        roots = squares.sqrt()
-        error = 4 * torch.finfo(gram.dtype).eps * squares[-1]  # of each square; of its root min(√error, error/root)
-        if float((error / roots).clamp(max=error.sqrt()).sum()) <= tolerance:
-            return float(roots.sum())
-    return float(torch.linalg.svdvals(matrix).sum())
+    found = _sum_of_roots(matrix, tolerance) if min(matrix.shape) > MANY else None
+    return float(torch.linalg.svdvals(matrix).sum()) if found is None else found
+
+
+def _sum_of_roots(matrix: Tensor, tolerance: float, noise: float = 0.0) -> float | None:
+    """Return the sum of the singular values from the Gram matrix, in a third of the time; None beyond the tolerance.
+
+    `noise`: what the Gram matrix is off by already is this times the rounding of a number.
+    """
+    squares = torch.linalg.eigvalsh(_gram(matrix.T if matrix.shape[0] <= matrix.shape[1] else matrix)).clamp(min=0)
+    roots = squares.sqrt()
+    # Each square is off by so much at most; its root by min(√error, error/root).
+    error = 4 * torch.finfo(matrix.dtype).eps * (squares[-1] + noise)
+    return float(roots.sum()) if float((error / roots).clamp(max=error.sqrt()).sum()) <= tolerance else None

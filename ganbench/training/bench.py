@@ -17,13 +17,17 @@ from ganbench.training.networks import build_variant, fit_variant
 
 @dataclass(frozen=True)
 class Bench:
-    """A data set, loaded; the family of networks on it; and what samples are scored by, extractors by their names."""
+    """A data set, loaded; the family of networks on it; and what samples are scored by, extractors by their names.
+
+    `codes`: hashes of what the plugins of metrics and extractors execute, by kind and name.
+    """
 
     dataset: Dataset
     data: Splits
     backbone: Backbone
     metrics: tuple[Metric, ...] = ()
     extractors: Mapping[str, Extractor] = field(default_factory=dict)
+    codes: Mapping[tuple[str, str], str] = field(default_factory=dict)
 
     @cached_property
     def spec(self) -> DataSpec:

@@ -16,8 +16,11 @@ from torch import Tensor, nn
 
 from ganbench import Download, Embedding, Extractor, Splits, UserError, fetch, hookimpl
 
-BATCH = 32
-"""Images go through the network so many at a time, always, because rounding may depend on it."""
+BATCH, BATCH_ON_CPU = 32, 8
+"""Images go through the network so many at a time, always, because rounding may depend on it.
+
+On a processor so few that its cache holds what the first layers hand on.
+"""
 SIDE = 299
 ENDS = {"MaxPool_1": 64, "MaxPool_2": 192, "Mixed_6e": 768, "Mixed_7c": 2048}
 """The last block of each layer, by its name in the published graph."""
@@ -54,8 +57,8 @@ GENUINE = Weights(
 class Network(nn.Module):
     """The network up to one layer: 64 (first max-pool), 192 (second), 768 (Mixed_6e) or 2048 (pool3 and logits).
 
-    Its blocks, their names and its resize are torch-fidelity's `FeatureExtractorInceptionV3`. `folded`: convolutions
-    have a bias in the place of batch norm.
+    Its blocks and their names are torch-fidelity's `FeatureExtractorInceptionV3`. `folded`: convolutions have a bias in
+    the place of batch norm.
     """
 
     def __init__(self, layer: int, *, folded: bool) -> None:
@@ -85,20 +88,31 @@ class Network(nn.Module):
             self.add_module(name, block)
         self.layer, self.blocks = layer, list(blocks)
         self.fc = nn.Linear(2048, 1008) if layer > 768 else None
-        self.resize = reference.interpolate_bilinear_2d_like_tensorflow1x
         if folded:
-            for block in self.modules():
-                if isinstance(block, reference.BasicConv2d):
-                    block.conv.bias, block.bn = nn.Parameter(torch.empty(block.conv.out_channels)), nn.Identity()
+            for block in self._convolutions():
+                block.conv.bias, block.bn = nn.Parameter(torch.empty(block.conv.out_channels)), nn.Identity()
+
+    def fold(self) -> Network:
+        """Put the batch norm of every block into its convolution, in float64, and return the network."""
+        for block in self._convolutions():
+            conv, norm = block.conv, block.bn
+            factor = norm.weight.double() / (norm.running_var.double() + norm.eps).sqrt()
+            bias = norm.bias.double() - norm.running_mean.double() * factor
+            conv.weight.copy_(conv.weight.double() * factor[:, None, None, None])
+            conv.bias, block.bn = nn.Parameter(bias.float(), requires_grad=False), nn.Identity()
+        return self
+
+    def _convolutions(self) -> Iterator[Any]:
+        return (block for block in list(self.modules()) if isinstance(getattr(block, "conv", None), nn.Conv2d))
 
     def forward(self, images: Tensor, layers: Collection[int]) -> dict[int, tuple[Tensor, Tensor | None]]:
-        """Map uint8 `[B, 3, H, W]` to the means of layers over the image, the last also to 1008 probabilities.
+        """Map uint8 `[B, 1 | 3, H, W]` to the means of layers over the image, the last also to 1008 probabilities.
 
         The logits lack the bias of the last layer, as in the graph of 2015 that the Inception score was defined by.
         """
-        x = (self.resize(images.float(), size=(SIDE, SIDE), align_corners=False) - 128) / 128
-        if x.device.type == "cpu":
-            x = x.contiguous(memory_format=torch.channels_last)  # a third faster there
+        x = resized(images).sub_(128).div_(128).expand(-1, 3, -1, -1)
+        last = x.device.type == "cpu"  # where the channels of a pixel side by side are a third faster
+        x = x.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
         found: dict[int, tuple[Tensor, Tensor | None]] = {}
         for name in self.blocks:
             x = self.get_submodule(name)(x)
@@ -108,6 +122,28 @@ class Network(nn.Module):
             features = found[self.layer][0]
             found[self.layer] = features, (features @ self.fc.weight.T).softmax(1)
         return found
+
+
+def resized(images: Tensor) -> Tensor:
+    """Resize uint8 `[B, C, H, W]` to float32 `[B, C, 299, 299]`, bilinear as in TensorFlow 1.
+
+    The numbers are torch-fidelity's to the last bit, which interpolates along each row, then between two rows; here
+    every row of the image is done once, not once for each row of the result that needs it.
+    """
+    x = images.permute(0, 2, 3, 1).float()
+    low, high, share = _neighbours(x.shape[2], x.device)
+    left = x.index_select(2, low)
+    x = x.index_select(2, high).sub_(left).mul_(share[:, None]).add_(left)
+    low, high, share = _neighbours(x.shape[1], x.device)
+    upper = x.index_select(1, low)
+    return x.index_select(1, high).sub_(upper).mul_(share[:, None, None]).add_(upper).permute(0, 3, 1, 2)
+
+
+def _neighbours(size: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """Return, of each pixel of a line of the result, the two of the image that it lies between, and where."""
+    place = torch.arange(SIDE, dtype=torch.float32, device=device) * torch.tensor(size / SIDE, dtype=torch.float32)
+    low = place.long()
+    return low, (low + 1).clamp_max(size - 1), place - low.float()
 
 
 class SharedPass:
@@ -135,9 +171,9 @@ class SharedPass:
     def __call__(self, images: Tensor, layer: int) -> tuple[Tensor, Tensor | None]:
         if images is not self._images or layer not in self._found:
             assert self.network is not None
-            parts = images.to(self.device).split(BATCH)
+            parts = images.to(self.device).split(BATCH_ON_CPU if self.device.type == "cpu" else BATCH)
             with _true_float32():
-                pieces = [self.network(part.expand(-1, 3, -1, -1), self.layers) for part in parts]
+                pieces = [self.network(part, self.layers) for part in parts]
             self._images, self._found = images, {each: _joined([p[each] for p in pieces]) for each in self.layers}
         return self._found.pop(layer)
 
@@ -255,7 +291,7 @@ def find(known: Weights, folder: Path | None, *, whole: bool) -> tuple[Path, Dow
 
 
 def load(path: Path, layer: int, *, folded: bool) -> Network:
-    """Build the network up to a layer with the weights of a file whose checksum is known to be right."""
+    """Build the network up to a layer with the weights of a file whose checksum is known to be right, then fold it."""
     try:
         with torch.device("meta"):  # no weights are drawn, so that nothing random moves on
             network = Network(layer, folded=folded)
@@ -270,7 +306,7 @@ def load(path: Path, layer: int, *, folded: bool) -> Network:
         raise UserError(f"{path} is not the Inception network of 2015: {str(error).partition(chr(10))[0]}") from None
     if missing := [name for name in missing if not name.endswith("num_batches_tracked")]:
         raise UserError(f"{path} is not the Inception network of 2015: it lacks {missing[0]}")
-    return network
+    return network if folded else network.fold()
 
 
 def _read(path: Path) -> Mapping[str, Tensor]:

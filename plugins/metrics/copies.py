@@ -15,6 +15,7 @@ SIDE = 16
 SHARE = 0.01
 """So many of the reference images count as copies themselves, by definition."""
 CHUNK = 1024
+"""So many samples are compared with a piece of the others at a time: what a processor keeps in its cache."""
 
 
 def vectors(images: Tensor) -> Tensor:
@@ -32,10 +33,14 @@ def nearest(samples: Tensor, others: Iterable[Tensor], *, same: bool = False) ->
     best, count = torch.full((len(x),), torch.inf), 0
     for piece in others:
         y = vectors(piece)
-        squares = y.square().sum(1) - 2 * x @ y.T
-        if same:
-            squares.diagonal(-count).fill_(torch.inf)
-        best, count = torch.minimum(best, squares.min(1).values), count + len(y)
+        squares = y.square().sum(1)
+        for start in range(0, len(x), CHUNK):
+            part = slice(start, start + CHUNK)
+            apart = torch.addmm(squares, x[part], y.T, alpha=-2)
+            if same:
+                apart.diagonal(start - count).fill_(torch.inf)
+            best[part] = torch.minimum(best[part], apart.amin(1))
+        count += len(y)
     return (best + x.square().sum(1)).clamp(min=0).sqrt(), count
 
 

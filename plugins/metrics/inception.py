@@ -12,7 +12,7 @@ from ganbench import Metric, Scene, UserError, Value, derive, frechet_distance, 
 
 SUBSETS, SUBSET_SIZE = 100, 1000
 SPLITS = 10
-BLOCK = 1024  # rows of a kernel matrix worked on at once
+ROWS, COLUMNS = 256, 1024  # of a kernel matrix worked on at once: what a processor keeps in its cache
 
 
 def frechet(name: str, scene: Scene) -> Mapping[str, Value]:
@@ -25,17 +25,31 @@ def frechet(name: str, scene: Scene) -> Mapping[str, Value]:
 def squared_mmd(x: Tensor, y: Tensor) -> float:
     """Return the unbiased estimate of MMD² under the kernel (xᵀy/d + 1)³ of features `[n, d]` and `[m, d]`.
 
-    Bińkowski et al. (2018), eq. 4: pairs of a sample with itself are left out. In float64; may be negative.
+    Bińkowski et al. (2018), eq. 4: pairs of a sample with itself are left out. Products are taken in the features' own
+    precision, everything after that in float64. A product of float32 is off by some 1e-7 of itself, one up and another
+    down, so that their mean is exact to 1e-8 of the mean of the kernel, mostly to 1e-10. May be negative.
     """
-    x, y = x.double(), y.double()
-    (n, width), m = x.shape, len(y)
-    within_x = _kernel_sum(x, x) - float((x.square().sum(1) / width + 1).pow(3).sum())
-    within_y = _kernel_sum(y, y) - float((y.square().sum(1) / width + 1).pow(3).sum())
-    return within_x / (n * (n - 1)) + within_y / (m * (m - 1)) - 2 * _kernel_sum(x, y) / (n * m)
+    n, m = len(x), len(y)
+    return _within(x) / (n * (n - 1)) + _within(y) / (m * (m - 1)) - 2 * _between(x, y) / (n * m)
 
 
-def _kernel_sum(x: Tensor, y: Tensor) -> float:
-    return sum(float((part @ y.T).div_(x.shape[1]).add_(1).pow_(3).sum()) for part in x.split(BLOCK))
+def _within(x: Tensor) -> float:
+    """Sum the kernel over pairs of different rows; each is looked at from one side only."""
+    total = 0.0
+    for start in range(0, len(x), ROWS):
+        rows, others = x[start : start + ROWS], x[start + ROWS :]
+        own = _kernel(rows, rows)
+        total += float(own.sum() - own.diagonal().sum()) + 2 * _between(rows, others)
+    return total
+
+
+def _between(x: Tensor, y: Tensor) -> float:
+    """Sum the kernel over pairs of a row of each."""
+    return sum(float(_kernel(rows, others).sum()) for rows in x.split(ROWS) for others in y.split(COLUMNS))
+
+
+def _kernel(x: Tensor, y: Tensor) -> Tensor:
+    return (x @ y.T).div_(x.shape[1]).double().add_(1).pow_(3)
 
 
 def kid(scene: Scene) -> Mapping[str, Value]:
@@ -51,11 +65,12 @@ def kid(scene: Scene) -> Mapping[str, Value]:
         generator = torch.Generator().manual_seed(derive(scene.seed, "kid"))
 
         def subset(features: Tensor) -> Tensor:
-            return features[torch.randperm(len(features), generator=generator)[:SUBSET_SIZE]]
+            return features.index_select(0, torch.randperm(len(features), generator=generator)[:SUBSET_SIZE])
 
         value = sum(squared_mmd(subset(fake), subset(real)) for _ in range(SUBSETS)) / SUBSETS
         rule = f"mean over {SUBSETS} random subsets of {SUBSET_SIZE}"
-    protocol = {"estimate": f"unbiased, {rule}", "kernel": "(x·y/d + 1)³", "statistics": "float64"}
+    precision = "float64 of products in float32"
+    protocol = {"estimate": f"unbiased, {rule}", "kernel": "(x·y/d + 1)³", "statistics": precision}
     return {"kid": Value(value, protocol)}
 
 
@@ -67,8 +82,10 @@ def inception_score(probs: Tensor, splits: int) -> float:
     p, scores = probs.double(), []
     for part in range(splits):
         own = p[part * len(p) // splits : (part + 1) * len(p) // splits]
-        divergence = torch.special.xlogy(own, own) - torch.special.xlogy(own, own.mean(0))
-        scores.append(float(divergence.sum(1).mean().exp()))
+        mean = own.mean(0)
+        # The mean of Σ p log p̄ over samples is Σ p̄ log p̄: half the logarithms.
+        divergence = torch.special.xlogy(own, own).sum(1).mean() - torch.special.xlogy(mean, mean).sum()
+        scores.append(float(divergence.exp()))
     return sum(scores) / splits
 
 

@@ -14,6 +14,7 @@ WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 TAPS, SIGMA = 11, 1.5
 C1, C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
 BATCH, BATCHES, PER_CLASS = 64, 5, 100
+PART = 64  # pixels of a side that are convolved by one product of matrices
 CHUNK = 2**18  # pixels of pairs worked on at once: small enough for the processor's cache
 
 
@@ -41,13 +42,16 @@ def _halved(x: Tensor) -> Tensor:
 
 def _similarity(x: Tensor, pairs: Tensor, *, luminance: bool) -> Tensor:
     """Mean over the image of contrast times structure, and times luminance if asked for: `[P, C]`."""
-    mean, power = _blurred(x), _blurred(x * x)  # once an image; only the product below is a matter of the pair
+    mean = _blurred(x)  # once an image; only the product below is a matter of the pair
+    square = mean * mean
+    variance = _blurred(x * x).sub_(square)
     terms = []
     for i, j in (part.unbind(1) for part in pairs.split(max(1, CHUNK // x[0].numel()))):
-        means, powers = mean[i] * mean[j], mean[i] ** 2 + mean[j] ** 2
-        term = (2 * (_blurred(x[i] * x[j]) - means) + C2) / (power[i] + power[j] - powers + C2)
+        product = mean[i].mul_(mean[j])
+        term = _blurred(x[i].mul_(x[j])).sub_(product).mul_(2).add_(C2)
+        term /= variance[i].add_(variance[j]).add_(C2)
         if luminance:
-            term *= (2 * means + C1) / (powers + C1)
+            term *= product.mul_(2).add_(C1) / square[i].add_(square[j]).add_(C1)
         terms.append(term.mean((-2, -1)))
     return torch.cat(terms)
 
@@ -55,15 +59,20 @@ def _similarity(x: Tensor, pairs: Tensor, *, luminance: bool) -> Tensor:
 def _blurred(x: Tensor) -> Tensor:
     """Convolve with a Gaussian window, one side after the other; only where the window lies inside the image."""
     taps = min(TAPS, *x.shape[-2:])
-    position = torch.arange(taps, dtype=torch.float64) - (taps - 1) / 2
-    window = torch.softmax(-(position**2) / (2 * SIGMA**2), 0).tolist()
-    for axis in (-1, -2):
-        size = x.shape[axis] - taps + 1
-        total = x.narrow(axis, 0, size) * window[0]
-        for offset in range(1, taps):  # on a processor ten times as fast as conv2d
-            total.add_(x.narrow(axis, offset, size), alpha=window[offset])
-        x = total
-    return x
+    position = torch.arange(taps, dtype=x.dtype, device=x.device) - (taps - 1) / 2
+    weights = torch.softmax(-(position**2) / (2 * SIGMA**2), 0)
+    x = torch.cat([part @ window.T for part, window in _windows(x, -1, weights)], -1)
+    return torch.cat([window @ part for part, window in _windows(x, -2, weights)], -2)
+
+
+def _windows(x: Tensor, axis: int, weights: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield parts of one side of images, each with the matrix that convolves it: many times as fast as conv2d."""
+    size, taps = x.shape[axis], len(weights)
+    for start in range(0, size - taps + 1, PART):
+        part = x.narrow(axis, start, min(PART + taps - 1, size - start))
+        place = torch.arange(part.shape[axis], device=x.device)
+        tap = place - place[: len(place) - taps + 1, None]
+        yield part, torch.where((tap >= 0) & (tap < taps), weights[tap.clamp(0, taps - 1)], 0)
 
 
 def _all_pairs(scene: Scene) -> Iterator[tuple[Tensor, Tensor]]:

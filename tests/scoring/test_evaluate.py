@@ -1,8 +1,10 @@
 """Scoring: one pass of samples and features, values that know their protocol, and caches that cannot lie."""
 
+import importlib
 import json
 import math
 import re
+import sys
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,9 +16,10 @@ from ganbench_plugins.backbones.dcgan import DCGAN
 from ganbench_plugins.backbones.mlp import MLP, Config
 from torch import nn
 
-from ganbench import DataSpec, Extractor, Metric, UserError, Value, frechet_distance, to_float, to_uint8
+from ganbench import NUMBERS, DataSpec, Extractor, Metric, UserError, Value, frechet_distance, to_float, to_uint8
 from ganbench.archives import read_archive, write_archive
-from ganbench.runs.registry import load_file
+from ganbench.runs.opening import open_bench
+from ganbench.runs.registry import discover, load_file
 from ganbench.scoring.evaluate import UNAVAILABLE, Evaluator, misfit
 from ganbench.scoring.samples import NotFinite, generate
 from ganbench.seeds import derive
@@ -457,6 +460,108 @@ def test_real_features_and_references_are_computed_once_for_all_runs():
 def test_metrics_of_one_protocol_keep_references_of_their_own():
     both = [constant(1.0, "one"), constant(2.0, "two"), replace(constant(3.0, "one"), version=2)]
     assert [score([metric]).values[metric.name].reference for metric in both] == [1.0, 2.0, 3.0]
+
+
+CODES = {("extractor", "pixels"): "aa", ("metric", "distance"): "bb"}
+
+
+def shown_again(monkeypatch, codes, numbers):
+    """Score as one code, then as another; return how many images the second showed its extractor, and its reference."""
+    images, measured = Pixels(), []
+
+    def watched(scene):
+        measured.append(len(scene.fake.images))
+        return distance(scene)
+
+    for extractor, plugins in ((Pixels(), CODES), (images, codes)):
+        bench = Bench(tiny.Tiny(), DATA, DCGAN(), extractors={"pixels": extractor}, codes=plugins)
+        measured.clear()
+        score([replace(DISTANCE, compute=watched)], by=Evaluator(bench, samples=64, device=CPU))
+        for module in ("features", "evaluate"):
+            monkeypatch.setattr(f"ganbench.scoring.{module}.NUMBERS", numbers)
+    return images.shown, len(measured)
+
+
+def test_what_other_code_has_made_is_not_taken_from_the_cache(monkeypatch):
+    number = NUMBERS
+    kept, whole = ([64], 1), ([64, 64, 64], 2)  # the generated samples alone, or both splits and the reference as well
+    other = {("extractor", "others"): "cc", ("metric", "others"): "cc"}
+    assert shown_again(monkeypatch, {**CODES, **other}, number) == kept
+    assert shown_again(monkeypatch, {**CODES, ("extractor", "pixels"): "cc"}, number) == whole
+    assert shown_again(monkeypatch, {**CODES, ("metric", "distance"): "cc"}, number) == ([64], 2)
+
+
+def test_numbers_of_another_harness_are_not_taken_from_the_cache(monkeypatch):
+    assert shown_again(monkeypatch, CODES, NUMBERS + 1) == ([64, 64, 64], 2)
+
+
+PLUGIN = """
+import torch
+from ganbench import Extractor, Metric, Value, hookimpl
+from beside import FACTOR
+
+class Level:
+    protocol = {"extractor": "level"}
+
+    def __call__(self, images):
+        return FACTOR * images.flatten(1).float().mean(1, keepdim=True), None
+
+class LevelExtractor(Extractor):
+    name = "level"
+
+    def prepare(self, dataset, data, weights, device):
+        return Level()
+
+def level(scene):
+    return {"level": Value(1 * float(scene.fake.embedding.mean()))}
+
+@hookimpl
+def ganbench_extractors():
+    return [LevelExtractor()]
+
+@hookimpl
+def ganbench_metrics():
+    return [Metric("level", level, extractor="level")]
+"""
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "factor"),
+    [
+        ("level.py", "return FACTOR *", "return 3 * FACTOR *", 3),
+        ("level.py", "1 * float", "5 * float", 5),
+        ("beside.py", "1.0", "20.0", 20),
+        ("level.py", "def level(scene):", "def level(scene):  # remark", 1),
+    ],
+    ids=["extractor", "metric", "a module beside it", "a remark"],
+)
+def test_an_edited_plugin_is_measured_anew(file, old, new, factor, tmp_path, monkeypatch, cache):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "level.py").write_text(PLUGIN)
+    (tmp_path / "beside.py").write_text("FACTOR = 1.0\n")
+
+    def reference():
+        monkeypatch.delitem(sys.modules, "beside", raising=False)
+        importlib.invalidate_caches()
+        bench = open_bench(
+            tiny.Tiny(),
+            "mlp",
+            discover([tmp_path / "level.py"]),
+            {"backbone": {}},
+            root=Path(),
+            metrics=["level"],
+            extractors=["level"],
+        )
+        found = Evaluator(bench, samples=64, device=CPU).score(build(), bench.metrics, traces={}, seed=0)
+        return found.values["level"].reference
+
+    first = reference()
+    entries = len(list(cache.rglob("*.*")))
+    path = tmp_path / file
+    assert path.read_text().count(old) == 1
+    path.write_text(path.read_text().replace(old, new))
+    assert reference() == pytest.approx(factor * first) and first > 0
+    assert (len(list(cache.rglob("*.*"))) == entries) is (factor == 1)
 
 
 def test_no_word_of_a_protocol_is_taken_for_a_part_of_the_key():

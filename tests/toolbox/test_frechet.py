@@ -87,6 +87,44 @@ def test_large_identical_sets_are_at_distance_zero() -> None:
     assert 0 <= frechet_distance(a, a.flip(0)) < 1e-6
 
 
+def by_singular_values(a: Tensor, b: Tensor) -> float:
+    """The distance to rounding, by QR and singular values alone."""
+    moments = [
+        (x.mean(0), torch.linalg.qr((x - x.mean(0)) / math.sqrt(len(x) - 1)).R) for x in (a.double(), b.double())
+    ]
+    (first, r), (second, s) = moments
+    traces = float(r.square().sum() + s.square().sum())
+    return float((first - second).square().sum()) + traces - 2 * float(torch.linalg.svdvals(r @ s.T).sum())
+
+
+@pytest.mark.parametrize("kind", ["flat", "real", "steep", "rotated", "dead features", "low rank", "one is low rank"])
+def test_more_samples_than_many_features_keep_their_digits(kind: str) -> None:
+    """Where the covariances themselves are enough, and where they are not."""
+    width = 520
+    power = {"flat": 0.0, "real": 0.75, "steep": 3.0}.get(kind, 0.5)
+    spectrum = torch.arange(1, width + 1).double() ** -power
+    a, b = normal(700, width, seed=1) * spectrum, normal(600, width, seed=2) * spectrum * 1.2 + 0.01
+    if kind == "rotated":
+        b = b @ torch.linalg.qr(normal(width, width, seed=3)).Q
+    if kind == "dead features":
+        a[:, 100:] = b[:, 200:] = 0
+    if kind.endswith("low rank"):
+        b = b[:, :20] @ normal(20, width, seed=4)
+    if kind == "low rank":
+        a = a[:, :20] @ normal(20, width, seed=5)
+    expected = by_singular_values(a, b)
+    promised = 1e-7 if kind == "one is low rank" else 1e-10
+    error = promised * float(a.var(0).sum() + b.var(0).sum())
+    assert frechet_distance(a, b) == pytest.approx(expected, abs=error)
+    assert frechet_distance(b, a) == pytest.approx(expected, abs=error)
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
+def test_many_identical_samples_of_many_features_are_at_distance_zero(scale: float) -> None:
+    a = ((normal(700, 520) * torch.arange(1, 521) ** -0.5 + 3) * scale).float()
+    assert 0 <= frechet_distance(a, a.flip(0)) < 1e-6 * max(1.0, scale**2)
+
+
 def test_few_samples_equal_many_dimensions_rotated_away() -> None:
     """Zero columns added and all rotated: the distance of 8-d features seen in 300 dimensions."""
     a, b = normal(100, 8, seed=1), normal(90, 8, seed=2) + 1

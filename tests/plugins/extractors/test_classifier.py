@@ -1,5 +1,6 @@
 """The classifier: shipped ones as promised, trained ones deterministic, cached, and refused when damaged."""
 
+import copy
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from ganbench_plugins.extractors import classifier as extractor_classifier
 from ganbench_plugins.extractors.classifier import (
     FOLDER,
     SHIPPED,
+    ChannelExtractor,
     Classifier,
     ClassifierExtractor,
     Ready,
@@ -23,7 +25,7 @@ from ganbench_plugins.extractors.classifier import (
 )
 from torch import Tensor
 
-from ganbench import DataSpec, ImageSet, Splits, UserError, sha256_of, to_float
+from ganbench import DataSpec, ImageSet, Splits, UserError, seeded, sha256_of, to_float
 
 CPU = torch.device("cpu")
 
@@ -94,6 +96,58 @@ def test_features_and_probabilities() -> None:
     assert torch.allclose(probs.sum(1), torch.ones(10)) and probs.min() >= 0
     alone = torch.cat([ready(image[None])[0] for image in data.test.images[:10]])
     assert torch.allclose(features, alone, atol=1e-4)
+
+
+def as_a_whole(network: Classifier, images: Tensor) -> tuple[Tensor, Tensor]:
+    """What the network says of all images at once, channel after channel."""
+    plain = copy.deepcopy(network).to(memory_format=torch.contiguous_format)
+    with torch.no_grad():
+        features, logits = plain(to_float(images))
+    return features, logits.softmax(1)
+
+
+def require_the_same(ready: Ready, images: Tensor) -> None:
+    (features, probs), (others, theirs) = ready(images), as_a_whole(ready.network, images)
+    assert torch.equal(probs.argmax(1), theirs.argmax(1))
+    torch.testing.assert_close(features, others, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(probs, theirs, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("n", [1, 63, 64, 65, 300])
+def test_pieces_give_what_the_whole_gives(n: int) -> None:
+    data = Digits().load(Path(), 8)
+    require_the_same(prepare(data, "digits"), data.train.images[-n:])
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("side", [8, 28, 32, 48])
+def test_pieces_of_images_of_any_size_give_what_the_whole_gives(side: int, channels: int) -> None:
+    with seeded(side):
+        network = Classifier(DataSpec((channels, side, side), classes=5))
+        network(torch.rand(50, channels, side, side) * 2 - 1)  # statistics of their own
+        images = torch.randint(0, 256, (100, channels, side, side), dtype=torch.uint8)
+    require_the_same(Ready(network.eval(), (channels, side, side), {}), images)
+
+
+def test_real_digits_of_three_channels_have_the_modes_that_the_whole_has(data_root: Path) -> None:
+    if not (data_root / "MNIST").is_dir():
+        pytest.skip("no MNIST here")
+    test = MNIST().load(data_root, 28).test
+    images = test.images[:1200].reshape(400, 3, 28, 28)
+    data = Splits(ImageSet(images, test.cond[:400]), ImageSet(images, test.cond[:400]), "a" * 64)
+    channels = ChannelExtractor().prepare("triples", data, None, CPU)
+    _, probs = channels(images)
+    _, theirs = as_a_whole(channels.digits.network, test.images[:1200])
+    assert torch.equal(probs.reshape(1200, 10).argmax(1), theirs.argmax(1))
+    assert float((theirs.argmax(1) == test.cond[:1200]).double().mean()) > 0.98
+
+
+def test_a_network_that_classifies_has_the_weights_that_it_had() -> None:
+    network = Classifier(DataSpec((3, 8, 8), classes=2)).eval()
+    before = digest_of({name: tensor.clone() for name, tensor in network.state_dict().items()})
+    ready = Ready(network, (3, 8, 8), {})
+    ready(torch.zeros(3, 3, 8, 8, dtype=torch.uint8))
+    assert digest_of(network.state_dict()) == before
 
 
 def test_the_protocol_names_the_weights_and_not_the_file() -> None:

@@ -19,10 +19,12 @@ from ganbench_plugins.extractors.inception import (
     SharedPass,
     Weights,
     ganbench_extractors,
+    resized,
 )
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch_fidelity.feature_extractor_inceptionv3 import BasicConv2d, FeatureExtractorInceptionV3
+from torch_fidelity.interpolate_compat_tensorflow import interpolate_bilinear_2d_like_tensorflow1x as interpolate
 
 from ganbench import Download, Embedding, ImageSet, Splits, UserError, seeded
 
@@ -132,6 +134,31 @@ def test_folded_weights_give_the_same_features(
     torch.testing.assert_close(embedding(images_of(10)[:4])[0], theirs["768"][:4], rtol=1e-4, atol=1e-5)
     assert embedding.protocol["extractor_form"] == "batch norm folded"
     assert embedding.protocol["extractor_weights"] == known.folded.checksum[7:19]
+
+
+def test_batch_norm_is_folded_when_the_whole_file_is_loaded(folder: Path, known: Weights) -> None:
+    """In float64, then rounded once: the very numbers of a file that holds them folded."""
+    network = prepare(Inception2048(known), folder).through.network
+    assert not [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    found = network.state_dict()
+    for name, array in folded_arrays(seeded_network()).items():
+        assert torch.equal(found[name], torch.from_numpy(array)), name
+    assert len(found) == 2 * 94 + 2  # of each convolution weight and bias, and those of the last layer
+
+
+@pytest.mark.parametrize(
+    ("height", "width"),
+    [(1, 1), (2, 5), (7, 13), (8, 8), (28, 28), (32, 32), (64, 48), (109, 89), (298, 300), (299, 299), (599, 301)],
+)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_resize_is_torch_fidelitys_to_the_last_bit(height: int, width: int, channels: int) -> None:
+    generator = torch.Generator().manual_seed(height)
+    images = torch.randint(0, 256, (2, channels, height, width), generator=generator, dtype=torch.uint8)
+    images[0] = (torch.arange(height)[:, None] + torch.arange(width)) % 2 * 255  # a checkerboard, the hardest of all
+    found = resized(images)
+    assert torch.equal(found, interpolate(images.float(), size=(299, 299), align_corners=False))
+    assert found.dtype == torch.float32
+    assert torch.equal(resized(images[:1].expand(-1, channels, -1, -1)), found[:1])
 
 
 def test_only_the_layers_that_are_needed_are_built(folder: Path, known: Weights) -> None:

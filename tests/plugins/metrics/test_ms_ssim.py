@@ -11,6 +11,7 @@ from ganbench_plugins.metrics import ms_ssim as metric_ms_ssim
 from ganbench_plugins.metrics.ms_ssim import compute, ganbench_metrics, ms_ssim
 from scipy import ndimage
 from torch import Tensor
+from torch.nn.functional import conv2d
 
 from ganbench import DataSpec, Features, Scene, UserError
 
@@ -101,6 +102,20 @@ def test_the_size_of_the_chunks_does_not_matter(monkeypatch: pytest.MonkeyPatch)
     whole = ms_ssim(images, pairs)
     monkeypatch.setattr(metric_ms_ssim, "CHUNK", 3 * 28 * 28)
     assert torch.allclose(ms_ssim(images, pairs), whole, rtol=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (28, 28), (31, 70), (64, 75), (150, 12)])
+@pytest.mark.parametrize("part", [1, 5, 64])
+def test_the_window_is_the_gaussian_of_a_library(
+    shape: tuple[int, int], part: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(metric_ms_ssim, "PART", part)
+    x = noise(2, 3, *shape).double()
+    found, taps = metric_ms_ssim._blurred(x), min(11, *shape)
+    window = np.exp(-((np.arange(taps) - (taps - 1) / 2) ** 2) / (2 * 1.5**2))
+    kernel = torch.from_numpy(window[:, None] * window / window.sum() ** 2)
+    expected = conv2d(x.flatten(0, 1)[:, None], kernel[None, None])
+    torch.testing.assert_close(found.flatten(0, 1)[:, None], expected, rtol=1e-12, atol=1e-10)
 
 
 def scene_of(images: Tensor, labels: Tensor | None = None, *, conditional: bool = False, seed: int = 0) -> Scene:
