@@ -9,7 +9,7 @@ from typing import Any
 
 from ganbench.contract.data import Dataset
 from ganbench.runs.options import resolve
-from ganbench.runs.registry import Entry, Registry
+from ganbench.runs.registry import Entry, Kind, Registry
 from ganbench.runs.settings import Settings
 from ganbench.training.bench import Bench
 from ganbench.training.switches import kept
