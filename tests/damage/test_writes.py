@@ -468,7 +468,7 @@ def test_every_kind_of_write_is_among_these() -> None:
     known: Sequence[str] = (
         "files.py", "toolbox/prepared.py", "toolbox/sources.py", "cli/report.py", "results/upkeep.py",
         "results/moving.py", "results/store.py", "scoring/pictures.py", "scoring/features.py", "reports/probe.py",
-        "runs/execute.py", "runs/checkpoint.py", "runs/probe.py",
+        "runs/blame.py", "runs/checkpoint.py", "runs/probe.py", "runs/executors/limits.py",
     )  # fmt: skip
     root = Path(main.callback.__code__.co_filename).parents[1]  # type: ignore[union-attr]
     writing = ("write_atomically(", ".write_bytes(", ".write_text(", "mkdir(", "unlink(", "rmtree(")
