@@ -20,13 +20,16 @@ Table = Mapping[tuple[str, str, str], Known]
 def table_of(entries: Iterable[tuple[str, Entry]]) -> Table:
     """Return what is known of plugins, each with its kind."""
     found: dict[tuple[str, str, str], Known] = {}
+    doubtful = set()
     for kind, entry in entries:
         if entry.origin.sha256 and kind in KINDS:
             owner = entry.item if isinstance(entry.item, type) else type(entry.item)
             with suppress(Exception):  # a plugin's options may fail in any way: it is not known then
                 known = Known(entry.code, as_plain(resolve(owner, entry.item.name, {})))
-                found.setdefault((kind, entry.item.name, entry.origin.sha256), known)
-    return found
+                key = (kind, entry.item.name, entry.origin.sha256)
+                if found.setdefault(key, known).code != known.code:  # two of one file, with other modules each
+                    doubtful.add(key)
+    return {key: known for key, known in found.items() if key not in doubtful}
 
 
 def used_by(jobs: Iterable[Job], registry: Registry) -> list[tuple[str, Entry]]:

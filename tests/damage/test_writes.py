@@ -31,9 +31,11 @@ from ganbench.results.store import ResultStore
 from ganbench.runs import run as running
 from ganbench.runs.checkpoint import Checkpoints, load_state, save_state
 from ganbench.runs.execute import execute
+from ganbench.runs.executors import apart
 from ganbench.runs.plan import Request, plan
 from ganbench.runs.probe import plan_probe, run_probe
 from ganbench.runs.registry import Registry, discover
+from ganbench.runs.steps import unwatched
 from ganbench.scoring.features import write_cached
 from ganbench.scoring.pictures import write_picture
 from ganbench.toolbox.prepared import prepared
@@ -315,7 +317,10 @@ def test_merge(tmp_path: Path) -> None:
     )
 
 
-def test_upgrade(tmp_path: Path) -> None:
+def test_upgrade(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Writing is the command's own part; to start a process each time would take minutes.
+    monkeypatch.setattr(apart, "survive", lambda function, *arguments: (function(*arguments, unwatched), {}))
+
     def prepare(root: Path) -> None:
         (path,) = SCHEMA_1.rglob("digits/*/*/real/seed0-*.json")
         target = root / path.relative_to(SCHEMA_1)
@@ -468,7 +473,7 @@ def test_every_kind_of_write_is_among_these() -> None:
     known: Sequence[str] = (
         "files.py", "toolbox/prepared.py", "toolbox/sources.py", "cli/report.py", "results/upkeep.py",
         "results/moving.py", "results/store.py", "scoring/pictures.py", "scoring/features.py", "reports/probe.py",
-        "runs/execute.py", "runs/checkpoint.py", "runs/probe.py",
+        "runs/blame.py", "runs/checkpoint.py", "runs/probe.py", "runs/executors/limits.py",
     )  # fmt: skip
     root = Path(main.callback.__code__.co_filename).parents[1]  # type: ignore[union-attr]
     writing = ("write_atomically(", ".write_bytes(", ".write_text(", "mkdir(", "unlink(", "rmtree(")

@@ -277,8 +277,8 @@ def test_a_failing_metric_and_extractor_are_named_with_their_line(plugin, tmp_pa
 @pytest.mark.parametrize(
     ("edit", "sentence"),
     [
-        ("Data.load = inner.fail", "data set 'data:x' cannot be loaded: RuntimeError: deep inside"),
-        ("Data.of = inner.fail", "data set 'data:x' cannot be opened: RuntimeError: deep inside"),
+        ("Data.load = inner.fail", "it cannot be loaded: RuntimeError: deep inside"),
+        ("Data.of = inner.fail", "it cannot be opened: RuntimeError: deep inside"),
         (
             """
             @dataclass(frozen=True)
@@ -287,7 +287,7 @@ def test_a_failing_metric_and_extractor_are_named_with_their_line(plugin, tmp_pa
                 def __post_init__(self): inner.fail()
             Mine.__annotations__ = {"config": Config}
             """,
-            "the options of 'mine' cannot be read: RuntimeError: deep inside",
+            "its options cannot be read: RuntimeError: deep inside",
         ),
         (
             """
@@ -297,15 +297,15 @@ def test_a_failing_metric_and_extractor_are_named_with_their_line(plugin, tmp_pa
                 def __post_init__(self): inner.fail()
             Data.__annotations__ = {"config": Config}
             """,
-            "data set 'data:x' cannot be opened: RuntimeError: deep inside",
+            "it cannot be opened: RuntimeError: deep inside",
         ),
     ],
 )
-def test_what_fails_in_planning_is_a_sentence_with_its_line(plugin, edit, sentence):
+def test_what_fails_in_planning_is_a_skip_with_its_line(plugin, edit, sentence):
     files = plugin(f"Data.of = lambda self, argument: self\n{dedent(edit)}")
-    with pytest.raises(UserError) as raised:
-        plan(Request(["mine"], ["data:x"], plugins=files), discover(files))
-    assert str(raised.value) == f"{sentence} ({plugin.beside}, line {LINE})"
+    made = plan(Request(["mine"], ["data:x"], plugins=files), discover(files))
+    assert [skip.reason for skip in made.skips] == [f"{sentence} ({plugin.beside}, line {LINE})"]
+    assert made.jobs == []
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from click.testing import CliRunner, Result
 
 from ganbench import UserError
 from ganbench.cli import main
-from ganbench.runs.former import lookup_in
+from ganbench.runs.former import lookup_in, table_of
 from ganbench.runs.plan import Request, expand, plan
 from ganbench.runs.presets import plan_preset
 from ganbench.runs.registry import Registry, discover
@@ -230,7 +230,11 @@ def test_a_probe_of_it_is_an_error(twins, tmp_path):
 def test_an_old_record_is_of_neither_where_the_two_run_other_code():
     registry = discover([TINY])
     entry = registry.get("variant", "plain")
-    lookup = lookup_in(registry)
+
+    def lookup(*key):
+        owners = registry.entries["variant"]["plain"]
+        return lookup_in(table_of(("variant", owner) for owner in owners))(*key)
+
     assert lookup("variant", "plain", entry.origin.sha256).code == entry.code
 
     twin = replace(entry)

@@ -27,7 +27,7 @@ def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def call(*arguments: str) -> Result:
     result = CliRunner().invoke(main, list(arguments))
-    assert "Traceback" not in result.output
+    assert "Traceback" not in result.stderr
     assert result.exception is None or isinstance(result.exception, SystemExit)
     return result
 
@@ -45,7 +45,7 @@ def test_a_variant_that_cannot_be_planned_is_a_skip_and_the_others_run(tmp_path:
         "build-hangs": "building it: it had not ended after 3 seconds",
         "build-ignores": "building it: it had not ended after 3 seconds",
         "build-exits": "it cannot be built: SystemExit: 0 (fatal_plugin.py, line N)",
-        "build-interrupts": "building it: KeyboardInterrupt: (fatal_plugin.py, line N)",
+        "build-interrupts": "building it: KeyboardInterrupt (fatal_plugin.py, line N)",
         "misfit-ends": "building it: its process ended with exit code 0",
         "images-crashes": "building it: its process was ended by SIGSEGV",
         "options-end": "building it: its process ended with exit code 0",
@@ -69,7 +69,7 @@ def test_a_network_beyond_all_memory_is_a_skip(monkeypatch: pytest.MonkeyPatch) 
     ("dataset", "reason"),
     [
         ("data-crashes", "loading it: its process was ended by SIGSEGV"),
-        ("data-raises", "loading it: ZeroDivisionError: no data (fatal_plugin.py, line "),
+        ("data-raises", "it cannot be loaded: ZeroDivisionError: no data (fatal_plugin.py, line "),
     ],
 )
 def test_data_that_cannot_be_loaded_are_a_skip_and_others_are_planned(dataset: str, reason: str) -> None:
@@ -88,7 +88,7 @@ def test_networks_that_end_the_process_are_the_reason_of_those_that_use_them() -
 def test_an_extractor_that_falls_is_named_and_exits_with_2() -> None:
     asked = (*RUN, "--variants", "plain", "--dataset", "tiny", "--dry-run", "--metrics", "of-features,tiny-mean")
     said = call(*asked)
-    assert said.exit_code == 2 and "of-features: extractor features-end: looking for what it needs" in said.stderr
+    assert said.exit_code == 2 and "of-features: extractor 'features-end': looking for what it needs" in said.stderr
     assert call(*asked, "--allow-missing").exit_code == 0
 
 
