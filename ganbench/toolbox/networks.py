@@ -21,7 +21,11 @@ class MirroredParts(Parts, ABC):
     A family supplies `upward`, `downward` and, in its `__init__`, `features`: how many numbers `downward` ends in.
     Where its layers do not start from N(0, 0.02) it also supplies `initialise`, and `linear` if it initialises each
     layer as it is made. `code`: the width of an autoencoder's code, at most; a quarter of the image is never passed.
+
+    Their weights lie with channels last (`Parts.channels_last`).
     """
+
+    channels_last = True
 
     features: int
 

@@ -35,8 +35,6 @@ class DCGANParts(MirroredParts):
     The kernels are 4×4 with stride 2, as in the authors' Torch code, where the paper draws 5×5.
     """
 
-    channels_last = True
-
     def __init__(self, data: DataSpec, config: Config) -> None:
         super().__init__(data, config.z_dim, code=config.code)
         self.base, levels = split(self.side)

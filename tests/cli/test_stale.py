@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from ganbench import NUMBERS
 from ganbench.cli.group import main
 from ganbench.contract.types import Value
 from ganbench.reports.render import render
@@ -23,6 +24,7 @@ from ganbench.runs.steps import unwatched
 from ganbench.training.budget import Budget, Meters
 
 PLUGIN = Path(__file__).parents[1] / "tiny_plugin.py"
+OLD = f"numbers {NUMBERS}"
 TINY = ("--variants", "plain", "--dataset", "tiny", "--seeds", "1", "--plugin", str(PLUGIN))
 
 
@@ -60,7 +62,7 @@ def stale(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder of a finished run, once a seed gives other numbers; plans are made here, where that is so."""
     results = tmp_path / "stale"
     shutil.copytree(made, results)
-    monkeypatch.setattr(record_module, "NUMBERS", 2)
+    monkeypatch.setattr(record_module, "NUMBERS", NUMBERS + 1)
     monkeypatch.setattr(planner, "survive", lambda function, *arguments: (function(*arguments, unwatched), {}))
     return results
 
@@ -73,7 +75,7 @@ def test_a_stale_run_is_shown_as_it_is_with_one_note(stale: Path) -> None:
     shown = done("run", *TINY, "--results", str(stale))
     (note,) = shown.stderr.splitlines()
     assert note.startswith("Note: 1 of 1 runs was made by an older ganbench; ") and "--redo stale" in note
-    assert "| plain (numbers 1) " in shown.stdout
+    assert f"| plain ({OLD}) " in shown.stdout
     assert shown.stdout == done("report", "--results", str(stale)).stdout
     assert files(stale) == untouched
 
@@ -88,18 +90,18 @@ def test_redo_makes_stale_runs_again_beside_the_old_ones(stale: Path) -> None:
     (old,) = records(stale)
     again = done("run", *TINY, "--results", str(stale), "--redo", "stale")
     assert "started (1 of 1)" in again.stderr and "older ganbench" not in again.stderr
-    assert "(numbers 1)" not in again.stdout
+    assert f"({OLD})" not in again.stdout
     both = {record.spec.numbers: record for record in records(stale)}
-    assert both.keys() == {1, 2} and both[1] == old
-    assert both[2].spec == replace(old.spec, numbers=2) and both[2].status == "done"
-    assert both[2].values == old.values  # the harness of this test is the same
+    assert both.keys() == {NUMBERS, NUMBERS + 1} and both[NUMBERS] == old
+    assert both[NUMBERS + 1].spec == replace(old.spec, numbers=NUMBERS + 1) and both[NUMBERS + 1].status == "done"
+    assert both[NUMBERS + 1].values == old.values  # the harness of this test is the same
     untouched = files(stale)
     for more in ((), ("--redo", "stale")):
         shown = done("run", *TINY, "--results", str(stale), *more)
-        assert shown.stderr == "" and "(numbers 1)" not in shown.stdout
+        assert shown.stderr == "" and f"({OLD})" not in shown.stdout
     assert files(stale) == untouched
     report = done("report", "--results", str(stale)).stdout
-    assert "| plain (numbers 1) " in report and "| plain  " in report
+    assert f"| plain ({OLD}) " in report and "| plain  " in report
 
 
 def test_a_stale_run_that_did_not_end_is_made_anew(stale: Path) -> None:
@@ -111,7 +113,7 @@ def test_a_stale_run_that_did_not_end_is_made_anew(stale: Path) -> None:
     assert "| killed (stale) |" in done("run", *TINY, "--results", str(stale), "--dry-run").stdout
     again = done("run", *TINY, "--results", str(stale))
     assert "started (1 of 1)" in again.stderr and " 20% " in again.stderr and "older ganbench" not in again.stderr
-    assert {record.spec.numbers: record.status for record in records(stale)} == {1: "killed", 2: "done"}
+    assert {record.spec.numbers: record.status for record in records(stale)} == {NUMBERS: "killed", NUMBERS + 1: "done"}
     assert (work / "checkpoint.pt").exists()
 
 
@@ -119,20 +121,23 @@ def test_a_stale_run_is_not_scored_later_and_the_table_says_why(stale: Path) -> 
     untouched = files(stale)
     asked = ("run", *TINY, "--results", str(stale), "--metrics", "tiny-mean,tiny-late")
     shown = done(*asked)
-    said = "plain (numbers 1) seed 0: no tiny-late (asked for after the run, which an older ganbench made)"
+    said = f"plain ({OLD}) seed 0: no tiny-late (asked for after the run, which an older ganbench made)"
     assert said in shown.stdout and len(shown.stderr.splitlines()) == 1
     assert "tiny-late" in done(*asked, "--json").stdout
     assert files(stale) == untouched
     done(*asked, "--redo", "stale")
-    assert {record.spec.numbers: "tiny-late" in record.values for record in records(stale)} == {1: False, 2: True}
+    assert {record.spec.numbers: "tiny-late" in record.values for record in records(stale)} == {
+        NUMBERS: False,
+        NUMBERS + 1: True,
+    }
 
 
 def test_fresh_and_stale_runs_of_one_command_stand_apart(stale: Path) -> None:
     shown = done("run", *TINY, "--seeds", "2", "--results", str(stale))
     assert "Note: 1 of 2 runs was made by an older ganbench" in shown.stderr and "started (1 of 1)" in shown.stderr
-    assert [record.spec.numbers for record in records(stale)] == [1, 2]
+    assert [record.spec.numbers for record in records(stale)] == [NUMBERS, NUMBERS + 1]
     rows = [line.split("|")[1:3] for line in shown.stdout.splitlines() if line.startswith("| plain")]
-    assert {label.strip(): runs.strip() for label, runs in rows} == {"plain": "1", "plain (numbers 1)": "1"}
+    assert {label.strip(): runs.strip() for label, runs in rows} == {"plain": "1", f"plain ({OLD})": "1"}
 
 
 # In reports

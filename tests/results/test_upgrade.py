@@ -129,7 +129,7 @@ def test_the_names_are_those_that_the_same_commands_give_today() -> None:
             preset=spec.preset,
         )
         (job,) = plan(request, registry).jobs
-        assert job.spec == spec
+        assert replace(job.spec, numbers=spec.numbers) == spec
         checked += 1
     if not checked:
         pytest.skip("the code of all these plugins has changed since")
@@ -151,6 +151,7 @@ def test_reports_show_the_same_numbers(upgraded: bool, results: Path) -> None:
     assert upgraded or tree(results) == untouched
     assert len(after) == len(before())
     for old, new in zip(before(), after, strict=True):
+        assert new.pop("numbers", "1") == "1"
         assert {**old, "id": "", "options": ""} == {**new, "id": "", "options": ""}
         assert new["options"] == SHORTER.get(old["options"], {}).get(old["variant"], old["options"])
 
