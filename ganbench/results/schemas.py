@@ -52,6 +52,7 @@ def id_before(spec: RunSpec) -> str | None:
     del content["numbers"]
     if not spec.preset:
         del content["preset"]
+    del content["compiled"]
     return digest(content)[:16]
 
 
