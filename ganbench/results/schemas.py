@@ -52,7 +52,8 @@ def id_before(spec: RunSpec) -> str | None:
     del content["numbers"]
     if not spec.preset:
         del content["preset"]
-    del content["compiled"]
+    if not spec.compiled:
+        del content["compiled"]
     return digest(content)[:16]
 
 
