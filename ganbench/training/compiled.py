@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -127,11 +128,14 @@ def _sides(pairs: Sequence[tuple[Tensor, Tensor]]) -> tuple[list[Tensor], list[T
 def _compiled(module: fx.GraphModule, given: Sequence[Tensor]) -> Function:
     import torch._inductor  # takes a second
 
+    tqdm = getattr(torch.hub, "tqdm", None)
+    if hasattr(tqdm, "set_lock"):  # of its own it takes a semaphore, which would outlive this process
+        tqdm.set_lock(threading.RLock())
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # it looks for CUDA, in vain on a CPU
     try:
         function: Function = torch._inductor.compile(module, list(given), options=OPTIONS)
     except Exception as error:  # a compiler may fail in any way
-        raise Uncompilable(brief(str(error), 200) or type(error).__name__) from error
+        raise Uncompilable(f"compiling it fails, {type(error).__name__}: {brief(str(error), 200)}") from error
     return function
 
 
