@@ -128,7 +128,7 @@ def _sides(pairs: Sequence[tuple[Tensor, Tensor]]) -> tuple[list[Tensor], list[T
 def _compiled(module: fx.GraphModule, given: Sequence[Tensor]) -> Function:
     import torch._inductor  # takes a second
 
-    tqdm = getattr(torch.hub, "tqdm", None)
+    tqdm: Any = getattr(torch.hub, "tqdm", None)
     if hasattr(tqdm, "set_lock"):  # of its own it takes a semaphore, which would outlive this process
         tqdm.set_lock(threading.RLock())
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # it looks for CUDA, in vain on a CPU
