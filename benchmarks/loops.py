@@ -227,9 +227,9 @@ def compare(name: str, data: str, batch: int, threads: int, rounds: int, seconds
     """Return a row of the table."""
     sides = {side: Side(side, name, data, batch, threads) for side in SIDES}
     try:
-        for side in sides.values():
-            side.steps(10)  # warm, and past the first steps, which the harness watches closely
         number = max(5, round(seconds / (sides["ganbench"].steps(5) / 5)))
+        for side in sides.values():
+            side.steps(max(number, min(200, 4 * number)))  # past the first steps, of which the harness watches many
         found = []
         for turn in range(rounds):
             order = [SIDES[(turn + place) % len(SIDES)] for place in range(len(SIDES))]

@@ -85,7 +85,7 @@ class LiveLines:
 
 def title(job: Job) -> str:
     """Name a run for people."""
-    options = " ".join(f"{key}={value}" for key, value in job.spec.options.items())
+    options = " ".join(f"{key}={value}" for key, value in job.spec.shown_options.items())
     return visible(" ".join(filter(None, (job.spec.variant, options, job.spec.dataset, f"seed {job.spec.seed}"))))
 
 

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
 )
 @click.option("--marks-metrics", type=Names(), help="Costly metrics to compute at every mark, not only the last.")
 @click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True)
+@click.option("--compile", "compiled", is_flag=True, help="Compile steps, on a CPU: pays for long runs on points.")
 @click.option(
     "--jobs",
     type=click.IntRange(1),
@@ -226,6 +227,6 @@ def _plan_table(jobs: Sequence[Job], look: Callable[[RunSpec], RunRecord | None]
         state += " (stale)" if record is not None and record.spec.is_stale else ""
         parameters = ", ".join(f"{name} {count:,}" for name, count in job.parameters.items())
         facts = (spec.dataset, str(spec.size), spec.backbone, str(spec.budget), str(spec.seed), parameters, state)
-        lines.append((spec.variant, plain_text(spec.options), *facts))
+        lines.append((spec.variant, plain_text(spec.shown_options), *facts))
     scoring = f"metrics: {', '.join(jobs[0].metrics)}; {jobs[0].samples} samples at each of {jobs[0].marks} marks"
     return f"{aligned(header, lines)}\n\n{len(jobs)} runs; {scoring}"

@@ -178,8 +178,9 @@ def _validated(content: Mapping[str, Any], path: Path) -> RunRecord:
 def id_in(content: Mapping[str, Any]) -> str:
     """Return the id that the content of a record went by when it was written, which names its working folder."""
     spec = dict(content["spec"])
-    if not spec.get("preset"):
-        spec.pop("preset", None)
+    for name in ("preset", "compiled"):
+        if not spec.get(name):
+            spec.pop(name, None)
     return digest(spec)[:16]
 
 

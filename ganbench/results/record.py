@@ -31,6 +31,7 @@ class RunSpec:
     by kind. `data`: fingerprint of the data's content. `code`: hash of what the plugins of the variant and the backbone
     execute, and that of the data set where it does not come with ganbench. `preset`: the comparison of the literature
     that the run is part of, and the scale of its budget. `numbers`: `ganbench.NUMBERS` of the harness that made it.
+    `compiled`: whether its steps were compiled, which rounds otherwise.
     """
 
     variant: str
@@ -47,6 +48,7 @@ class RunSpec:
     code: Mapping[str, str] = field(default_factory=dict)
     preset: str = ""
     numbers: int = field(default_factory=lambda: NUMBERS)
+    compiled: bool = False
 
     def content(self) -> dict[str, Any]:
         """Return all of the above by name, in plain values."""
@@ -60,7 +62,14 @@ class RunSpec:
         content = self.content()
         if not self.preset:  # so that runs keep the names they had before there were presets
             del content["preset"]
+        if not self.compiled:  # likewise
+            del content["compiled"]
         return digest(content)[:16]
+
+    @property
+    def shown_options(self) -> Mapping[str, Any]:
+        """What the user set, `compile` among it."""
+        return {**self.options, "compile": "on"} if self.compiled else self.options
 
     @property
     def is_stale(self) -> bool:

@@ -29,7 +29,7 @@ class Row:
     @cached_property
     def options(self) -> str:
         """What the user set, as canonical text: `clip=0.1 lr=0.0002`."""
-        return plain_text(self.spec.options)
+        return plain_text(self.spec.shown_options)
 
     @property
     def name(self) -> str:
@@ -124,7 +124,7 @@ def rows(records: Iterable[RunRecord], *, runs: bool = False) -> list[Row]:
 def _rank(spec: RunSpec) -> tuple[Any, ...]:
     budget = (spec.budget.unit, spec.budget.amount)
     place = (spec.dataset, spec.size, spec.backbone, spec.batch, budget, spec.precision, spec.preset, spec.data)
-    return (*place, spec.variant, plain_text(spec.options), spec.seed)
+    return (*place, spec.variant, plain_text(spec.shown_options), spec.seed)
 
 
 def plain_text(values: Mapping[str, Any]) -> str:

@@ -52,6 +52,8 @@ def id_before(spec: RunSpec) -> str | None:
     del content["numbers"]
     if not spec.preset:
         del content["preset"]
+    if not spec.compiled:
+        del content["compiled"]
     return digest(content)[:16]
 
 

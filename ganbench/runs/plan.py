@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from ganbench.contract.metrics import Metric
+from ganbench.contract.types import Clock
 from ganbench.contract.variant import Control, Variant
 from ganbench.errors import PluginError, UserError, brief
 from ganbench.files import parted
@@ -36,6 +37,7 @@ from ganbench.runs.steps import BUILD_SECONDS, TRIAL_SECONDS, Begin, Step, unwat
 from ganbench.scoring.evaluate import extractor_of, misfit
 from ganbench.training.bench import Bench
 from ganbench.training.budget import Budget
+from ganbench.training.compiled import require_compilable
 from ganbench.training.trainer import Trainer
 
 MOST_SAMPLES = 10_000
@@ -54,6 +56,8 @@ def plan(request: Request, registry: Registry, begin: Begin = unwatched) -> Plan
     """
     if request.seeds < 1:
         raise UserError(f"--seeds {request.seeds}: at least one seed is needed")
+    if request.compiled:
+        require_compilable(request.device, request.precision)
     variants, claimed = expand(request.variants, "variant", registry)
     settings = parse_settings(request.settings)
     require_known(settings, registry)
@@ -152,7 +156,10 @@ def _plan_dataset(
             built = bench.fit(variant.item, resolve(variant.item, name, own))
             _require_images(built, bench, request.batch)
             begin(Step(key, f"trying a batch of {request.batch}", TRIAL_SECONDS))
-            too_small = _batch_fault(variant.item, resolve(variant.item, name, own), bench, request.batch)
+            fault = _batch_fault(variant.item, resolve(variant.item, name, own), bench, request.batch)
+            if request.compiled and not fault and not issubclass(variant.item, Control):
+                begin(Step(key, "tracing its steps for --compile", TRIAL_SECONDS))
+                fault = _compile_fault(variant.item, resolve(variant.item, name, own), bench, request.batch)
         except WrongBatch:
             raise
         except UserError as error:
@@ -163,8 +170,8 @@ def _plan_dataset(
                 raise
             result.skips.append(Skip(name, dataset.name, _told(error, variant, backbone, dataset_entry)))
             continue
-        if too_small:
-            result.skips.append(Skip(name, dataset.name, too_small))
+        if fault:
+            result.skips.append(Skip(name, dataset.name, fault))
             continue
         chosen: Settings = {**mine, "variant": own}
         for seed in range(request.seeds):
@@ -186,6 +193,7 @@ def _plan_dataset(
                 data=bench.data.fingerprint,
                 code={"variant": variant.code, **code},
                 preset=request.preset,
+                compiled=request.compiled,
             )
             origins, files = needed([variant, backbone, dataset_entry, *scorers], request.plugins)
             result.jobs.append(
@@ -292,6 +300,22 @@ def _batch_fault(cls: type[Variant], config: Any, bench: Bench, batch: int) -> s
     least = next((n for n in (2, 3, 4, SMALL) if n > batch and not _tried(cls, config, bench, n)), None)
     # Where no batch helps, it is not the batch: the run says what it is.
     return f"--batch {batch} is too small for it ({fault}); it needs at least {least}" if least else ""
+
+
+def _compile_fault(cls: type[Variant], config: Any, bench: Bench, batch: int) -> str:
+    """Return why the steps of a variant cannot be compiled, tried out in two periods, or nothing."""
+    try:
+        variant, device = bench.build(cls, config, 0), torch.device("cpu")
+        total = Budget(1e9, "images")
+        trainer = Trainer(variant, bench.data.train, total, seed=0, batch=batch, device=device, compiled=True)
+        variant.train()
+        for _ in range(trainer.period):
+            trainer.step()
+        for number in range(trainer.period, 2 * trainer.period):
+            trainer.trace(trainer.stream[number], Clock(number, torch.zeros(())))
+    except Exception as error:  # as of any plugin
+        return f"it cannot be compiled: {brief(str(error), 250) or type(error).__name__}; leave out --compile"
+    return ""
 
 
 def _tried(cls: type[Variant], config: Any, bench: Bench, batch: int) -> str:

@@ -25,6 +25,7 @@ class Request:
     size: int = 0
     batch: int = 64
     precision: str = "fp32"
+    compiled: bool = False
     metrics: Sequence[str] | None = None
     marks: int = 5
     marks_metrics: Sequence[str] = ()

@@ -155,6 +155,7 @@ class Run:
             batch=spec.batch,
             device=self.device,
             precision=spec.precision,
+            compiled=spec.compiled,
         )
 
     def make(self, listen: Listener, stopping: Callable[[], bool]) -> RunRecord:

@@ -15,13 +15,14 @@ import torch
 from torch import Tensor, nn
 
 from ganbench.contract.data import ImageSet
-from ganbench.contract.types import Clock, Update
+from ganbench.contract.types import Batch, Clock, Update
 from ganbench.contract.variant import Control, Variant
 from ganbench.errors import during
-from ganbench.seeds import derive, seed_device
+from ganbench.seeds import derive, seed_device, seeded
 from ganbench.training import switches
 from ganbench.training.arithmetic import fuse, placed
 from ganbench.training.budget import Budget, Meters, Tick
+from ganbench.training.compiled import Compiled, Worked
 from ganbench.training.guard import Unfair, Watch, Weights, Work, checksum, require_metered
 from ganbench.training.meter import peak_bytes, reset_peak
 from ganbench.training.stream import Stream
@@ -34,11 +35,14 @@ EMA_RAMP = 0.05
 """The half-life of averaged weights is at most this share of the images served so far."""
 FLOP_SAMPLE = 256
 """FLOPs are counted in one period of steps in so many; in between, each step costs what its phase cost last."""
+TRACED_AGAIN = frozenset({2, FLOP_SAMPLE, 16 * FLOP_SAMPLE})
+"""In these periods compiled steps are compared with what the variant would compute now."""
 
 
 class Trainer:
     """One run in the making. All that it knows lies in `state_dict`, so a run continues bit for bit.
 
+    `compiled`: whether steps after the first period become compiled code, but for those in which FLOPs are counted.
     `watched`: whether to look at a step closely, by its number; by default some that nobody can foresee.
     """
 
@@ -52,6 +56,7 @@ class Trainer:
         batch: int,
         device: torch.device,
         precision: str = "fp32",
+        compiled: bool = False,
         watched: Callable[[int], bool] | None = None,
     ) -> None:
         self.variant = placed(variant, device)
@@ -78,6 +83,7 @@ class Trainer:
         self.ema = copy.deepcopy(self.variant) if variant.ema_half_life_images else None
         self._rates = {player: [g["lr"] for g in o.param_groups] for player, o in self.optimizers.items()}
         self._flops = [0.0] * self.period
+        self._compiled = Compiled(self.variant, self.optimizers, self.players) if compiled else None
         self._pending: dict[str, list[Tensor]] = {}
         self._traces: dict[str, list[Tensor]] = {}
         self._schedule: dict[int, list[str]] = {}  # the players updated in each phase of the period
@@ -115,12 +121,18 @@ class Trainer:
         batch = self.stream[number]
         progress = min(1.0, self.budget.spent(meters) / self.budget.amount)
         self._set_rates(number, progress)
-        seed_device(self.device, derive(self.seed, "step", number))
         phase = number % self.period
         counted = number // self.period % FLOP_SAMPLE == 0
-        counter = Work() if counted or watched else None
+        clock = Clock(number, torch.full((), progress, device=self.device))
+        code = None if counted else self._compiled
+        again = self._compiled is not None and number // self.period in TRACED_AGAIN
+        if again or (code is not None and not code.has(phase)):
+            self.trace(batch, clock)
+        seed_device(self.device, derive(self.seed, "step", number))
+        # Compiled code is what was traced and spends what that did; the counter would not see it.
+        counter = Work() if counted or (watched and code is None) else None
         with counter or nullcontext():
-            updates = self.variant.step(batch, Clock(number, torch.full((), progress, device=self.device)))
+            updates = code.updates(phase, batch, clock) if code is not None else self.variant.step(batch, clock)
             moved: list[str] = []
             while (update := self._resume(updates, watched, moved)) is not None:
                 self.apply(update)
@@ -142,6 +154,21 @@ class Trainer:
         if self.ema is not None:
             self._move_ema(self.images_per_step)
 
+    def trace(self, batch: Batch, clock: Clock) -> None:
+        """Trace a step for compilation, without making it. Raises `Uncompilable` where that cannot be done."""
+        assert self._compiled is not None
+        name, number, before = self.variant.name, clock.step, self._sums()
+        with (
+            during(f"in step {number}, which is traced for --compile"),
+            Work() as spent,
+            seeded(derive(number, "trace")),
+        ):
+            self._compiled.trace(number % self.period, batch, clock)
+        self._put_switches_back()
+        if not torch.equal(before, self._sums()):
+            raise Unfair(f"{name} changes its weights in step {number} when it should only compute a loss")
+        require_metered(name, number, spent, self._flops[number % self.period])
+
     def apply(self, update: Update) -> None:
         """Perform one update: the only place in ganbench where weights change."""
         if update.player not in self.players:
@@ -152,7 +179,11 @@ class Trainer:
         self.weights.require_still(self.variant.name, f"before its update of {update.player}")
         with during(f"in the update of {update.player!r} in step {self.meters.steps}"):
             optimizer.zero_grad(set_to_none=True)
-            update.loss.backward(inputs=params)
+            if self._compiled is not None and isinstance(update, Worked):
+                for weight, gradient in zip(params, update.gradients, strict=True):
+                    weight.grad = gradient
+            else:
+                update.loss.backward(inputs=params)
             norm = torch.nn.utils.get_total_norm([p.grad for p in params if p.grad is not None])
             optimizer.step()
         self._put_switches_back()  # it may have hooks
@@ -221,6 +252,8 @@ class Trainer:
         self._pending = {}
         self._traces = {name: [trace] for name, trace in state["traces"].items()}
         self._looked = {}
+        if self._compiled is not None:
+            self._compiled.forget()
         self.diverged = state["diverged"]
         self.weights.accept()
 

@@ -71,7 +71,7 @@ def age(results: Path, options: dict[str, Any]) -> None:
         spec["options"] |= options
         spec["code"] = {kind: plugins[f"{kind}:{spec[kind]}"]["sha256"] for kind in ("variant", "backbone")}
         del spec["numbers"], content["variant"]["defaults"]
-        old = digest({key: value for key, value in spec.items() if key != "preset"})[:16]
+        old = digest({key: value for key, value in spec.items() if key not in ("preset", "compiled")})[:16]
         before = path.with_name(f"seed{spec['seed']}-{old[:8]}.json")
         before.write_text(json.dumps({**content, "schema": 1}), "utf-8")
         path.unlink()

@@ -58,6 +58,7 @@ def test_an_id_is_sixteen_digits_that_never_change() -> None:
         ("code", {"variant": "c" * 64, "backbone": "b" * 64}),
         ("preset", "pacgan-synthetic"),
         ("numbers", 2),
+        ("compiled", True),
     ],
 )
 def test_every_field_makes_another_run(field: str, other: Any) -> None:
@@ -65,7 +66,7 @@ def test_every_field_makes_another_run(field: str, other: Any) -> None:
     assert dataclasses.replace(SPEC, **changes).id != SPEC.id
     assert {field.name for field in dataclasses.fields(RunSpec)} <= {
         *("variant", "dataset", "backbone", "budget", "seed", "size", "batch", "precision", "options", "config"),
-        *("data", "code", "preset", "numbers"),
+        *("data", "code", "preset", "numbers", "compiled"),
     }, "a new field needs a case here"
 
 

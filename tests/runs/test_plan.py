@@ -8,6 +8,7 @@ import torch
 from ganbench.contract.types import Value
 from ganbench.errors import UserError
 from ganbench.results.record import RunRecord
+from ganbench.results.rows import rows
 from ganbench.runs.job import is_complete
 from ganbench.runs.plan import Request, plan
 from ganbench.runs.registry import Registry, discover
@@ -150,3 +151,17 @@ def test_a_finished_record_is_complete_only_with_every_metric_asked_for(registry
     assert is_complete(RunRecord(job.spec, "done", unscored={"tiny-mean": "not defined"}), job)
     assert not is_complete(RunRecord(job.spec, "done", unscored={"tiny-mean": "unavailable: no weights"}), job)
     assert is_complete(RunRecord(job.spec, "diverged"), job)
+
+
+def test_compiled_runs_are_others_and_what_cannot_be_compiled_is_left_out(registry: Registry) -> None:
+    made = plan(request("plain", "acgan", seeds=1, backbone="mlp", compiled=True), registry)
+    (plain,) = plan(request("plain", seeds=1, backbone="mlp"), registry).jobs
+    (job,) = made.jobs
+    assert job.spec.compiled and not plain.spec.compiled and job.spec.id != plain.spec.id
+    (skip,) = made.skips
+    assert skip.variant == "acgan" and skip.reason.startswith("it cannot be compiled: its step reads values of tensors")
+    mixed = rows([RunRecord(spec, "done") for spec in (job.spec, plain.spec)])
+    assert sorted(row.name for row in mixed) == ["plain", "plain compile=on"]
+    for wrong in ({"device": "cuda:0"}, {"precision": "bf16"}):
+        with pytest.raises(UserError, match="--compile is for"):
+            plan(request("plain", compiled=True, **wrong), registry)

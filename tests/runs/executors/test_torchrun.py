@@ -15,7 +15,7 @@ PLUGIN = Path(__file__).parents[2] / "tiny_plugin.py"
 @pytest.mark.slow
 @pytest.mark.parametrize("processes", [2, 3])
 def test_the_processes_of_torchrun_make_each_run_once(processes: int, tmp_path: Path) -> None:
-    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(processes)]
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
     logs = ["--log-dir", str(tmp_path / "logs"), "--redirects", "3"]
     asked = ["--variants", "plain,slow", "--dataset", "tiny", "--plugin", str(PLUGIN), "--budget", "640-images"]
     command = [*launch, *logs, "-m", "ganbench", "run", *asked, "--seeds", "1", "--results", str(tmp_path / "results")]
