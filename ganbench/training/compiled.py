@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -123,7 +124,9 @@ def _compiled(module: fx.GraphModule, given: Sequence[Tensor]) -> Function:
         tqdm.set_lock(threading.RLock())
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # it looks for CUDA, in vain on a CPU
     try:
-        function: Function = torch._inductor.compile(module, list(given), options=OPTIONS)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the compiler's own parts
+            function: Function = torch._inductor.compile(module, list(given), options=OPTIONS)
     except Exception as error:  # a compiler may fail in any way
         raise Uncompilable(f"compiling it fails, {type(error).__name__}: {brief(str(error), 200)}") from error
     return function

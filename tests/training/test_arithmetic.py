@@ -90,6 +90,7 @@ def test_a_state_goes_on_in_a_fused_optimizer() -> None:
 @pytest.fixture
 def precision() -> Iterator[None]:
     before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
     yield
     torch.set_float32_matmul_precision(before)
 
