@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-import warnings
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
