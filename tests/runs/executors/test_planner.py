@@ -61,8 +61,9 @@ def test_a_small_batch_is_tried_apart(tmp_path: Path) -> None:
 def test_a_network_beyond_all_memory_is_a_skip(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(apart, "PATIENCE", 1.0)
     said = call("run", "--variants", "gan", "--dataset", "digits", "--set", "dcgan.width=1000000", "--dry-run")
-    assert said.exit_code == 2 and "Skipped: gan on digits: it cannot be built: RuntimeError" in said.stderr
-    assert "nothing to run" in said.stderr
+    assert said.exit_code == 2 and "Error: nothing to run" in said.stderr
+    # What ends it depends on the machine: the allocator as a rule, else the system or the limit of time.
+    assert "Skipped: gan on digits: " in said.stderr and len(said.stderr.splitlines()) == 2
 
 
 @pytest.mark.parametrize(
