@@ -15,6 +15,7 @@ from ganbench.errors import UserError
 from ganbench.files import settle_cache
 from ganbench.runs.blame import loading_files, reason_of
 from ganbench.runs.executors.child import Child, leave, ready, settle_in, start
+from ganbench.runs.executors.output import opened
 from ganbench.runs.executors.starting import Home
 from ganbench.runs.steps import Step
 from ganbench.streams import tell
@@ -57,13 +58,19 @@ def apart(function: Callable[..., Result], *arguments: Any, fallen: Mapping[Key,
     `begin` is told of each step before it begins. `fallen`: by the key of a step, why it is not to begin. Raises
     `Fallen` with the step that ended, hung or failed, and whatever `UserError` the function raises.
     """
-    child = start(_serve, function, arguments, dict(fallen or {}))
+    output, prints = opened("a plugin")
+    with prints:
+        child = start(_serve, function, arguments, dict(fallen or {}), prints)
+    failed = True
     try:
-        return _heard(child)
+        found = _heard(child)
+        failed = False
+        return found
     finally:
         with suppress(OSError):
             child.connection.close()
         child.kill()
+        output.close(failed=failed)
 
 
 def _heard(child: Child) -> Any:
@@ -93,6 +100,7 @@ def _serve(
     function: Callable[..., Any],
     arguments: tuple[Any, ...],
     fallen: Mapping[Key, str],
+    output: Connection,
     connection: Connection,
     home: Home,
 ) -> None:
@@ -107,7 +115,7 @@ def _serve(
         return ""
 
     try:
-        settle_in(home, signal.SIG_DFL)
+        settle_in(home, signal.SIG_DFL, output)
         settle_cache()
         warnings.simplefilter("ignore")
         warnings.filterwarnings("always", module="ganbench")

@@ -9,7 +9,6 @@ import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from multiprocessing import Pipe
 from pathlib import Path
 from types import FrameType
 
@@ -19,7 +18,7 @@ from ganbench.results.record import FINAL, RunRecord
 from ganbench.results.store import ResultStore
 from ganbench.runs.executors.child import Child, ready, start
 from ganbench.runs.executors.limits import NO_LIMITS, Held, Limiter, Limits
-from ganbench.runs.executors.output import Output
+from ganbench.runs.executors.output import Output, opened
 from ganbench.runs.executors.starting import STOPPING
 from ganbench.runs.executors.worker import BEGUN, Event, work
 from ganbench.runs.job import Job, unscored_metrics
@@ -88,11 +87,7 @@ def run_all(
 def _start(
     job: Job, results: Path, threads: int, patient: bool, limiter: Limiter, modules: Mapping[str, str]
 ) -> _Worker:
-    try:
-        printed, prints = Pipe(duplex=False)
-        output = Output(printed, _name(job))
-    except (OSError, RuntimeError) as error:  # no more of them can be had
-        raise UserError(f"cannot start a process for a run: {error}") from error
+    output, prints = opened(_name(job))
     with prints:
         child = start(work, job, results, threads, patient, prints, modules=modules)
     return _Worker(child.process, child.connection, job, output, limiter.hold(child.process))

@@ -7,8 +7,10 @@ import signal
 import threading
 import time
 from contextlib import suppress
+from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
 
+from ganbench.errors import UserError
 from ganbench.streams import Unfailing, tell
 
 MOST_BYTES = 1_000_000
@@ -19,6 +21,15 @@ LOOK_SECONDS = 0.5
 """How often it is looked whether a run has ended whose output a process that it left behind keeps open."""
 ENDING_SECONDS = 2.0
 """How long what such a process prints is still read."""
+
+
+def opened(name: str) -> tuple[Output, Connection]:
+    """Return what passes on the output of a process, and the end of the pipe that the process is to print to."""
+    try:
+        reader, writer = Pipe(duplex=False)
+        return Output(reader, name), writer
+    except (OSError, RuntimeError) as error:  # no more of them can be had
+        raise UserError(f"cannot start a process for a run: {error}") from error
 
 
 class Output:

@@ -158,6 +158,36 @@ def test_a_check_that_ends_the_process_has_failed_and_the_others_are_made(tmp_pa
     assert any(outcome["passed"] for outcome in outcomes.values())
 
 
+NOISY = """
+import os, subprocess, sys
+line = b"x" * 999 + b"\\n"
+for _ in range(1000):
+    os.write(1, line)
+    os.write(2, line)
+    sys.stdout.write(line.decode())
+subprocess.run([sys.executable, "-c", "print('of a child')"], check=True)
+from ganbench import Metric, hookimpl
+@hookimpl
+def ganbench_metrics(): return [Metric("noisy", lambda scene: {})]
+"""
+
+
+@pytest.mark.parametrize("stderr", ["read", "full", "unread"])
+def test_what_is_printed_while_plugins_are_imported_fills_nothing_and_fails_nowhere(
+    stderr: str, tmp_path: Path
+) -> None:
+    if stderr == "full" and not Path("/dev/full").exists():
+        pytest.skip("this system has no /dev/full")
+    (tmp_path / "noisy.py").write_text(NOISY)
+    where = {"read": "2>said", "full": "2>/dev/full", "unread": "2> >(exec true)"}[stderr]
+    words = f"{sys.executable} -m ganbench list metrics --plugin noisy.py {where}"
+    done = subprocess.run(["bash", "-c", words], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0 and "  noisy " in done.stdout and "xxx" not in done.stdout
+    if stderr == "read":
+        said = (tmp_path / "said").read_text()
+        assert 1_000_000 < len(said) < 1_100_000 and "a plugin prints more than 1 MB: the rest is left out" in said
+
+
 def test_the_command_itself_imports_no_plugin_and_no_torch(tmp_path: Path) -> None:
     words = [*RUN, "--variants", "plain", "--dataset", "tiny", "--results", str(tmp_path)]
     code = (
