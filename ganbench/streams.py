@@ -10,7 +10,8 @@ import io
 import os
 import re
 import sys
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
 from typing import TextIO, cast
@@ -132,6 +133,13 @@ def show(text: str, *, end: str = "\n") -> None:
         if isinstance(error, BrokenPipeError):  # its reader has seen enough
             raise
         raise DiskError(f"cannot write standard output: {error.strerror or error}") from error
+
+
+def note_warnings(note: Callable[[str], None]) -> None:
+    """Hand warnings of ganbench's own to `note` from now on, and drop all others."""
+    warnings.simplefilter("ignore")
+    warnings.filterwarnings("always", module="ganbench")
+    warnings.showwarning = lambda message, *_, **__: note(str(message))
 
 
 def tell(text: str) -> None:

@@ -22,7 +22,7 @@ import click
 from ganbench import __version__
 from ganbench.errors import UserError
 from ganbench.files import settle_cache
-from ganbench.streams import give_up, open_streams, output_kept, tell, visible
+from ganbench.streams import give_up, note_warnings, open_streams, output_kept, tell, visible
 
 COMMANDS = ("run", "report", "list", "check", "probe", "results", "cache")
 """Each is the `command` of the module of its name."""
@@ -83,9 +83,7 @@ class Command(Hinting):
         """Run the command; turn a `UserError`, and warnings of ganbench's own, into their sentences."""
         try:
             with output_kept(), heard(), warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                warnings.filterwarnings("always", module="ganbench")
-                warnings.showwarning = lambda message, *_, **__: tell(f"Note: {message}")
+                note_warnings(lambda message: tell(f"Note: {message}"))
                 settle_cache()
                 return super().invoke(ctx)
         except UserError as error:

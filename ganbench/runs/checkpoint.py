@@ -21,7 +21,6 @@ FORMAT = 2
 """Raise it when a state's content changes: one of another format is not half understood."""
 UNMARKED = 1
 """The format of states that do not say whose they are, which are believed."""
-_MARK = ("format", "run", "sha256")
 
 
 class Unusable(ValueError):

@@ -305,12 +305,7 @@ def _batch_fault(cls: type[Variant], config: Any, bench: Bench, batch: int) -> s
 def _compile_fault(cls: type[Variant], config: Any, bench: Bench, batch: int) -> str:
     """Return why the steps of a variant cannot be compiled, tried out in two periods, or nothing."""
     try:
-        variant, device = bench.build(cls, config, 0), torch.device("cpu")
-        total = Budget(1e9, "images")
-        trainer = Trainer(variant, bench.data.train, total, seed=0, batch=batch, device=device, compiled=True)
-        variant.train()
-        for _ in range(trainer.period):
-            trainer.step()
+        trainer = _trained(cls, config, bench, batch, compiled=True)
         for number in range(trainer.period, 2 * trainer.period):
             trainer.trace(trainer.stream[number], Clock(number, torch.zeros(())))
     except Exception as error:  # as of any plugin
@@ -320,15 +315,19 @@ def _compile_fault(cls: type[Variant], config: Any, bench: Bench, batch: int) ->
 
 def _tried(cls: type[Variant], config: Any, bench: Bench, batch: int) -> str:
     try:
-        variant = bench.build(cls, config, 0)
-        trainer = Trainer(
-            variant, bench.data.train, Budget(1e9, "images"), seed=0, batch=batch, device=torch.device("cpu")
-        )
-        variant.train()
-        for _ in range(trainer.period):
-            trainer.step()
+        trainer = _trained(cls, config, bench, batch)
     except Exception as error:  # as of any plugin
         return brief(str(error), 150) or type(error).__name__
     wrong = [name for name, trace in trainer.traces().items() if not np.isfinite(trace).all()]
     wrong = [name for name in wrong if not name.startswith("log/")]
     return f"its {wrong[0]} is not finite" if wrong else ""
+
+
+def _trained(cls: type[Variant], config: Any, bench: Bench, batch: int, *, compiled: bool = False) -> Trainer:
+    """Train a variant for one period, on the host."""
+    variant, total, device = bench.build(cls, config, 0), Budget(1e9, "images"), torch.device("cpu")
+    trainer = Trainer(variant, bench.data.train, total, seed=0, batch=batch, device=device, compiled=compiled)
+    variant.train()
+    for _ in range(trainer.period):
+        trainer.step()
+    return trainer

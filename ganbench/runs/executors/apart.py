@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import traceback
-import warnings
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from multiprocessing.connection import Connection
@@ -18,7 +17,7 @@ from ganbench.runs.executors.child import Child, leave, ready, settle_in, start
 from ganbench.runs.executors.output import opened
 from ganbench.runs.executors.starting import Home
 from ganbench.runs.steps import Step
-from ganbench.streams import tell
+from ganbench.streams import note_warnings, tell
 
 Result = TypeVar("Result")
 Key = tuple[str, ...]
@@ -117,9 +116,7 @@ def _serve(
     try:
         settle_in(home, signal.SIG_DFL, output)
         settle_cache()
-        warnings.simplefilter("ignore")
-        warnings.filterwarnings("always", module="ganbench")
-        warnings.showwarning = lambda message, *_, **__: connection.send(("note", str(message)))
+        note_warnings(lambda message: connection.send(("note", message)))
         answer: tuple[str, Any]
         try:
             answer = "result", function(*arguments, begin)

@@ -33,7 +33,6 @@ AS_IT_STARTS = {
 PRELOADED = ("ganbench.runs.execute", "ganbench.runs.presets", "torch._inductor.config")
 """What all children need; deterministic algorithms need the last."""
 
-
 Some = TypeVar("Some", bound="Child")
 OnStop = Callable[..., Any] | signal.Handlers
 
@@ -91,11 +90,7 @@ def start(target: Callable[..., None], *arguments: Any, modules: Mapping[str, st
         with alike(modules or {}) as home:
             process = context.Process(target=target, args=(*arguments, theirs, home), daemon=False)
             process.start()
-    except (
-        OSError,
-        EOFError,
-        RuntimeError,
-    ) as error:  # the server that children are forked from is gone, or there are too many
+    except (OSError, EOFError, RuntimeError) as error:  # the server of forks is gone, or no more can be started
         raise UserError(f"cannot start a process for a run: {error or type(error).__name__}") from error
     finally:
         theirs.close()

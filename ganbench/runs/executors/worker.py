@@ -6,7 +6,6 @@ import os
 import threading
 import time
 import traceback
-import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -22,6 +21,7 @@ from ganbench.runs.executors.child import hear, leave, settle_in
 from ganbench.runs.executors.starting import Home, require_same_modules
 from ganbench.runs.job import Job
 from ganbench.runs.stopping import Stop, Stopped
+from ganbench.streams import note_warnings
 from ganbench.training.budget import Tick
 
 LOOK_SECONDS = 0.5
@@ -70,7 +70,7 @@ def _try(
     stop: Stop,
 ) -> None:
     """Make the run as soon as no other command does; where one does, say so unless this job is to be patient."""
-    _show_warnings(job, send)
+    note_warnings(lambda message: send(Event(job, note=message)))
     said = False
     try:
         while not stop.asked:
@@ -95,7 +95,7 @@ def _try(
 def _make(job: Job, store: ResultStore, threads: int, send: Callable[[Any], None], home: Home, stop: Stop) -> RunRecord:
     def listen(share: float, tick: Tick | None, mark: Mark | None) -> None:
         hear(stop.ask)  # again, since a plugin may have set them otherwise
-        _show_warnings(job, send)
+        note_warnings(lambda message: send(Event(job, note=message)))
         send(Event(job, share, tick, mark))
 
     settle_cache()
@@ -111,13 +111,6 @@ def _make(job: Job, store: ResultStore, threads: int, send: Callable[[Any], None
     return execute(
         job, store, registry, threads=threads, listen=listen, stopping=lambda: stop.asked, at_once=stop.at_once
     )
-
-
-def _show_warnings(job: Job, send: Callable[[Any], None]) -> None:
-    """Turn warnings of ganbench's own, and no others, into notes."""
-    warnings.simplefilter("ignore")
-    warnings.filterwarnings("always", module="ganbench")
-    warnings.showwarning = lambda message, *_, **__: send(Event(job, note=str(message)))
 
 
 def _sender(connection: Connection, stop: Stop) -> Callable[[Any], None]:
