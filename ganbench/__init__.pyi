@@ -35,6 +35,7 @@ from .contract.types import (
     NonNegative as NonNegative,
     Norm as Norm,
     Positive as Positive,
+    Setting as Setting,
     Task as Task,
     Update as Update,
     Value as Value,

@@ -57,8 +57,8 @@ class Busy(Plain):
     def images_per_step(self, batch):
         return 2 * batch
 
-    def rates(self, clock):
-        return {"G": 1 - clock.progress / 2}
+    def schedules(self, clock):
+        return {"G": {"lr_factor": 1 - clock.progress / 2}}
 
     def step(self, batch, clock):
         real, more = batch.real.chunk(2)

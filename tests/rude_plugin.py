@@ -108,8 +108,8 @@ class RudeInOptimizers(Polite):
 class RudeInRates(Polite):
     name = "rude-in-rates"
 
-    def rates(self, clock):
-        made = super().rates(clock)
+    def schedules(self, clock):
+        made = super().schedules(clock)
         be_rude(device="")
         return made
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ganbench.contract.backbone import Parts
-from ganbench.contract.types import CONTROL, Batch, Clock, DataSpec, Task, Update
+from ganbench.contract.types import CONTROL, Batch, Clock, DataSpec, Setting, Task, Update
 
 
 class Variant(nn.Module, ABC):
@@ -19,6 +19,7 @@ class Variant(nn.Module, ABC):
 
     `config` is narrowed by a plugin to its own frozen dataclass of options: `config: Config`.
     `period`: the control flow of `step` repeats every so many steps (n_critic, lazy penalties); set it in `build`.
+    `paper_images`: how many real images the runs of the variant's paper are served, where it says so.
     """
 
     name: ClassVar[str]
@@ -28,9 +29,18 @@ class Variant(nn.Module, ABC):
     task: ClassVar[Task] = "generate"
     own_architecture: ClassVar[bool] = False
     ema_half_life_images: ClassVar[float | None] = None
+    paper_images: ClassVar[int | None] = None
     config: Any
     G: nn.Module
     period: int = 1
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "rates" in vars(cls):  # it would be passed over, and the run would train at other rates than it means to
+            raise TypeError(
+                f"{cls.__name__} defines `rates`, which is `schedules` now: return "
+                f'{{"G": {{"lr_factor": factor}}}} from that'
+            )
 
     @final
     def __init__(self, parts: Parts, config: Any = None) -> None:
@@ -68,8 +78,13 @@ class Variant(nn.Module, ABC):
         """Return how many real images a step must be served, given the batch size of the comparison."""
         return batch
 
-    def rates(self, clock: Clock) -> Mapping[str, Tensor]:
-        """Return a factor on the learning rate of each named player; called with a clock on the host."""
+    def schedules(self, clock: Clock) -> Mapping[str, Mapping[str, Setting]]:
+        """Return what is set before a step; called with a clock on the host.
+
+        By player, what its parameter groups are set to: `{"G": {"lr": 1e-4, "betas": (0.0, 0.95)}}`, numbers or tensors
+        on the host; `lr_factor` scales the rate that each group had at first. A tensor on the device is set as it is.
+        `{"ema": {"half_life_images": ...}}` sets the half-life of the moving average.
+        """
         return {}
 
     def noise(self, n: int) -> Tensor:

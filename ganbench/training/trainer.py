@@ -31,6 +31,8 @@ TICK_STEPS = 50
 """Traces leave the device and divergence is looked for at every so many steps."""
 TICK_SECONDS = 1.0
 """A tick comes at least this often, so that progress shows and a request to stop is heard."""
+AVERAGE = "ema"
+"""The moving average of the weights, where a schedule names it beside the players."""
 EMA_RAMP = 0.05
 """The half-life of averaged weights is at most this share of the images served so far."""
 FLOP_SAMPLE = 256
@@ -81,6 +83,7 @@ class Trainer:
         self.weights, self._watched = Weights(self.variant), watched or Watch().is_due
         self.diverged = ""
         self.ema = copy.deepcopy(self.variant) if variant.ema_half_life_images else None
+        self._half_life = variant.ema_half_life_images or 0.0
         self._rates = {player: [g["lr"] for g in o.param_groups] for player, o in self.optimizers.items()}
         self._flops = [0.0] * self.period
         self._compiled = Compiled(self.variant, self.optimizers, self.players) if compiled else None
@@ -120,7 +123,7 @@ class Trainer:
         watched, before = self._watched(number), self.tally()
         batch = self.stream[number]
         progress = min(1.0, self.budget.spent(meters) / self.budget.amount)
-        self._set_rates(number, progress)
+        self._set_schedules(number, progress)
         phase = number % self.period
         counted = number // self.period % FLOP_SAMPLE == 0
         clock = Clock(number, torch.full((), progress, device=self.device))
@@ -298,19 +301,37 @@ class Trainer:
             if traced != number:
                 raise Unfair(f"the meters of {name} were changed: {number} updates of {player}, but {traced} in traces")
 
-    def _set_rates(self, number: int, progress: float) -> None:
-        factors = self.variant.rates(Clock(number, torch.tensor(progress)))  # on the host: reading it waits for nothing
+    def _set_schedules(self, number: int, progress: float) -> None:
+        # On the host: reading that clock waits for nothing.
+        schedules = self.variant.schedules(Clock(number, torch.tensor(progress)))
         self._put_switches_back()
-        for player, factor in factors.items():
+        for player, settings in schedules.items():
+            values = {name: _as_number(value) for name, value in settings.items()}
+            if player == AVERAGE:
+                self._set_average(values)
+                continue
             for group, rate in zip(self.optimizers[player].param_groups, self._rates[player], strict=True):
-                group["lr"] = rate * float(factor)
+                for name, value in values.items():
+                    if name == "lr_factor":
+                        group["lr"] = rate * value
+                    elif name in group and name != "params":
+                        group[name] = value
+                    else:
+                        known = ", ".join(sorted({*group, "lr_factor"} - {"params"}))
+                        raise ValueError(f"{self.variant.name} schedules {name!r} of {player}; there is {known}")
+
+    def _set_average(self, values: dict[str, Any]) -> None:
+        if self.ema is None or set(values) != {"half_life_images"}:
+            found = ", ".join(map(repr, values)) if self.ema is not None else "it declares no `ema_half_life_images`"
+            raise ValueError(f"{self.variant.name} schedules its average; `half_life_images` can be set: {found}")
+        self._half_life = float(values["half_life_images"])
 
     @torch.no_grad()
     def _move_ema(self, images: int) -> None:
-        assert self.ema is not None and self.variant.ema_half_life_images is not None
+        assert self.ema is not None
         # A young average would hold on to the initial weights: its half-life is no more than a part of what was served.
-        half_life = min(self.variant.ema_half_life_images, EMA_RAMP * self.meters.images)
-        weight = 1 - 0.5 ** (images / half_life)
+        half_life = min(self._half_life, EMA_RAMP * self.meters.images)
+        weight = 1 - 0.5 ** (images / half_life) if half_life > 0 else 1.0
         torch._foreach_lerp_(list(self.ema.parameters()), list(self.variant.parameters()), weight)
         for mine, new in zip(self.ema.buffers(), self.variant.buffers(), strict=True):
             mine.copy_(new)
@@ -381,3 +402,10 @@ class Trainer:
                 first = number / len(trace)
                 found = f"the {what} of {player} is {float(trace[number - 1])} at its update {number}"
         return found
+
+
+def _as_number(value: Any) -> Any:
+    """Return numbers where a schedule has tensors on the host; one on a device, which would be waited for, stays."""
+    if isinstance(value, tuple):
+        return tuple(_as_number(entry) for entry in value)
+    return float(value) if isinstance(value, Tensor) and value.device.type == "cpu" else value

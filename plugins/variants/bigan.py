@@ -19,6 +19,7 @@ from ganbench import (
     NonNegative,
     Parts,
     Positive,
+    Setting,
     Update,
     Variant,
     discriminator_loss,
@@ -70,10 +71,10 @@ class BiGAN(Variant):
         weights, others = [p for p in parameters if p.ndim > 1], [p for p in parameters if p.ndim <= 1]
         return [{"params": weights, "weight_decay": self.config.weight_decay}, {"params": others}]
 
-    def rates(self, clock: Clock) -> Mapping[str, Tensor]:
+    def schedules(self, clock: Clock) -> Mapping[str, Mapping[str, Setting]]:
         """Return 1 during the first half, then what decays to `final_rate`."""
         factor = self.config.final_rate ** (2 * clock.progress - 1).clamp_min(0)
-        return {"G": factor, "D": factor}
+        return {"G": {"lr_factor": factor}, "D": {"lr_factor": factor}}
 
     def noise(self, n: int) -> Tensor:
         """Draw latents from U(-1, 1)."""

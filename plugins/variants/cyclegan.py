@@ -20,6 +20,7 @@ from ganbench import (
     NonNegative,
     Parts,
     Positive,
+    Setting,
     Update,
     Variant,
     draw_normal,
@@ -81,10 +82,10 @@ class CycleGAN(Variant):
         translators, judges = nn.ModuleList([self.G, self.F]), nn.ModuleList([self.D, self.D_source])
         return {"G": Adam(translators.parameters(), lr, betas), "D": Adam(judges.parameters(), lr, betas)}
 
-    def rates(self, clock: Clock) -> Mapping[str, Tensor]:
+    def schedules(self, clock: Clock) -> Mapping[str, Mapping[str, Setting]]:
         """Let both rates fall to zero over the second half of the budget."""
         factor = (2 * (1 - clock.progress)).clamp(max=1)
-        return {"G": factor, "D": factor}
+        return {"G": {"lr_factor": factor}, "D": {"lr_factor": factor}}
 
     def sample(self, n: int, cond: Tensor | None = None, reverse: bool = False) -> Tensor:
         """Translate source images, or target images back."""

@@ -21,6 +21,7 @@ from ganbench import (
     Fraction,
     Parts,
     Positive,
+    Setting,
     Update,
     UserError,
     Variant,
@@ -106,10 +107,10 @@ class ProjectionGAN(Variant):
         lr, betas = self.config.lr, self.config.betas
         return {"G": Adam(self.G.parameters(), lr, betas), "D": Adam(self.D.parameters(), lr, betas)}
 
-    def rates(self, clock: Clock) -> Mapping[str, Tensor]:
+    def schedules(self, clock: Clock) -> Mapping[str, Mapping[str, Setting]]:
         """Fall linearly to 0 from `decay_from` on."""
         factor = ((1 - clock.progress) / (1 - self.config.decay_from)).clamp(max=1)
-        return {"G": factor, "D": factor}
+        return {"G": {"lr_factor": factor}, "D": {"lr_factor": factor}}
 
     def sample(self, n: int, cond: Tensor | None = None) -> Tensor:
         """Draw one sample of each label in `cond`, of labels drawn uniformly where there is none."""

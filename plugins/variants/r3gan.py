@@ -21,6 +21,7 @@ from ganbench import (
     NonNegative,
     Parts,
     Positive,
+    Setting,
     Update,
     Variant,
     hookimpl,
@@ -102,11 +103,11 @@ class R3GAN(Variant):
         share = (progress / max(self.config.burn_in, 1e-6)).clamp(max=1)
         return 0.5 * (1 + (math.pi * share).cos())
 
-    def rates(self, clock: Clock) -> Mapping[str, Tensor]:
+    def schedules(self, clock: Clock) -> Mapping[str, Mapping[str, Setting]]:
         """Let both rates fall to `last_lr`."""
         last = self.config.last_lr / self.config.lr
         factor = last + (1 - last) * self.fall(clock.progress)
-        return {"G": factor, "D": factor}
+        return {"G": {"lr_factor": factor}, "D": {"lr_factor": factor}}
 
     def slope(self, x: Tensor) -> Tensor:
         """Return ½ E‖∇D(x)‖²."""

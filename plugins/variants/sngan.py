@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from torch import Tensor
 from torch.optim import Adam, Optimizer
 
 from ganbench import (
@@ -16,6 +15,7 @@ from ganbench import (
     Fraction,
     Parts,
     Positive,
+    Setting,
     Update,
     Variant,
     discriminator_loss,
@@ -61,9 +61,12 @@ class SNGAN(Variant):
         lr, betas = self.config.lr, self.config.betas
         return {"G": Adam(self.G.parameters(), lr, betas), "D": Adam(self.D.parameters(), lr, betas)}
 
-    def rates(self, clock: Clock) -> Mapping[str, Tensor]:
+    def schedules(self, clock: Clock) -> Mapping[str, Mapping[str, Setting]]:
         """Let both rates fall linearly to zero."""
-        return {"G": 1 - clock.progress, "D": 1 - clock.progress} if self.config.decay else {}
+        if not self.config.decay:
+            return {}
+        factor = 1 - clock.progress
+        return {"G": {"lr_factor": factor}, "D": {"lr_factor": factor}}
 
     def step(self, batch: Batch, clock: Clock) -> Iterator[Update]:
         n, hinge = len(batch.real), self.config.loss == "hinge"

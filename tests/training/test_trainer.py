@@ -115,8 +115,8 @@ class Everything(Critic):
             "D": SGD(self.D.parameters(), 1e-3, momentum=0.9, nesterov=True),
         }
 
-    def rates(self, clock):
-        return {"D": 1 - clock.progress}
+    def schedules(self, clock):
+        return {"D": {"lr_factor": 1 - clock.progress}}
 
     def step(self, batch, clock):
         for update in super().step(batch._replace(real=self.drop(batch.real)), clock):
@@ -511,7 +511,7 @@ def test_the_clock_stands_still_while_somebody_else_works(monkeypatch):
 
 def test_the_clock_runs_during_every_part_of_a_step():
     class Sleeps(tiny.Plain):
-        def rates(self, clock):
+        def schedules(self, clock):
             time.sleep(0.02)
             return {}
 
@@ -662,9 +662,9 @@ def test_a_trace_holds_what_a_tensor_was_when_it_was_logged():
 
 
 class Scheduled(tiny.Plain):
-    def rates(self, clock):
+    def schedules(self, clock):
         assert clock.progress.device == CPU
-        return {"G": 1 - clock.progress, "D": torch.tensor(1.0 if clock.step < 3 else 0.0)}
+        return {"G": {"lr_factor": 1 - clock.progress}, "D": {"lr": 0.02 if clock.step < 3 else 0.0}}
 
     def optimizers(self):
         self.seen = []
@@ -689,6 +689,65 @@ def test_a_resumed_run_scales_from_the_rate_that_the_plugin_gave():
     second.load_state_dict(through_a_file(first.state_dict()))
     second.step()
     assert second.optimizers["G"].param_groups[0]["lr"] == pytest.approx(0.01 * 0.4, rel=1e-6)
+
+
+class Warms(tiny.Plain):
+    """Adam's second beta rises, as does the half-life of the average."""
+
+    ema_half_life_images = 8.0
+
+    def optimizers(self):
+        return {"G": Adam(self.G.parameters(), 0.01), "D": Adam(self.D.parameters(), 0.01)}
+
+    def schedules(self, clock):
+        beta = 0.9 + 0.09 * clock.progress
+        return {"D": {"betas": (0.5, beta), "eps": 1e-6}, "ema": {"half_life_images": 8 * clock.progress}}
+
+
+def test_a_schedule_sets_whatever_a_group_has():
+    run = make(Warms)
+    for step in range(10):
+        run.step()
+        group = run.optimizers["D"].param_groups[0]
+        assert group["betas"] == (0.5, pytest.approx(0.9 + 0.09 * step / 10)) and group["eps"] == 1e-6
+        assert group["lr"] == 0.01 and run.optimizers["G"].param_groups[0]["betas"] == (0.9, 0.999)
+
+
+def test_a_schedule_sets_the_half_life_of_the_average(monkeypatch):
+    monkeypatch.setattr("ganbench.training.trainer.EMA_RAMP", 1.0)
+    run = make(Warms)
+    expected = parameters(run.variant.G)
+    for step in range(10):
+        run.step()
+        half_life = min(8 * step / 10, 8 * (step + 1))
+        weight = 1 - 0.5 ** (8 / half_life) if half_life else 1.0
+        expected = expected + weight * (parameters(run.variant.G) - expected)
+        assert torch.allclose(parameters(run.ema.G), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "found"),
+    [
+        ({"G": {"learning_rate": 0.1}}, "schedules 'learning_rate' of G; there is .*lr"),
+        ({"G": {"params": ()}}, "schedules 'params' of G"),
+        ({"ema": {"half_life_images": 1.0}}, "declares no `ema_half_life_images`"),
+    ],
+)
+def test_what_cannot_be_scheduled_is_told(schedule, found):
+    class Wrong(tiny.Plain):
+        def schedules(self, clock):
+            return schedule
+
+    with pytest.raises(ValueError, match=found):
+        make(Wrong).step()
+
+
+def test_the_method_that_schedules_replaced_is_refused():
+    with pytest.raises(TypeError, match="`rates`, which is `schedules` now"):
+
+        class Old(tiny.Plain):
+            def rates(self, clock):
+                return {}
 
 
 # Divergence

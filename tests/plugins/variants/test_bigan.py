@@ -96,11 +96,11 @@ def test_encoder_and_generator_turn_towards_each_other(perform):
 
 @pytest.mark.parametrize(("progress", "factor"), [(0, 1), (0.5, 1), (0.75, 0.1), (1, 0.01)])
 def test_rates_decay_exponentially_over_the_second_half(progress, factor):
-    rates = BiGAN(LinearParts(2), Config()).rates(Clock(7, torch.tensor(float(progress))))
+    rates = BiGAN(LinearParts(2), Config()).schedules(Clock(7, torch.tensor(float(progress))))
     assert set(rates) == {"G", "D"}
-    assert all(float(rate) == pytest.approx(factor) for rate in rates.values())
-    constant = BiGAN(LinearParts(2), Config(final_rate=1)).rates(Clock(7, torch.tensor(float(progress))))
-    assert all(float(rate) == 1 for rate in constant.values())
+    assert all(float(rate["lr_factor"]) == pytest.approx(factor) for rate in rates.values())
+    constant = BiGAN(LinearParts(2), Config(final_rate=1)).schedules(Clock(7, torch.tensor(float(progress))))
+    assert all(float(rate["lr_factor"]) == 1 for rate in constant.values())
 
 
 def test_only_weights_decay():

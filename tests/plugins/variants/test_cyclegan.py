@@ -81,7 +81,9 @@ def test_g_comes_first_and_both_move_in_every_step():
 
 def test_the_rate_falls_over_the_second_half():
     variant = simple(CycleGAN, Config())
-    found = [{name: float(f) for name, f in variant.rates(clock(0, p)).items()} for p in (0, 0.5, 0.75, 1)]
+    found = [
+        {name: float(s["lr_factor"]) for name, s in variant.schedules(clock(0, p)).items()} for p in (0, 0.5, 0.75, 1)
+    ]
     assert [rates["G"] for rates in found] == [1, 1, 0.5, 0] and all(rates["D"] == rates["G"] for rates in found)
 
 

@@ -189,9 +189,9 @@ def test_five_updates_of_d_go_before_each_of_g(real, perform):
 
 @pytest.mark.parametrize(("progress", "factor"), [(0, 1), (8 / 9, 1), (17 / 18, 0.5), (0.99, 0.09), (1, 0)])
 def test_rates_fall_linearly_in_the_last_ninth(progress, factor):
-    rates = make().rates(Clock(0, torch.tensor(progress)))
+    rates = make().schedules(Clock(0, torch.tensor(progress)))
     assert set(rates) == {"G", "D"}
-    assert all(rate.item() == pytest.approx(factor, abs=1e-5) for rate in rates.values())
+    assert all(rate["lr_factor"].item() == pytest.approx(factor, abs=1e-5) for rate in rates.values())
 
 
 def test_defaults_are_those_of_the_paper():

@@ -44,8 +44,8 @@ def test_rates_fall_by_a_cosine_over_the_burn_in(parts):
     for progress in (0.0, 0.05, 0.1, 0.2, 1.0):
         share = min(1, progress / 0.2)
         expected = 5e-5 + (2e-4 - 5e-5) * 0.5 * (1 + math.cos(math.pi * share))
-        rates = variant.rates(at(progress))
-        assert float(rates["G"]) * 2e-4 == pytest.approx(expected, rel=1e-5) and rates["D"] is rates["G"]
+        rates = variant.schedules(at(progress))
+        assert float(rates["G"]["lr_factor"]) * 2e-4 == pytest.approx(expected, rel=1e-5) and rates["D"] == rates["G"]
 
 
 def test_a_step_is_served_two_batches_and_players_take_turns(parts, real, play):

@@ -48,9 +48,9 @@ def test_losses_are_those_of_the_paper(parts, real, perform, affine, loss):
 def test_schedule_rates_and_defaults(parts, real, play):
     variant = SNGAN(parts, Config())
     assert variant.period == 5 and [u.player for u in play(variant, real, 20)] == (["D"] * 5 + ["G"]) * 4
-    factors = variant.rates(Clock(0, torch.tensor(0.25)))
-    assert {player: float(factor) for player, factor in factors.items()} == {"G": 0.75, "D": 0.75}
-    assert not SNGAN(parts, Config(decay=False)).rates(Clock(0, torch.tensor(0.25)))
+    factors = variant.schedules(Clock(0, torch.tensor(0.25)))
+    assert {player: float(factor["lr_factor"]) for player, factor in factors.items()} == {"G": 0.75, "D": 0.75}
+    assert not SNGAN(parts, Config(decay=False)).schedules(Clock(0, torch.tensor(0.25)))
     for optimizer in variant.optimizers().values():
         assert (optimizer.defaults["lr"], optimizer.defaults["betas"]) == (2e-4, (0.0, 0.9))
 
