@@ -1,4 +1,4 @@
-"""`ganbench list`: what is installed, and what is broken."""
+"""`ganbench list`: what is installed, what is broken, and all that is known of one name."""
 
 from __future__ import annotations
 
@@ -19,20 +19,23 @@ KINDS = ("variants", "datasets", "backbones", "metrics", "extractors", "presets"
 
 
 @click.command(cls=Command)
-@click.argument(
-    "what",
-    default="all",
-    type=click.Choice(["all", *KINDS]),
-)
+@click.argument("what", default="all", metavar=f"[all|{'|'.join(KINDS)}|NAME]")
 @plugin_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(what: str, plugins: tuple[Path, ...], as_json: bool) -> None:
-    """Show what is installed, from which distribution, and what is broken."""
+    """Show what is installed, from which distribution, and what is broken.
+
+    With the NAME of a plugin: its options with defaults, meaning and source, and what a variant says of its paper.
+    """
     require_plugins(plugins)
     import json
 
     from ganbench.runs.executors.apart import survive
 
+    if what not in ("all", *KINDS):
+        found, _ = survive(_named, plugins, what)
+        show(json.dumps(found, indent=1, ensure_ascii=False) if as_json else "\n\n".join(map(_page, found)))
+        return
     (everything, clashes, broken), _ = survive(_installed, plugins)
     shown = {title: rows for title, rows in everything.items() if what in ("all", title)}
     if as_json:
@@ -49,6 +52,81 @@ def command(what: str, plugins: tuple[Path, ...], as_json: bool) -> None:
         tell(f"Clash: {clash}")
     for name, error in broken.items():
         tell(f"Broken: {name}: {error}")
+
+
+def _named(plugins: tuple[Path, ...], name: str, begin: Begin) -> list[dict[str, Any]]:
+    """Return all that is known of the plugins of a name, of whichever kind."""
+    from dataclasses import asdict
+
+    from ganbench.errors import UserError, quoted, suggestion
+    from ganbench.runs.describe import describe
+    from ganbench.runs.registry import HOOKS, discover
+
+    registry = discover(plugins, begin=begin)
+    found: list[dict[str, Any]] = []
+    for kind in HOOKS:
+        for entry in registry.entries[kind].get(name, []):
+            item: Any = entry.item
+            description = asdict(describe(item if isinstance(item, type) else type(item)))
+            if kind == "preset":
+                description = {"text": item.source, "options": [], "sections": _of_preset(item)}
+            more = {name: getattr(item, name) for name in ("task", "paper_images")} if kind == "variant" else {}
+            found.append({"kind": kind, **_facts(entry), **more, **description})
+    if not found:
+        known = {other for kind in HOOKS for other in registry.entries[kind]} | {"all", *KINDS}
+        raise UserError(
+            f"nothing installed is called {quoted(name)}{suggestion(name, sorted(known))} "
+            f"(`ganbench list` shows all names, `ganbench list variants` those of the variants)"
+        )
+    return found
+
+
+def _of_preset(preset: Any) -> dict[str, str]:
+    asked = {key: " ".join(map(str, v)) if isinstance(v, list | tuple) else str(v) for key, v in preset.request.items()}
+    return {
+        "Data sets": ", ".join(preset.datasets),
+        "Rows": "\n".join(" ".join([e.label or e.variant, *e.settings]) for e in preset.entries),
+        "Settings": " ".join(preset.settings),
+        "Request": "\n".join(f"{key}: {value}" for key, value in asked.items()),
+        "Departures": preset.departures,
+        "Published": f"{len(preset.published)} numbers, shown beside the rows of a report" if preset.published else "",
+    }
+
+
+def _page(found: dict[str, Any]) -> str:
+    """Write what is known of one plugin for a terminal."""
+    lines = [f"{found['name']} ({found['kind']}, from {found['from']}): {found['summary']}"]
+    told = {
+        "Paper": found.get("paper", ""),
+        "Family": found.get("family", ""),
+        "Task": found.get("task", ""),
+        "Networks": found.get("architecture") or ("those of the backbone" if found["kind"] == "variant" else ""),
+        **found["sections"],
+    }
+    if images := found.get("paper_images"):
+        told["Images"] = f"{images:,} real ones in its paper's runs (`--budget {images}-images`)"
+    lines += [_paragraph(found["text"], "  ")] if found["text"] else []
+    lines += [_paragraph(text, f"  {word + ':':11} ") for word, text in told.items() if text]
+    if found["options"]:
+        lines.append(f"  Options, as `--set {found['name']}.NAME=VALUE`:")
+    for option in found["options"]:
+        source = f" [{option['source']}]" if option["source"] else ""
+        lines.append(f"    {option['name']}={option['default']}  ({option['kind']})")
+        lines += [_paragraph(f"{option['meaning']}{source}", "        ")] if option["meaning"] or source else []
+    return "\n".join(lines)
+
+
+def _paragraph(text: str, lead: str) -> str:
+    """Fold text at 100 columns, its first line after `lead`, the others below."""
+    from textwrap import fill
+
+    below = " " * len(lead)
+    lines = text.splitlines()
+    return "\n".join(
+        fill(line, 100, initial_indent=below if number else lead, subsequent_indent=below)
+        for number, line in enumerate(lines)
+        if line
+    )
 
 
 def _installed(plugins: tuple[Path, ...], begin: Begin) -> tuple[Facts, list[str], dict[str, str]]:

@@ -13,6 +13,8 @@ from ganbench.results.statistics import Score
 
 ARROW = {True: " ↑", False: " ↓", None: ""}
 FEW_SEEDS = 4
+SHORT = 0.1
+"""A row that was served less than this share of its paper's images is told of."""
 STALE = "today's gives other numbers for the same seed, and makes such runs again with `ganbench run --redo stale`"
 NEWER = "which gives other numbers for the same seed"
 
@@ -79,6 +81,12 @@ def remarks(rows: Sequence[Row], labels: Sequence[str], grid: Mapping[Column, Se
             yield f"numbers {' and '.join(map(str, stale))}: made by {say}."
     sources = {f"{said.get('source')}. {said.get('departures')}" for row in rows if (said := row.published)}
     yield from (f"Published: {quoted(source.strip())}" for source in sorted(sources))
+    short = [(label, row.share_of_paper) for label, row in zip(labels, rows, strict=True) if not row.is_control]
+    if some := [f"{label} {100 * share:.1g} %" for label, share in short if share is not None and share < SHORT]:
+        yield (
+            f"Short of their papers, whose runs are served ten times as many real images and more (the share of them "
+            f"here): {', '.join(some)}."
+        )
     if controls := [label for label, row in zip(labels, rows, strict=True) if row.is_control]:
         yield f"Controls, which are not trained: {', '.join(controls)}."
     for name, others in namesakes(rows).items():

@@ -52,6 +52,14 @@ class Row:
         return any(run.variant.get("own_architecture") is True for run in self.runs)
 
     @property
+    def share_of_paper(self) -> float | None:
+        """How much of the images that its paper's runs are served this row was, as a share, where the paper says it."""
+        served, of_paper = self.meters["images"], [run.variant.get("paper_images") for run in self.scored]
+        if not served or not isinstance(of_paper[0], int) or of_paper[0] < 1:  # a record may hold anything
+            return None
+        return float(served / of_paper[0])
+
+    @property
     def published(self) -> Mapping[str, Any]:
         """What the literature says of this row, nothing where it is no part of a preset."""
         facts = self.runs[0].variant.get("published")

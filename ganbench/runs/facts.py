@@ -25,6 +25,7 @@ def variant_facts(job: Job, registry: Registry) -> dict[str, Any]:
         "task": cls.task,
         "own_architecture": cls.own_architecture,
         "parameters": dict(job.parameters),
+        **({"paper_images": cls.paper_images} if cls.paper_images else {}),
         "defaults": {kind: _defaults(kind, name, registry) for kind, name in _configured(job)},
         **({"published": dict(job.published)} if job.published else {}),
     }

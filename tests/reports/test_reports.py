@@ -602,3 +602,14 @@ def test_versions_and_machine_stand_under_the_table_once() -> None:
     line = "- Made with ganbench 0.1.0, torch 2.13.0 on Linux x86_64, cpu (2 cores), 1 threads a run."
     assert markdown.render(runs).count(escape(line)) == 1
     assert "Made with" not in markdown.render([make(seed=0)])
+
+
+def test_rows_far_below_the_budget_of_their_papers_are_told_of() -> None:
+    records = [
+        make("began", meters=Meters(1, 64_000, {"G": 1}), facts={"paper_images": 3_200_000}),
+        make("gan", meters=Meters(1, 64_000, {"G": 1}), facts={"paper_images": 640_000}),
+        make("odd", meters=Meters(1, 64_000, {"G": 1}), facts={"paper_images": "many"}),
+    ]
+    told = [line for line in render(records).splitlines() if "Short of their papers" in line]
+    assert len(told) == 1 and told[0].endswith("(the share of them here): began 2 %.")
+    assert not any("Short of their papers" in line for line in render(records[1:]).splitlines())
