@@ -6,7 +6,7 @@ import copy
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -134,12 +134,14 @@ class Trainer:
         seed_device(self.device, derive(self.seed, "step", number))
         # Compiled code is what was traced and spends what that did; the counter would not see it.
         counter = Work() if counted or (watched and code is None) else None
-        with counter or nullcontext():
+        counting = counter or nullcontext()  # entered for the work of variant and optimizer, not for what looks at it
+        with counting:
             updates = code.updates(phase, batch, clock) if code is not None else self.variant.step(batch, clock)
-            moved: list[str] = []
-            while (update := self._resume(updates, watched, moved)) is not None:
+        moved: list[str] = []
+        while (update := self._resume(updates, counting, watched, moved)) is not None:
+            with counting:
                 self.apply(update)
-                moved.append(update.player)
+            moved.append(update.player)
         self._require_tally(before, moved)
         if self._schedule.setdefault(phase, moved) != moved:
             raise ValueError(
@@ -260,11 +262,14 @@ class Trainer:
         self.diverged = state["diverged"]
         self.weights.accept()
 
-    def _resume(self, updates: Iterator[Update], watched: bool, moved: Sequence[str]) -> Update | None:
+    def _resume(
+        self, updates: Iterator[Update], counting: AbstractContextManager[Any], watched: bool, moved: Sequence[str]
+    ) -> Update | None:
         before = self._sums() if watched else None
         bf16 = self.precision == "bf16"
         after = f"after its update of {moved[-1]!r}" if moved else "before its first update"
         with (
+            counting,
             torch.autocast(self.device.type, torch.bfloat16) if bf16 else nullcontext(),
             during(f"in step {self.meters.steps}, {after}"),
         ):
