@@ -22,7 +22,12 @@ from ganbench import (
 
 @dataclass(frozen=True)
 class Config:
-    """Options. `width`: channels at half the resolution, doubled at every halving. `code`: at most, in autoencoders."""
+    """Options.
+
+    width: channels at half the resolution, doubled at every halving (64 in the authors' Torch code).
+    z_dim: numbers of a latent (§4).
+    code: width of the code of an autoencoder, at most; a quarter of the image is never passed (ours).
+    """
 
     width: Count = 64
     z_dim: Count = 100

@@ -42,9 +42,11 @@ for 64 px as well (pfnet-research/sngan_projection). kwotsin/mimicry has the sam
 
 @dataclass(frozen=True)
 class Config:
-    """Options. `width`: a quarter of G's and half of D's channels at 32 px; at other sides, those at full resolution.
+    """Options.
 
-    `code`: at most, in autoencoders.
+    width: a quarter of G's and half of D's channels at 32 px; at other sides, those at full resolution (table 4).
+    z_dim: numbers of a latent (table 4).
+    code: width of the code of an autoencoder, at most; a quarter of the image is never passed (ours).
     """
 
     width: Count = 64

@@ -26,7 +26,12 @@ SIDES = (32, 48, 64, 128)
 
 @dataclass(frozen=True)
 class Config:
-    """Options. `width`: channels at full resolution, doubled at every halving. `code`: at most, in autoencoders."""
+    """Options.
+
+    width: channels at full resolution, doubled at every halving (table 3).
+    z_dim: numbers of a latent (table 3).
+    code: width of the code of an autoencoder, at most; a quarter of the image is never passed (ours).
+    """
 
     width: Count = 64
     z_dim: Count = 128

@@ -43,8 +43,15 @@ SHARE = 0.1  # of a set without official test images is held out
 
 @dataclass(frozen=True)
 class Config:
-    crop: Annotated[int, Ge(1), Le(WIDTH)] = WIDTH  # central square, in pixels of the official files
-    labels: str = ""  # the attribute that gives the labels 0 and 1
+    """Options.
+
+    crop: side of the central square that is kept, in pixels of the official files.
+    labels: name of the attribute that gives the labels 0 and 1; without it there are none.
+    skip_damaged: leave out files that cannot be read instead of ending with the first.
+    """
+
+    crop: Annotated[int, Ge(1), Le(WIDTH)] = WIDTH
+    labels: str = ""
     skip_damaged: bool = False
 
 

@@ -48,6 +48,13 @@ NEEDED = "at least two are needed, one to train on and one to compare with"
 
 @dataclass(frozen=True)
 class Config:
+    """Options.
+
+    test_share: share of the images that are held back for the test split where the folder names none.
+    channels: grey or colour; "auto" takes colour where any image has it.
+    skip_damaged: leave out files that cannot be read instead of ending with the first.
+    """
+
     test_share: Fraction = 0.1
     channels: Literal["auto", "grey", "colour"] = "auto"
     skip_damaged: bool = False

@@ -46,6 +46,11 @@ SHARE = 0.04  # of each class is held out where there is no val: 50 of 1,300 ima
 
 @dataclass(frozen=True)
 class Config:
+    """Options.
+
+    skip_damaged: leave out files that cannot be read instead of ending with the first.
+    """
+
     skip_damaged: bool = False
 
 

@@ -37,7 +37,13 @@ FORMS = ("{}_train_lmdb", "{}", "{}.zip")  # of objects the published folder is 
 
 @dataclass(frozen=True)
 class Config:
-    test: Literal["held-out", "val"] = "held-out"  # the published val has 300 images: too few for a reference
+    """Options.
+
+    test: a part held out of the training images, or the published "val", whose 300 images are few for a reference.
+    skip_damaged: leave out images that cannot be read instead of ending with the first.
+    """
+
+    test: Literal["held-out", "val"] = "held-out"
     skip_damaged: bool = False
 
 
