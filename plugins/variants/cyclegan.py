@@ -31,9 +31,16 @@ from ganbench import (
 
 @dataclass(frozen=True)
 class Config:
-    """Options. `cycle`: λ. `identity`: its weight over λ, 0.5 in the authors' code, which the paper has for paintings.
+    """Options.
 
-    `pool`: earlier translations that D is shown in half of the cases. `width`, `blocks`: of the networks.
+    lr: learning rate of both players, constant for half of the budget, then falling to zero (options/train_options.py).
+    betas: of both Adams (models/cycle_gan_model.py).
+    cycle: λ, the weight of the way back (models/cycle_gan_model.py).
+    identity: weight over λ of what a translator changes in images of its own target; 0 because the paper has it for
+        paintings alone, and 0.5 in the authors' present program (models/cycle_gan_model.py).
+    pool: earlier translations that D is shown in half of the cases (options/train_options.py).
+    width: channels at full resolution (appendix 7.2).
+    blocks: residual blocks of a translator, those of 128 px in the paper, which has 9 for 256 px (appendix 7.2).
     """
 
     lr: Positive = 2e-4
@@ -48,8 +55,15 @@ class Config:
 class CycleGAN(Variant):
     """G translates the source into the target, F back; D judges targets and D_source sources, by least squares (§3).
 
-    The losses of D are halved, as in §7.1; the networks are updated in the order of the authors' code, G and F first.
-    The rate is constant for half of the budget and falls to zero over the rest. The paper's batch holds one image.
+    The losses of D are halved, as in §7.1. Networks are updated in the order of the authors' program, G and F first.
+
+    Objective: G and F min E (D(G(x)) - 1)² + E (D_source(F(y)) - 1)² + λ (|F(G(x)) - x| + |G(F(y)) - y|); D min
+    ½ E (D(y) - 1)² + ½ E D(G(x))², D_source likewise; absolute errors are means over pixels
+    Departures: batches are those of the comparison, where the paper's hold one image: `--batch 1`. Images of fewer than
+    64 px get a D of fewer halvings. A batch is exchanged with places of the pool that all differ. Nothing is cropped or
+    mirrored. Reflections are flips, put together: the kernel that PyTorch has for them is not deterministic on a GPU.
+    Budget: 200 epochs, of whatever the data are, in batches of 1 (options/train_options.py)
+    Published: no number under a protocol that can be run here
     """
 
     name = "cyclegan"
@@ -60,12 +74,14 @@ class CycleGAN(Variant):
     own_architecture = True
     config: Config
     pool: Tensor
+    filled: Tensor
 
     def build(self, parts: Parts) -> None:
         (channels, side, _), c = parts.data.shape, self.config
         self.G, self.F = translator(channels, c.width, c.blocks), translator(channels, c.width, c.blocks)
         self.D, self.D_source = patches(channels, c.width, side), patches(channels, c.width, side)
         self.register_buffer("pool", torch.zeros(2, c.pool, *parts.data.shape))
+        self.register_buffer("filled", torch.zeros(2, dtype=torch.int64))
 
     @classmethod
     def misfit(cls, data: DataSpec) -> str | None:
@@ -101,29 +117,27 @@ class CycleGAN(Variant):
             same = l1_loss(self.G(y), y) + l1_loss(self.F(x), x)
             loss = loss + self.config.cycle * self.config.identity * same
         yield Update("G", loss, {"cycle": cycle.detach(), "adversarial": adversarial.detach()})
-        old_y = self.earlier(0, fake_y.detach(), clock.step)
-        old_x = self.earlier(1, fake_x.detach(), clock.step)
+        old_y, old_x = self.earlier(0, fake_y.detach()), self.earlier(1, fake_x.detach())
         on_y = towards(self.D(y), 1) + towards(self.D(old_y), 0)
         on_x = towards(self.D_source(x), 1) + towards(self.D_source(old_x), 0)
         yield Update("D", (on_y + on_x) / 2)
 
     @torch.no_grad()
-    def earlier(self, side: int, fakes: Tensor, step: int) -> Tensor:
+    def earlier(self, side: int, fakes: Tensor) -> Tensor:
         """Return translations of which half, drawn at random, are exchanged for earlier ones (§4 of the paper).
 
         Until the pool is full, it takes up what it is shown, and D sees just that.
         """
         size, n = self.config.pool, min(len(fakes), self.config.pool)
-        shown, pool = fakes.float().clone(), self.pool[side]
-        if (filled := step * n) < size:
-            places = torch.arange(filled, min(filled + n, size), device=fakes.device)
-            pool[places] = shown[: len(places)]
-            return shown
-        places = torch.randperm(size, device=fakes.device)[:n]
-        exchanged = (torch.rand(n, device=fakes.device) < 0.5)[:, None, None, None]
+        shown, pool, filled = fakes.float().clone(), self.pool[side], self.filled[side]
+        free = filled + torch.arange(n, device=fakes.device)
+        places = torch.where(filled < size, free % size, torch.randperm(size, device=fakes.device)[:n])
+        exchanged = (filled >= size) & (torch.rand(n, device=fakes.device) < 0.5)
+        kept = (free < size) | exchanged
         old, new = pool[places], shown[:n].clone()
-        shown[:n] = torch.where(exchanged, old, new)
-        pool[places] = torch.where(exchanged, new, old)
+        shown[:n] = torch.where(exchanged[:, None, None, None], old, new)
+        pool[places] = torch.where(kept[:, None, None, None], new, old)
+        filled.add_(n).clamp_(max=size)
         return shown
 
 
@@ -144,12 +158,30 @@ class Block(nn.Module):
         return cast(Tensor, x + self.layers(x))
 
 
+class Reflection(nn.Module):
+    """Mirror maps at their edges, as `nn.ReflectionPad2d` does, by what is deterministic on every device."""
+
+    def __init__(self, margin: int) -> None:
+        super().__init__()
+        self.margin = margin
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return maps that are larger by the margin on each side."""
+        for axis in (-1, -2):
+            side = x.shape[axis]
+            before, after = x.narrow(axis, 1, self.margin), x.narrow(axis, side - 1 - self.margin, self.margin)
+            x = torch.cat([before.flip(axis), x, after.flip(axis)], axis)
+        return x
+
+
+def reflected(inputs: int, outputs: int, kernel: int) -> list[nn.Module]:
+    """A convolution that keeps the size by reflection."""
+    return [Reflection(kernel // 2), nn.Conv2d(inputs, outputs, kernel)]
+
+
 def convolution(inputs: int, outputs: int, kernel: int) -> list[nn.Module]:
     """A convolution that keeps the size by reflection, and instance norm."""
-    return [
-        nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, padding_mode="reflect"),
-        nn.InstanceNorm2d(outputs),
-    ]
+    return [*reflected(inputs, outputs, kernel), nn.InstanceNorm2d(outputs)]
 
 
 def translator(channels: int, width: int, blocks: int) -> nn.Module:
@@ -162,8 +194,7 @@ def translator(channels: int, width: int, blocks: int) -> nn.Module:
     for above in (4 * w, 2 * w):
         layers += [nn.ConvTranspose2d(above, above // 2, 3, 2, 1, output_padding=1)]
         layers += [nn.InstanceNorm2d(above // 2), nn.ReLU()]
-    last = nn.Conv2d(w, channels, 7, padding=3, padding_mode="reflect")
-    return nn.Sequential(*layers, last, nn.Tanh()).apply(draw_normal)
+    return nn.Sequential(*layers, *reflected(w, channels, 7), nn.Tanh()).apply(draw_normal)
 
 
 def patches(channels: int, width: int, side: int) -> nn.Module:

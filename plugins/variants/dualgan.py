@@ -21,7 +21,7 @@ from ganbench import (
     Positive,
     Update,
     Variant,
-    draw_normal,
+    draw_truncated,
     gradient_penalty,
     hookimpl,
     square_misfit,
@@ -30,10 +30,17 @@ from ganbench import (
 
 @dataclass(frozen=True)
 class Config:
-    """Options. `reconstruction`: λ of both domains, 100 to 1000 in the paper.
+    """Options.
 
-    `lipschitz`: "clip" holds the critics' weights in [-`clip`, `clip`], as the paper does; "penalty" is the choice of
-    the authors' present code, weighed by `penalty`, with which it makes one critic update in a step.
+    lr: learning rate of both players' RMSprop (main.py).
+    decay: of RMSprop's running mean of squared gradients (model.py).
+    reconstruction: λ of both domains, the weight of the way back; 1000 in README.md's examples (main.py).
+    critic_steps: updates of the critics for each of the translators; 1 in main.py (Algorithm 1).
+    lipschitz: "clip" holds the critics' weights within `clip`, as the paper does; "penalty" is the choice of the
+        authors' present program, which goes with `critic_steps=1` (model.py and main.py).
+    clip: bound of the critics' weights (main.py).
+    penalty: weight of the gradient penalty (model.py).
+    width: channels at half the resolution, doubled at every halving, in a translator up to eightfold (main.py).
     """
 
     lr: Positive = 5e-5
@@ -50,6 +57,16 @@ class DualGAN(Variant):
     """G translates the source into the target and F back, each against a critic (eq. 1 to 3); dropout is their noise.
 
     The critics are updated `critic_steps` times for each update of G and F, each time on other images (Algorithm 1).
+    All norms are of single images: the program's "batch norm" takes its moments over pixels alone (ops.py).
+
+    Objective: D and D_source max E D(y) - E D(G(x)) + E D_source(x) - E D_source(F(y)), their weights clipped or their
+    gradients penalised; G and F min λ (|F(G(x)) - x| + |G(F(y)) - y|) - E D(G(x)) - E D_source(F(y)), means over pixels
+    Departures: kernels are 4×4 of stride 2 and critics judge patches, of halvings as many as the size allows, where the
+    program has 3×3 kernels, 5×5 in first and last layers, eight halvings of 256 px and, by default, critics of whole
+    images. The program's default is no dropout, and it mirrors images at random; here half of the first two doublings
+    is dropped (the paper's noise), also when sampling, and nothing is mirrored.
+    Budget: the program's default is 50 epochs, of whatever its data are, in batches of 1; its README has 100 (main.py)
+    Published: no number under a protocol that can be run here
     """
 
     name = "dualgan"
@@ -62,9 +79,8 @@ class DualGAN(Variant):
 
     def build(self, parts: Parts) -> None:
         (channels, side, _), width = parts.data.shape, self.config.width
-        norm = self.config.lipschitz == "clip"
         self.G, self.F = UNet(channels, width, side), UNet(channels, width, side)
-        self.D, self.D_source = critic(channels, width, side, norm), critic(channels, width, side, norm)
+        self.D, self.D_source = critic(channels, width, side), critic(channels, width, side)
         self.period = self.config.critic_steps
 
     @classmethod
@@ -123,6 +139,13 @@ def per_image(network: nn.Module) -> Any:
     return lambda x: network(x).flatten(1).mean(1)
 
 
+def norm_of_images(channels: int) -> nn.Module:
+    """Make the norm of each map of each image over its pixels, whatever the batch, as the program does (ops.py)."""
+    norm = nn.InstanceNorm2d(channels, eps=1e-6, affine=True)
+    nn.init.normal_(norm.weight, 1, 0.02)
+    return norm
+
+
 class UNet(nn.Module):
     """Halvings and doublings of the size with links between equals; dropout in the first doublings is the noise."""
 
@@ -134,15 +157,15 @@ class UNet(nn.Module):
         widths = [channels, *(width * min(8, 2**level) for level in range(levels))]
         self.down, self.up = nn.ModuleList(), nn.ModuleList()
         for level in range(levels):
-            normalised = [nn.BatchNorm2d(widths[level + 1])] if 0 < level < levels - 1 else []
+            normalised = [norm_of_images(widths[level + 1])] if level else []
             activation = [nn.LeakyReLU(0.2)] if level else []
             conv = nn.Conv2d(widths[level], widths[level + 1], 4, 2, 1)
             self.down.append(nn.Sequential(*activation, conv, *normalised))
         for level in reversed(range(levels)):
             inputs = widths[level + 1] * (1 if level == levels - 1 else 2)
-            normalised = [nn.BatchNorm2d(widths[level])] if level else []
+            normalised = [norm_of_images(widths[level])] if level else []
             self.up.append(nn.Sequential(nn.ReLU(), nn.ConvTranspose2d(inputs, widths[level], 4, 2, 1), *normalised))
-        self.apply(draw_normal)
+        self.apply(draw_truncated)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map images to images in [-1, 1]."""
@@ -159,15 +182,14 @@ class UNet(nn.Module):
         return x.tanh()
 
 
-def critic(channels: int, width: int, side: int, norm: bool) -> nn.Module:
-    """Make a critic of patches; batch norm would mix the images that a penalty treats one by one."""
+def critic(channels: int, width: int, side: int) -> nn.Module:
+    """Make a critic of patches."""
     halvings = 3 if side >= 64 else 2 if side >= 16 else 1
     layers: list[nn.Module] = [nn.Conv2d(channels, width, 4, 2, 1), nn.LeakyReLU(0.2)]
     for level in range(1, halvings):
         below, above = width * 2 ** (level - 1), width * 2**level
-        normalised = [nn.BatchNorm2d(above)] if norm else []
-        layers += [nn.Conv2d(below, above, 4, 2, 1), *normalised, nn.LeakyReLU(0.2)]
-    return nn.Sequential(*layers, nn.Conv2d(width * 2 ** (halvings - 1), 1, 3, 1, 1)).apply(draw_normal)
+        layers += [nn.Conv2d(below, above, 4, 2, 1), norm_of_images(above), nn.LeakyReLU(0.2)]
+    return nn.Sequential(*layers, nn.Conv2d(width * 2 ** (halvings - 1), 1, 3, 1, 1)).apply(draw_truncated)
 
 
 @hookimpl

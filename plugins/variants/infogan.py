@@ -35,10 +35,18 @@ HIDDEN = 128
 class Config:
     """Options; codes and learning rates are those of the paper's MNIST experiment (appendix C).
 
-    `categories`: values of the categorical code. `continuous`: how many codes ~ U(-1, 1). The weights are λ of eq. 6,
-    smaller for continuous codes (§6); the authors' code has 1 for both. `deviation`: "fixed" gives Q's Gaussians the
-    deviation 1, as that code does. `recogniser`: whose update trains Q. "G" is eq. 6, where G and Q play against D.
-    "D" is the authors' code: D's loss too has the information, so that it trains Q and the trunk that Q shares with D.
+    generator_lr: learning rate of G, and of Q where it is G's (launchers/run_mnist_exp.py).
+    discriminator_lr: learning rate of D, and of Q where it is D's (launchers/run_mnist_exp.py).
+    betas: of both Adams (infogan/algos/infogan_trainer.py).
+    categories: values of the categorical code (launchers/run_mnist_exp.py).
+    continuous: how many codes ~ U(-1, 1) (launchers/run_mnist_exp.py).
+    categorical_weight: λ of eq. 6 for the categorical code (launchers/run_mnist_exp.py).
+    continuous_weight: λ for the continuous codes, smaller than the other; 1 in launchers/run_mnist_exp.py (§6).
+    deviation: "learned" lets Q name the deviation of its Gaussians (§6); "fixed" makes it 1, as the authors' program
+        does (launchers/run_mnist_exp.py).
+    recogniser: whose update trains Q. "G" is eq. 6, where G and Q play against D; in "D", the authors' program, D's
+        loss too has the information, which trains Q and the trunk that Q shares with D
+        (infogan/algos/infogan_trainer.py).
     """
 
     generator_lr: Positive = 1e-3
@@ -56,13 +64,22 @@ class InfoGAN(Variant):
     """Q reads from G(z, c) the code c; what it knows is a lower bound on I(c; G(z, c)) (eq. 5), which G raises (eq. 6).
 
     Q is two layers on D's trunk. Codes and latents are drawn anew for each update. It is trained without labels, and
-    samples have random codes.
+    samples have random codes. Incompressible noise is from U(-1, 1), as in the authors' program.
+
+    Objective: min_{G,Q} max_D E log D(x) + E log(1 - D(G(z, c))) - λ L_I, L_I = E log Q(c|G(z, c)) + H(c), with the
+    non-saturating loss of G (eq. 6)
+    Departures: defaults are the paper's game, in which D knows nothing of the codes; `recogniser=D`, `deviation=fixed`
+    and `continuous_weight=1` make the authors' program, which differs from it. G ends in tanh and its noise is as wide
+    as the backbone has it, where the program has a sigmoid and 62 numbers.
+    Budget: 5,000 updates of 128 images on MNIST, 640,000 images (launchers/run_mnist_exp.py)
+    Published: no number under a protocol that can be run here
     """
 
     name = "infogan"
     summary = "part of the latent code is recovered from the image"
     paper = "Chen et al. 2016, arXiv:1606.03657"
     family = "conditional"
+    paper_images = 640_000
     config: Config
 
     def build(self, parts: Parts) -> None:
@@ -84,10 +101,10 @@ class InfoGAN(Variant):
         }
 
     def noise(self, n: int) -> Tensor:
-        """Draw incompressible noise, a one-hot category and continuous codes, side by side."""
+        """Draw incompressible noise ~ U(-1, 1), a one-hot category and continuous codes ~ U(-1, 1), side by side."""
         category = one_hot(torch.randint(self.config.categories, (n,), device=self.device), self.config.categories)
-        codes = torch.rand(n, self.config.continuous, device=self.device) * 2 - 1
-        return torch.cat([super().noise(n), category, codes], 1)
+        noise, codes = (torch.rand(n, k, device=self.device) * 2 - 1 for k in (self.z_dim, self.config.continuous))
+        return torch.cat([noise, category, codes], 1)
 
     def information(self, features: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
         """Return L_I = E log Q(c|x) + H(c) (eq. 5) of the categorical and of the continuous codes, in nats."""

@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from ganbench_plugins.variants.dualgan import Config, DualGAN, UNet, critic
+from ganbench_plugins.variants.dualgan import Config, DualGAN, UNet, critic, norm_of_images
+from torch import nn
 from torch.optim import RMSprop
 from translators import D_SOURCE, D, F, G, arrays, batch_of, clock, judged, play_pairs, simple
 
-from ganbench import DataSpec, UserError
+from ganbench import DataSpec, Parts, UserError
 from ganbench.runs.options import resolve
 
 
@@ -67,16 +68,31 @@ def test_dropout_is_noise_also_when_sampling():
 def test_networks_fit_the_size(side):
     x = torch.randn(2, 3, side, side)
     assert UNet(3, 2, side)(x).shape == x.shape and UNet(3, 2, side)(x).abs().max() <= 1
-    assert critic(3, 2, side, True)(x).shape[:2] == (2, 1)
+    assert critic(3, 2, side)(x).shape[:2] == (2, 1)
 
 
-def test_a_penalised_critic_does_not_mix_images():
+@pytest.mark.parametrize("lipschitz", ["clip", "penalty"])
+def test_norms_are_of_single_images_whatever_the_batch(lipschitz):
     torch.manual_seed(0)
+    variant = DualGAN(Parts(DataSpec((1, 16, 16), "translate"), 4), Config(width=4, lipschitz=lipschitz))
     x = torch.randn(6, 1, 16, 16)
-    for norm in (False, True):
-        network = critic(1, 4, 16, norm)
-        alone = torch.allclose(network(x)[:2], network(x[:2]), atol=1e-6)
-        assert alone is not norm
+    for network in (variant.D, variant.D_source):
+        torch.testing.assert_close(network(x)[:1], network(x[:1]), rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(network(x), network.eval()(x), msg="nothing is remembered for sampling")
+    assert not any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in variant.modules())
+    norms = [m for m in variant.modules() if isinstance(m, nn.InstanceNorm2d)]
+    assert len(norms) == 2 * (2 + 2) + 2 * 1, "all layers but the first and the last"
+
+
+def test_a_norm_is_that_of_the_program():
+    torch.manual_seed(0)
+    norm, x = norm_of_images(3), 5 + 2 * torch.randn(4, 3, 6, 6)
+    pixels = x.double().numpy()
+    scaled = (pixels - pixels.mean((2, 3), keepdims=True)) / np.sqrt(pixels.var((2, 3), keepdims=True) + 1e-6)
+    expected = scaled * norm.weight.detach().double().numpy()[:, None, None]
+    np.testing.assert_allclose(norm(x).detach().numpy(), expected, rtol=1e-4, atol=1e-5)
+    weights = norm_of_images(10_000).weight
+    assert weights.mean().item() == pytest.approx(1, abs=1e-3) and weights.std().item() == pytest.approx(0.02, rel=0.05)
 
 
 def test_samples_go_both_ways():

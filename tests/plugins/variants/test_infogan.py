@@ -140,11 +140,12 @@ def test_codes_have_the_prior_of_the_paper():
     variant = InfoGAN(CodedParts(), Config())
     z = variant.noise(20_000)
     assert z.shape == (20_000, 3 + 10 + 2)
-    categories, codes = z[:, 3:13], z[:, 13:]
+    noise, categories, codes = z[:, :3], z[:, 3:13], z[:, 13:]
     assert torch.equal(categories.sum(1), torch.ones(20_000)) and set(categories.unique().tolist()) == {0, 1}
     torch.testing.assert_close(categories.mean(0), torch.full((10,), 0.1), atol=0.01, rtol=0)
-    assert -1 <= codes.min() < -0.99 and 0.99 < codes.max() <= 1
-    torch.testing.assert_close(codes.var(0), torch.full((2,), 1 / 3), atol=0.01, rtol=0)
+    for uniform in (noise, codes):
+        assert -1 <= uniform.min() < -0.99 and 0.99 < uniform.max() <= 1
+        torch.testing.assert_close(uniform.var(0), torch.full((uniform.shape[1],), 1 / 3), atol=0.01, rtol=0)
 
 
 @pytest.mark.parametrize(("recogniser", "other"), [("G", "D"), ("D", "G")])

@@ -30,8 +30,8 @@ class Mean(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return (x.flatten(1).mean(1, keepdim=True) * self.weight + self.bias).float()
 
-    def matching(self, real: Tensor, fake: Tensor) -> Tensor:
-        return (self(real).mean() - self(fake).mean()).square()
+    def compare(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
+        return self(fake), (self(real).mean() - self(fake).mean()).square()
 
 
 SPEC = DataSpec((1, 8, 8), "translate")
