@@ -49,10 +49,18 @@ class Stream:
             start += len(pieces[-1])
         rows = pieces[0] if len(pieces) == 1 else torch.cat(pieces)
         real, cond, _ = self._source[rows]
+        return Batch(to_float(real.to(self._device)), self._given(cond))
+
+    def conditions(self, n: int, seed: int) -> Tensor | None:
+        """Draw, with replacement, the labels or source images of `n` of all training samples; None without any."""
+        rows = torch.randint(len(self._source), (n,), generator=torch.Generator().manual_seed(seed))
+        return self._given(self._source[rows.to(self._home)].cond)
+
+    def _given(self, cond: Tensor | None) -> Tensor | None:
         if cond is None:
-            return Batch(to_float(real.to(self._device)))
+            return None
         cond = cond.to(self._device)
-        return Batch(to_float(real.to(self._device)), to_float(cond) if cond.dtype == torch.uint8 else cond)
+        return to_float(cond) if cond.dtype == torch.uint8 else cond
 
     def _order_of(self, epoch: int) -> Tensor:
         if epoch != self._epoch:

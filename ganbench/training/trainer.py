@@ -344,23 +344,23 @@ class Trainer:
     @torch.no_grad()
     def _renew_statistics(self, copied: Variant) -> None:
         # Averaged weights do not fit the raw weights' batch statistics: estimate them from the copy's own samples.
-        norms = [m for m in copied.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-        if not norms:
-            return
-        for norm in norms:
+        def begin_anew(norm: nn.modules.batchnorm._BatchNorm, _: Any) -> None:
+            hooks.pop(norm).remove()
             norm.reset_running_stats()
             norm.momentum = None  # a plain mean over the batches
-        copied.train()
-        for number in range(16):
-            seed_device(self.device, derive(self.seed, "statistics", number))
-            with switches.kept():
-                copied.sample(256, self._conditions(256))
 
-    def _conditions(self, n: int) -> Tensor | None:
-        conditions = self.stream[0].cond if self.variant.task != "generate" else None
-        if conditions is None:
-            return None
-        return conditions[torch.randint(len(conditions), (n,), device=conditions.device)]
+        # Sampling tells which norms it passes; those of a discriminator would be left without any statistics.
+        norms = [m for m in copied.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+        hooks = {norm: norm.register_forward_pre_hook(begin_anew) for norm in norms}
+        copied.train()
+        for number in range(16 if norms else 0):
+            seed = derive(self.seed, "statistics", number)
+            cond = self.stream.conditions(256, seed) if copied.task != "generate" else None
+            seed_device(self.device, seed)
+            with switches.kept():
+                copied.sample(256, cond)
+        for hook in hooks.values():
+            hook.remove()
 
     def _trace(self, name: str, value: Tensor) -> None:
         # A copy: a logged buffer, or a loss, may be changed in place before the next tick.

@@ -5,6 +5,7 @@ import torch
 
 from ganbench.contract.data import ImageSet, to_uint8
 from ganbench.errors import UserError
+from ganbench.toolbox.pairs import Pairs
 from ganbench.training.stream import BLOCK, Stream
 
 CPU = torch.device("cpu")
@@ -116,3 +117,18 @@ def test_the_order_of_a_source_does_not_depend_on_the_batch_size():
     assert served(fresh(16, 5), range(40)) == served(fresh(64, 5), range(10))
     across = range(BLOCK // 100 - 1, BLOCK // 100 + 2)  # 100 does not divide a block
     assert served(fresh(100, 5), across) == served(fresh(50, 5), range(2 * across.start, 2 * across.stop))
+
+
+def test_conditions_are_drawn_from_all_samples_and_depend_on_the_seed_alone():
+    stream, other = Stream(numbered(200), 4, 0, CPU), Stream(numbered(200), 50, 7, CPU)
+    found = stream.conditions(20_000, 5)
+    assert torch.equal(found, other.conditions(20_000, 5)) and not torch.equal(found, stream.conditions(20_000, 6))
+    counts = found.bincount(minlength=200)
+    assert len(counts) == 200 and counts.min() > 50 and counts.max() < 150
+    assert Stream(ImageSet(torch.randn(8, 2)), 8, 0, CPU).conditions(4, 0) is None
+
+
+def test_conditions_of_a_translation_are_source_images_as_they_are_served():
+    targets, sources = (torch.full((n, 1, 2, 2), 255 * k, dtype=torch.uint8) for n, k in ((3, 0), (5, 1)))
+    stream = Stream(ImageSet(targets, source=Pairs(targets, sources)), 2, 0, CPU)
+    assert torch.equal(stream.conditions(7, 0), torch.ones(7, 1, 2, 2))

@@ -997,6 +997,48 @@ def test_a_snapshot_of_a_conditional_average_renews_its_statistics_with_labels()
     assert samples.isfinite().all()
 
 
+def test_a_snapshot_keeps_the_statistics_of_norms_that_sampling_does_not_pass():
+    class Judged(Everything):
+        def build(self, parts):
+            super().build(parts)
+            self.D = parts.discriminator(norm="batch")
+
+        def step(self, batch, clock):
+            yield Update("D", self.D(self.sample(len(batch.real))).mean() - self.D(batch.real).mean())
+            yield Update("G", -self.D(self.sample(len(batch.real))).mean())
+
+    run = steps(make(Judged, backbone=CONVOLUTIONAL), 4)
+    found, kept = (dict(variant.named_buffers()) for variant in (run.snapshot(), run.ema))
+    of_d, of_g = ([name for name in kept if name.startswith(player) and "running" in name] for player in ("D.", "G."))
+    assert of_d and all(torch.equal(found[name], kept[name]) for name in of_d)
+    assert of_g and not any(torch.equal(found[name], kept[name]) for name in of_g)
+    assert not any(m._forward_pre_hooks for m in run.snapshot().modules())
+
+
+@pytest.mark.parametrize("batch", [8, 32])
+def test_statistics_of_a_conditional_average_are_of_labels_of_the_whole_training_split(batch):
+    asked = []
+
+    class Conditional(tiny.Labelled):
+        ema_half_life_images = 40.0
+
+        def sample(self, n, cond=None):
+            if n == 256:
+                asked.append(cond)
+            return super().sample(n, cond)
+
+    labels = torch.arange(256).clamp(max=100)  # of a class that is more than half of the data, and a hundred others
+    data = replace(DATA, train=ImageSet(DATA.train.images, labels))
+    variant = build_variant(Conditional, CONVOLUTIONAL, data.spec("label"), seed=0)
+    run = Trainer(variant, data.train, Budget.parse("80-images"), seed=0, batch=batch, device=CPU)
+    steps(run, 1).snapshot()
+    seen = torch.cat(asked)
+    assert len(seen) == 16 * 256 and len(seen.unique()) == 101 and not torch.equal(asked[0], asked[1])
+    assert (seen == 100).double().mean().item() == pytest.approx(156 / 256, abs=0.03)
+    run.snapshot()
+    assert torch.equal(torch.cat(asked[16:]), seen)
+
+
 def test_the_training_split_must_hold_a_step():
     few = ImageSet(DATA.train.images[:4])
     with pytest.raises(UserError, match="a step needs 8 real images, but the training split has 4"):
