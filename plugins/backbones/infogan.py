@@ -29,9 +29,12 @@ with which they would still be far from the truth after a thousand updates."""
 
 @dataclass(frozen=True)
 class Config:
-    """Options. `width`: channels at half the resolution. `hidden`: units of the layer before the maps, and after.
+    """Options.
 
-    `code`: at most, in autoencoders.
+    width: channels at half the resolution (google/compare_gan, branch v1).
+    hidden: units of the layer before the maps, and after (google/compare_gan, branch v1).
+    z_dim: numbers in a latent (google/compare_gan, branch v1).
+    code: numbers in the code of an autoencoder (google/compare_gan, branch v1, BEGAN).
     """
 
     width: Count = 64

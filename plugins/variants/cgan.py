@@ -26,7 +26,11 @@ from ganbench import (
 
 @dataclass(frozen=True)
 class Config:
-    """Options; the defaults are those of DCGAN: the paper's SGD belongs to its maxout networks."""
+    """Options; the defaults are those of DCGAN: the paper's SGD belongs to its maxout networks.
+
+    lr: learning rate of both players (Radford et al. 2016, §4).
+    betas: of both Adams (Radford et al. 2016, §4).
+    """
 
     lr: Positive = 2e-4
     betas: tuple[Fraction, Fraction] = (0.5, 0.999)
@@ -35,9 +39,15 @@ class Config:
 class CGAN(Variant):
     """G(z, y) against D(x, y), both told the label y (eq. 2 of the paper).
 
-    The label stands one-hot beside z, and as constant maps beside the channels of x, where the paper's fully connected
-    networks join hidden layers. G's loss is the non-saturating one. Fakes bear the labels of the batch, so that both
-    halves of what D sees have the same share of each class, and no pair of an image and a wrong label is shown.
+    The label stands one-hot beside z, and as constant maps beside the channels of x. Fakes bear the labels of the
+    batch, so that both halves of what D sees have the same share of each class, and no pair of an image and a wrong
+    label is shown.
+
+    Objective: max_D E log D(x, y) + E log(1 - D(G(z, y), y)), max_G E log D(G(z, y), y)
+    Departures: the paper's fully connected networks join hidden layers of image and label; G's loss is the
+    non-saturating one; optimizer and rates are DCGAN's, since the backbones here are of its kind or younger.
+    Budget: none was read
+    Published: no number under a protocol that can be run here
     """
 
     name = "cgan"

@@ -8,7 +8,13 @@ from ganbench import Control, Variant, hookimpl
 
 
 class Real(Control):
-    """Real images that nobody was shown: what each metric can give at best with so few samples."""
+    """Real images that nobody was shown: what each metric can give at best with so few samples.
+
+    Objective: none; it is not trained
+    Departures: None known.
+    Budget: none
+    Published: no number; it is what other numbers are read against
+    """
 
     name = "real"
     summary = "control: training images held back from the other control, in the generator's place"
@@ -19,7 +25,13 @@ class Real(Control):
 
 
 class Memorizer(Control):
-    """Training images learnt by heart: the fraud that a metric must be able to show."""
+    """Training images learnt by heart: the fraud that a metric must be able to show.
+
+    Objective: none; it is not trained
+    Departures: None known.
+    Budget: none
+    Published: no number; it is what other numbers are read against
+    """
 
     name = "memorizer"
     summary = "control: copies of training images, which `copies` shows and distances do not"

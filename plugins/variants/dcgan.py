@@ -31,7 +31,13 @@ from ganbench import (
 
 @dataclass(frozen=True)
 class Config:
-    """Options; the defaults are those of §4. `width`: channels at half the resolution, doubled at every halving."""
+    """Options.
+
+    lr: learning rate of both players (§4).
+    betas: of both Adams (§4).
+    width: channels at half the resolution, doubled at every halving (figure 1; soumith/dcgan.torch, main.lua).
+    z_dim: numbers in a latent (figure 1; soumith/dcgan.torch, main.lua).
+    """
 
     lr: Positive = 2e-4
     betas: tuple[Fraction, Fraction] = (0.5, 0.999)
@@ -44,6 +50,14 @@ class DCGAN(Variant):
 
     D mirrors G. Neither G's last layer nor D's first has batch norm; all weights are drawn from N(0, 0.02). The
     variant `gan` on the backbone `dcgan` is the form of the authors' code, with 4×4 kernels and half the width.
+
+    Objective: max_D E log D(x) + E log(1 - D(G(z))), max_G E log D(G(z))
+    Departures: None known from the paper. The authors' program, in an early version, has 4×4 kernels, z ~ N(0, I),
+    scales of batch norm drawn from N(1, 0.02), and D sees 64 real and 64 generated images at once; batches here are
+    real or generated, so that each has statistics of its own.
+    Budget: 25 epochs, of whatever the data are, in batches of 128 of which half are real (soumith/dcgan.torch,
+    main.lua)
+    Published: no number under a protocol that can be run here
     """
 
     name = "dcgan"
