@@ -48,7 +48,8 @@ class ACGAN(Variant):
 
     The label stands one-hot beside z. Fakes bear the labels of the batch.
 
-    Objective: D min -(L_S + L_C) over real and generated images, G min -(L_C - L_S) with the non-saturating form of L_S
+    Objective: min_D E sp(-D(x)) + E sp(D(G(z, y))) + E CE(C(x), y) + E CE(C(G(z, y)), y)
+    min_G E sp(-D(G(z, y))) + E CE(C(G(z, y)), y)
     Departures: networks are those of the backbone, without the paper's dropout and noise on D's activations; batches
     are those of the comparison, where the paper's hold 100 images.
     Budget: 50,000 updates of 100 images, 5M images, for each ten classes of ImageNet (appendix A)

@@ -43,7 +43,7 @@ class CGAN(Variant):
     batch, so that both halves of what D sees have the same share of each class, and no pair of an image and a wrong
     label is shown.
 
-    Objective: max_D E log D(x, y) + E log(1 - D(G(z, y), y)), max_G E log D(G(z, y), y)
+    Objective: min_D E sp(-D(x, y)) + E sp(D(G(z, y), y)), min_G E sp(-D(G(z, y), y))
     Departures: the paper's fully connected networks join hidden layers of image and label; G's loss is the
     non-saturating one; optimizer and rates are DCGAN's, since the backbones here are of its kind or younger.
     Budget: none was read

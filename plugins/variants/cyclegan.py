@@ -57,8 +57,9 @@ class CycleGAN(Variant):
 
     The losses of D are halved, as in §7.1. Networks are updated in the order of the authors' program, G and F first.
 
-    Objective: G and F min E (D(G(x)) - 1)² + E (D_source(F(y)) - 1)² + λ (|F(G(x)) - x| + |G(F(y)) - y|); D min
-    ½ E (D(y) - 1)² + ½ E D(G(x))², D_source likewise; absolute errors are means over pixels
+    Objective: min_{G, F} E (D(G(x)) - 1)² + E (D'(F(y)) - 1)² + λ (E |F(G(x)) - x| + E |G(F(y)) - y|)
+    min_{D, D'} ½ E (D(y) - 1)² + ½ E D(G(x))² + ½ E (D'(x) - 1)² + ½ E D'(F(y))²
+    x of the source, y of the target, D' = D_source, |·| a mean over pixels
     Departures: batches are those of the comparison, where the paper's hold one image: `--batch 1`. Images of fewer than
     64 px get a D of fewer halvings. A batch is exchanged with places of the pool that all differ. Nothing is cropped or
     mirrored. Reflections are flips, put together: the kernel that PyTorch has for them is not deterministic on a GPU.

@@ -51,7 +51,7 @@ class DCGAN(Variant):
     D mirrors G. Neither G's last layer nor D's first has batch norm; all weights are drawn from N(0, 0.02). The
     variant `gan` on the backbone `dcgan` is the form of the authors' code, with 4×4 kernels and half the width.
 
-    Objective: max_D E log D(x) + E log(1 - D(G(z))), max_G E log D(G(z))
+    Objective: min_D E sp(-D(x)) + E sp(D(G(z))), min_G E sp(-D(G(z)))
     Departures: None known from the paper. The authors' program, in an early version, has 4×4 kernels, z ~ N(0, I),
     scales of batch norm drawn from N(1, 0.02), and D sees 64 real and 64 generated images at once; batches here are
     real or generated, so that each has statistics of its own.

@@ -61,10 +61,11 @@ class DiscoGAN(Variant):
     images are mapped by (x + 1) / 2 before networks and losses see them, translators end in a sigmoid, and samples are
     mapped back. One step of three is D's, the other two are G's.
 
-    Objective: D and D_source min the cross-entropy of real and translated, G and F min -log D(G(x)) -
-    log D_source(F(y)) + MSE(F(G(x)), x) + MSE(G(F(y)), y); in "code" G and F min (1 - r) (0.1 adversarial +
-    0.9 matching) + r home, where matching is the squared distance of D's mean features of real and translated, summed
-    over all stages but the first, and D's loss is halved
+    Objective: min_{D, D'} E sp(-D(y)) + E sp(D(G(x))) + E sp(-D'(x)) + E sp(D'(F(y)))
+    min_{G, F} a + h, a = E sp(-D(G(x))) + E sp(-D'(F(y))), h = E |F(G(x)) - x|² + E |G(F(y)) - y|²
+    form=code: min_{D, D'} half of that, min_{G, F} (1 - r) (0.1 a + 0.9 m) + r h, r = 0.01, later 0.5
+    m = Σ |E φ(y) - E φ(G(x))|² + Σ |E φ'(x) - E φ'(F(y))|² over the stages φ of D and φ' of D' but the first
+    x of the source, y of the target, D' = D_source, |·|² a mean over pixels or features
     Departures: networks are the program's for 64 px; other sizes get two to four halvings. "paper" draws weights from
     N(0, 0.02), as most GANs do, has biases where no norm follows, and ends in tanh, for images in [-1, 1] (ours).
     Budget: the program stops after 5,000 epochs, of whatever its data are, in batches of 64

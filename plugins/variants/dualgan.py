@@ -59,8 +59,9 @@ class DualGAN(Variant):
     The critics are updated `critic_steps` times for each update of G and F, each time on other images (Algorithm 1).
     All norms are of single images: the program's "batch norm" takes its moments over pixels alone (ops.py).
 
-    Objective: D and D_source max E D(y) - E D(G(x)) + E D_source(x) - E D_source(F(y)), their weights clipped or their
-    gradients penalised; G and F min λ (|F(G(x)) - x| + |G(F(y)) - y|) - E D(G(x)) - E D_source(F(y)), means over pixels
+    Objective: max_{D, D'} E D(y) - E D(G(x)) + E D'(x) - E D'(F(y)), weights clipped, or gradients penalised
+    min_{G, F} λ (E |F(G(x)) - x| + E |G(F(y)) - y|) - E D(G(x)) - E D'(F(y))
+    x of the source, y of the target, D' = D_source, |·| a mean over pixels
     Departures: kernels are 4×4 of stride 2 and critics judge patches, of halvings as many as the size allows, where the
     program has 3×3 kernels, 5×5 in first and last layers, eight halvings of 256 px and, by default, critics of whole
     images. The program's default is no dropout, and it mirrors images at random; here half of the first two doublings

@@ -36,17 +36,14 @@ class Config:
 class GAN(Variant):
     """G maximises log D(G(z)) instead of minimising log(1 - D(G(z))) (§3 of the paper).
 
-    Objective: max_D E log D(x) + E log(1 - D(G(z))), max_G E log D(G(z)) (eq. 1, §3)
+    Objective: min_D E sp(-D(x)) + E sp(D(G(z))), min_G E sp(-D(G(z)))
     Departures: optimizer and rates are DCGAN's, since the backbones here are of its kind or younger; the paper's own
     networks are perceptrons (from memory, unchecked).
     Budget: none was read
-    Published: FID 6.8 ± 0.5 on MNIST: the best of a search, 10,000 samples against test images, backbone `infogan` with
-    z ~ U(-1, 1), 15,625 steps of 64 images (Lucic et al. 2018, table of best FID, read in Dai & Wipf 2019)
-    FID 26.5 ± 1.6 on Fashion-MNIST, likewise
-    FID 58.5 ± 1.9 on CIFAR-10, likewise, 78,125 steps
-    FID 55.0 ± 3.3 on CelebA, likewise, 101,250 steps
-    IS 6.27 ± 0.10 and FID 56.3 on CIFAR-10: 5,000 samples against 10,000 images, the CNN of backbone `sngan` with batch
-    norm in D, 100,000 updates of G (Miyato et al. 2018, table 2)
+    Published: FID 6.8 ± 0.5 on MNIST, 26.5 ± 1.6 on Fashion-MNIST, best of a search, `infogan` (Lucic et al. 2018)
+    FID 58.5 ± 1.9 on CIFAR-10, 55.0 ± 3.3 on CelebA, likewise; the table was read in its copy by Dai & Wipf 2019
+    that search: 10,000 samples against test images, z ~ U(-1, 1), 15,625 to 101,250 steps of 64 images
+    IS 6.27 ± 0.10, FID 56.3 on CIFAR-10, CNN of `sngan`, batch norm, 100,000 updates (Miyato et al. 2018, table 2)
     """
 
     name = "gan"

@@ -36,15 +36,13 @@ class Config:
 class MinimaxGAN(Variant):
     """G minimises what D maximises (eq. 1 of the paper), so its gradient vanishes where D is sure of the fakes.
 
-    Objective: min_G max_D E log D(x) + E log(1 - D(G(z))) (eq. 1)
+    Objective: min_D E sp(-D(x)) + E sp(D(G(z))), min_G -E sp(D(G(z)))
     Departures: optimizer and rates are DCGAN's, since the backbones here are of its kind or younger; the paper's own
     networks are perceptrons (from memory, unchecked).
     Budget: none was read
-    Published: FID 9.8 ± 0.9 on MNIST: the best of a search, 10,000 samples against test images, backbone `infogan` with
-    z ~ U(-1, 1), 15,625 steps of 64 images (Lucic et al. 2018, table of best FID, read in Dai & Wipf 2019)
-    FID 29.6 ± 1.6 on Fashion-MNIST, likewise
-    FID 72.7 ± 3.6 on CIFAR-10, likewise, 78,125 steps
-    FID 65.6 ± 4.2 on CelebA, likewise, 101,250 steps
+    Published: FID 9.8 ± 0.9 on MNIST, 29.6 ± 1.6 on Fashion-MNIST, best of a search, `infogan` (Lucic et al. 2018)
+    FID 72.7 ± 3.6 on CIFAR-10, 65.6 ± 4.2 on CelebA, likewise; the table was read in its copy by Dai & Wipf 2019
+    that search: 10,000 samples against test images, z ~ U(-1, 1), 15,625 to 101,250 steps of 64 images
     """
 
     name = "gan-minimax"

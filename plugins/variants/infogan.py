@@ -66,8 +66,9 @@ class InfoGAN(Variant):
     Q is two layers on D's trunk. Codes and latents are drawn anew for each update. It is trained without labels, and
     samples have random codes. Incompressible noise is from U(-1, 1), as in the authors' program.
 
-    Objective: min_{G,Q} max_D E log D(x) + E log(1 - D(G(z, c))) - λ L_I, L_I = E log Q(c|G(z, c)) + H(c), with the
-    non-saturating loss of G (eq. 6)
+    Objective: min_D E sp(-D(x)) + E sp(D(G(z, c))), min_{G, Q} E sp(-D(G(z, c))) - λ L_I
+    L_I = E log Q(c | G(z, c)) + H(c)
+    recogniser=D: min_{D, Q} E sp(-D(x)) + E sp(D(G(z, c))) - λ L_I, min_G E sp(-D(G(z, c))) - λ L_I
     Departures: defaults are the paper's game, in which D knows nothing of the codes; `recogniser=D`, `deviation=fixed`
     and `continuous_weight=1` make the authors' program, which differs from it. G ends in tanh and its noise is as wide
     as the backbone has it, where the program has a sigmoid and 62 numbers.

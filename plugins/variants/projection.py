@@ -89,18 +89,17 @@ class Projection(nn.Module):
 class ProjectionGAN(Variant):
     """D projects its features on an embedding of the label; G is told the label in its batch norms. The loss is hinge.
 
-    D(x, y) = v_yᵀ φ(x) + ψ(φ(x)); all of D's weights, those of v among them, are spectrally normalised. Fakes bear the
-    labels of the batch.
+    All of D's weights, the embedding's among them, are spectrally normalised. Fakes bear the labels of the batch.
 
-    Objective: min_D E max(0, 1 - D(x, y)) + E max(0, 1 + D(G(z, y), y)), max_G E D(G(z, y), y)
+    Objective: min_D E max(0, 1 - D(x, y)) + E max(0, 1 + D(G(z, y), y)), min_G -E D(G(z, y), y)
+    D(x, y) = v_yᵀ φ(x) + ψ(φ(x))
     Departures: the authors' program draws labels of fakes uniformly; here D need not learn the prior of the classes. It
     gives G twice D's batch, here both have one size. G moves after D's five updates, there before them. Networks are
     those of the backbone.
     Budget: 450,000 updates of G, five of D for each, of 64 images: 144M images (configs/sn_projection.yml on four GPUs)
     Published: IS 29.7 on ImageNet at 128 px, after that budget (README_paper.md)
-    IS 36.8, likewise, after 850,000 updates of G (README_paper.md)
-    FID 10.84 ± 0.03 and IS 8.25 ± 0.13 on CIFAR-10: 50,000 samples against as many training images, ResNets, 100,000
-    updates of G of 64 images, rates falling from the start (kwotsin/mimicry, README.md)
+    IS 36.8 on the same, after 850,000 updates of G (README_paper.md)
+    FID 10.84 ± 0.03, IS 8.25 ± 0.13 on CIFAR-10, 50,000 against 50,000 training images (kwotsin/mimicry, README.md)
     """
 
     name = "projection"
