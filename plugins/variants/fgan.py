@@ -18,17 +18,19 @@ class Divergence(NamedTuple):
     """The output activation g_f of D's raw output v, and f* of it, the conjugate (tables 2 and 6 of the paper).
 
     Both are written out together, so that no exponential is taken of what a logarithm has just made.
+    `steep`: an exponential remains, which grows beyond all numbers: raw outputs must be cut off.
     """
 
     activation: Callable[[Tensor], Tensor]
     conjugate: Callable[[Tensor], Tensor]
+    steep: bool = False
 
 
 DIVERGENCES = {
-    "kl": Divergence(lambda v: v, lambda v: (v - 1).exp()),
-    "reverse-kl": Divergence(lambda v: -(-v).exp(), lambda v: v - 1),
+    "kl": Divergence(lambda v: v, lambda v: (v - 1).exp(), steep=True),
+    "reverse-kl": Divergence(lambda v: -(-v).exp(), lambda v: v - 1, steep=True),
     "pearson": Divergence(lambda v: v, lambda v: v.square() / 4 + v),
-    "hellinger": Divergence(lambda v: 1 - (-v).exp(), lambda v: v.exp() - 1),
+    "hellinger": Divergence(lambda v: 1 - (-v).exp(), lambda v: v.exp() - 1, steep=True),
     "jensen-shannon": Divergence(lambda v: math.log(2) - softplus(-v), lambda v: softplus(v) - math.log(2)),
     "total-variation": Divergence(lambda v: v.tanh() / 2, lambda v: v.tanh() / 2),
     "gan": Divergence(lambda v: -softplus(-v), lambda v: softplus(v)),
@@ -37,10 +39,14 @@ DIVERGENCES = {
 
 @dataclass(frozen=True)
 class Config:
-    """Options. `divergence`: which f; total variation is ½|u - 1|, half the absolute deviation.
+    """Options.
 
-    `generator`: "saddle" is the theory's, G lowers the bound; "practical" has G raise E T(G(z)), as in §3.2. `limit`:
-    raw outputs are cut off there, because KL, reverse KL, Pearson and Hellinger grow without bound.
+    lr: learning rate of both players (ours: DCGAN's, so that the row differs from `gan` in nothing but the loss).
+    betas: of Adam (ours: DCGAN's).
+    divergence: which f; total variation is ½|u - 1|, half the absolute deviation (tables 1, 2 and 6).
+    generator: "saddle" is the theory's, G lowers the bound; "practical" has G raise E T(G(z)) (§3.2).
+    limit: raw outputs of KL, reverse KL and Hellinger are cut off there, because an exponential of theirs grows without
+        bound; beyond it the slope is zero (ours).
     """
 
     lr: Positive = 2e-4
@@ -53,10 +59,17 @@ class Config:
 
 
 class FGAN(Variant):
-    """D raises F = E T(x) - E f*(T(G(z))), T = g_f(D), a lower bound on the f-divergence of data and G (eq. 4, 6)."""
+    """D raises a lower bound on the f-divergence of data and G. By default it is Jensen-Shannon's, and the row equals `gan`.
+
+    Objective: max_D F, F = E T(x) - E f*(T(G(z))), T = g_f(D) (eq. 4 and 6), min_G F or max_G E T(G(z))
+    Departures: networks and optimizers are those of the other variants, with Adam at DCGAN's rates. Three divergences
+    have their raw outputs cut off.
+    Budget: not read
+    Published: no number that was read under a protocol that can be run here
+    """
 
     name = "fgan"
-    summary = "an f-divergence of your choice, by its variational bound"
+    summary = "an f-divergence of your choice, by its variational bound; the default, Jensen-Shannon, equals gan"
     paper = "Nowozin et al. 2016, arXiv:1606.00709"
     config: Config
 
@@ -68,8 +81,10 @@ class FGAN(Variant):
         return {"G": Adam(self.G.parameters(), lr, betas), "D": Adam(self.D.parameters(), lr, betas)}
 
     def raw(self, x: Tensor) -> Tensor:
-        """Return D's raw output within the limit; beyond it the slope is zero."""
+        """Return D's raw output, within the limit where the divergence needs one."""
         output: Tensor = self.D(x)
+        if not DIVERGENCES[self.config.divergence].steep:
+            return output
         return output.clamp(-self.config.limit, self.config.limit)
 
     def step(self, batch: Batch, clock: Clock) -> Iterator[Update]:
