@@ -22,9 +22,9 @@ WGAN_GP = Preset(
     },
     settings=("resnet.generator_width=32", "resnet.pool=mean"),
     published=(Published("cifar10", "wgan-gp", "is", 7.86, 0.08),),
-    departures="The authors' program has labels as it stands: here CONDITIONAL is off. Rates fall at every update of D, "
-    "there at every one of G. FID has no number beside it: it is that of 50,000 samples to the test split, and others "
-    "give theirs to the training split",
+    departures="The authors' program has labels as it stands; this is the setting with CONDITIONAL off. Rates fall at "
+    "every update of D, there at every one of G. FID has no number beside it: it is that of 50,000 samples to the test "
+    "split, and others give theirs to the training split",
 )
 
 SNGAN = Preset(
@@ -44,9 +44,9 @@ SNGAN = Preset(
         "marks": 5,
     },
     published=(Published("cifar10", "sngan", "fid", 21.7, 0.21),),
-    departures="FID is to the 10,000 images of the test split; the paper does not say which 10,000. Its Inception score, "
-    "8.22 ± 0.05, averages ten sets of 5,000 samples, ours is of one set in ten parts, and lower for that. The authors' "
-    "file stops after 50,000 updates; there G's update comes before D's five, and rates fall with those of G",
+    departures="FID is to the 10,000 images of the test split; which 10,000 the paper takes was not read. Its Inception "
+    "score, 8.22 ± 0.05, averages ten sets of 5,000 samples; ours is of one set in ten parts, and lower for that. The "
+    "authors' file stops after 50,000 updates; there G's update comes before D's five, and rates fall with those of G",
 )
 
 

@@ -18,23 +18,22 @@ class Divergence(NamedTuple):
     """The output activation g_f of D's raw output v, and f* of it, the conjugate (tables 2 and 6 of the paper).
 
     Both are written out together, so that no exponential is taken of what a logarithm has just made.
-    `steep`: an exponential remains, which grows beyond all numbers: raw outputs must be cut off.
     """
 
     activation: Callable[[Tensor], Tensor]
     conjugate: Callable[[Tensor], Tensor]
-    steep: bool = False
 
 
 DIVERGENCES = {
-    "kl": Divergence(lambda v: v, lambda v: (v - 1).exp(), steep=True),
-    "reverse-kl": Divergence(lambda v: -(-v).exp(), lambda v: v - 1, steep=True),
+    "kl": Divergence(lambda v: v, lambda v: (v - 1).exp()),
+    "reverse-kl": Divergence(lambda v: -(-v).exp(), lambda v: v - 1),
     "pearson": Divergence(lambda v: v, lambda v: v.square() / 4 + v),
-    "hellinger": Divergence(lambda v: 1 - (-v).exp(), lambda v: v.exp() - 1, steep=True),
+    "hellinger": Divergence(lambda v: 1 - (-v).exp(), lambda v: v.exp() - 1),
     "jensen-shannon": Divergence(lambda v: math.log(2) - softplus(-v), lambda v: softplus(v) - math.log(2)),
     "total-variation": Divergence(lambda v: v.tanh() / 2, lambda v: v.tanh() / 2),
     "gan": Divergence(lambda v: -softplus(-v), lambda v: softplus(v)),
 }
+STEEP = {"kl", "reverse-kl", "hellinger"}  # an exponential remains, which grows beyond all numbers
 
 
 @dataclass(frozen=True)
@@ -59,12 +58,14 @@ class Config:
 
 
 class FGAN(Variant):
-    """D raises a lower bound on the f-divergence of data and G. By default it is Jensen-Shannon's, and the row equals `gan`.
+    """D raises a lower bound on the f-divergence of data and G.
+
+    By default the divergence is Jensen-Shannon's, and the row equals that of `gan`: the losses differ by constants.
 
     Objective: max_D F, F = E T(x) - E f*(T(G(z))), T = g_f(D) (eq. 4 and 6), min_G F or max_G E T(G(z))
     Departures: networks and optimizers are those of the other variants, with Adam at DCGAN's rates. Three divergences
     have their raw outputs cut off.
-    Budget: not read
+    Budget: unknown, the paper's was not read
     Published: no number that was read under a protocol that can be run here
     """
 
@@ -83,7 +84,7 @@ class FGAN(Variant):
     def raw(self, x: Tensor) -> Tensor:
         """Return D's raw output, within the limit where the divergence needs one."""
         output: Tensor = self.D(x)
-        if not DIVERGENCES[self.config.divergence].steep:
+        if self.config.divergence not in STEEP:
             return output
         return output.clamp(-self.config.limit, self.config.limit)
 

@@ -13,6 +13,7 @@ from ganbench import (
     Batch,
     Clock,
     Count,
+    Discriminator,
     Fraction,
     Norm,
     Parts,
@@ -30,14 +31,16 @@ class Config:
 
     The paper's own setting is `optimizer=rmsprop`, `generator_steps=10` and `slack=1`.
 
-    lr: learning rate of both players (scripts/exp2.mnist.sh to exp4.lsun.sh of the authors, for images).
-    betas: of Adam (DCGAN's; with its --adam main.py has them too).
-    optimizer: of both players; the authors train with RMSprop (main.py of the authors; Adam is ours).
+    lr: learning rate of both players (the authors' scripts for images, exp2.mnist.sh to exp4.lsun.sh).
+    betas: of Adam (main.py of the authors, where --adam is given).
+    optimizer: of both players; Adam, so that only the loss tells the row from others (ours; main.py of the authors has
+        RMSprop unless --adam is given, and no script gives it).
     norm: of D (models/dcgan.py of the authors).
     critic_steps: updates of D before G's turn (main.py of the authors).
-    generator_steps: updates of G in its turn (ours; ten in scripts/exp2.mnist.sh to exp4.lsun.sh of the authors).
+    generator_steps: updates of G in its turn; as many as of D, as elsewhere (ours; ten in the authors' scripts for
+        images).
     slack: C of the support vector machine, ½‖w‖² + C Σ hinge, with w the weights of D's last layer; None leaves the
-        norm out (ours; 1 in main.py of the authors, as weight decay of 1 / (C batch)).
+        norm out, as later uses of the hinge do (ours; 1 in main.py of the authors, as weight decay of 1 / (C batch)).
     """
 
     lr: Positive = 2e-4
@@ -64,6 +67,7 @@ class Hinge(Variant):
     paper = "Lim & Ye 2017, arXiv:1705.02894"
     paper_images = 10_129_950
     config: Config
+    D: Discriminator
 
     def build(self, parts: Parts) -> None:
         self.G, self.D = parts.generator(), parts.discriminator(norm=self.config.norm)
@@ -76,7 +80,7 @@ class Hinge(Variant):
         return {player: Adam(weights, config.lr, config.betas) for player, weights in players.items()}
 
     def machine(self, real: Tensor, fake: Tensor) -> Tensor:
-        """Return the loss of D: the hinge, and with a `slack` ½‖w‖² / (C n), so that C counts the sum over n samples."""
+        """Return the loss of D: the hinge, and with a `slack` ½‖w‖² / (C n), as the hinge is a mean over n samples."""
         loss = hinge_discriminator_loss(self.D(real), self.D(fake))
         if self.config.slack is None:
             return loss

@@ -53,7 +53,7 @@ class R1(Variant):
 
     Objective: min_D -E log σ(D(x)) - E log(1 - σ(D(G(z)))) + γ/2 E‖∇D(x)‖², min_G -E log σ(D(G(z)))
     Departures: the authors' program has twice the γ, flips images at random, and adds noise of about a level to them.
-    Budget: not read
+    Budget: unknown: the authors' configurations name no end
     Published: no number; the paper and its program give no table for CelebA or LSUN
     """
 

@@ -22,8 +22,8 @@ class Config:
     loss: "cross-entropy" is RaSGAN (eq. 12 and 13), "squares" RaLSGAN (appendix), "hinge" RaHingeGAN
         (GAN_losses_iter.py of the author).
     halved: take the average of the two terms in the place of the paper's sum (GAN_losses_iter.py of the author).
-    norm: of D; batch norm for pictures of cats (unstable.sh of the author), "spectral" for CIFAR-10 in the stable setting
-        (stable.sh of the author).
+    norm: of D; "batch" is that of the author's runs on pictures of cats, "spectral" that of the stable ones on CIFAR-10
+        (unstable.sh and stable.sh of the author).
     critic_steps: updates of D before each of G (stable.sh of the author, whose second setting has five).
     """
 

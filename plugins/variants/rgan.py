@@ -21,8 +21,8 @@ class Config:
     betas: of Adam (stable.sh of the author).
     loss: of the difference d = D(x) - D(G(z)): "cross-entropy" is RSGAN (eq. 9), "hinge" max(0, 1 - d) and "squares"
         (d - 1)² put other losses in its place (eq. 7).
-    norm: of D; batch norm for pictures of cats (unstable.sh of the author), "spectral" for CIFAR-10 in the stable setting
-        (stable.sh of the author).
+    norm: of D; "batch" is that of the author's runs on pictures of cats, "spectral" that of the stable ones on CIFAR-10
+        (unstable.sh and stable.sh of the author).
     critic_steps: updates of D before each of G (stable.sh of the author, whose second setting has five).
     """
 

@@ -34,7 +34,7 @@ class WGAN(Variant):
     Objective: min_D E D(G(z)) - E D(x) with D's weights in [-c, c], min_G -E D(G(z))
     Departures: none from Algorithm 1. The authors' program clips before an update, so that G meets weights outside the
     box, and trains the critic a hundred times for each of the first 25 updates of G and every 500.
-    Budget: not said by Algorithm 1
+    Budget: unknown: Algorithm 1 runs until G has converged
     Published: no number that was read under a protocol that can be run here
     """
 

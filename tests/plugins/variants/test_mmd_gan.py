@@ -19,6 +19,13 @@ START = Clock(0, torch.zeros(()))
 SHAPES = (0.2, 0.5, 1, 2, 5)
 
 
+@pytest.fixture
+def parts(parts):
+    """Add an encoder to the affine maps, for Li's form."""
+    parts.encoder = lambda *, outputs: nn.Linear(2, outputs)
+    return parts
+
+
 class Biased(MMDGAN):
     """Broken on purpose: the kernel of each sample and itself is counted."""
 
