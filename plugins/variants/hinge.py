@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 from torch import Tensor
 from torch.optim import Adam, Optimizer, RMSprop
@@ -84,7 +84,8 @@ class Hinge(Variant):
         loss = hinge_discriminator_loss(self.D(real), self.D(fake))
         if self.config.slack is None:
             return loss
-        return loss + self.D.head.weight.square().sum() / (2 * self.config.slack * len(real))
+        weights = cast(Tensor, self.D.head.weight)
+        return loss + weights.square().sum() / (2 * self.config.slack * len(real))
 
     def step(self, batch: Batch, clock: Clock) -> Iterator[Update]:
         n = len(batch.real)
