@@ -45,8 +45,9 @@ SNGAN = Preset(
     },
     published=(Published("cifar10", "sngan", "fid", 21.7, 0.21),),
     departures="FID is to the 10,000 images of the test split; which 10,000 the paper takes was not read. Its "
-    "Inception score, 8.22 ± 0.05, averages ten sets of 5,000 samples; ours is of one set in ten parts, and lower for that. The "
-    "authors' file stops after 50,000 updates; there G's update comes before D's five, and rates fall with those of G",
+    "Inception score, 8.22 ± 0.05, averages ten sets of 5,000 samples; ours is of one set in ten parts, and lower for "
+    "that. The authors' file stops after 50,000 updates; there G's update comes before D's five, and rates fall with "
+    "those of G",
 )
 
 
