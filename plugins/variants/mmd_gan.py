@@ -74,6 +74,7 @@ class MMDGAN(Variant):
     Bińkowski: the unbiased MMD², and a penalty on the gradient norm of its witness function w between real and fake
     images. Slopes are measured per unit of pixels in [0, 1], the authors' range: twice those of ours, in [-1, 1]. So
     λ (‖∇w‖ - 1)² there is 4λ (‖∇w‖ - ½)² in our units. On points the unit is that of the data.
+
     Li: the root of the biased MMD² on the codes of an autoencoder whose encoder is clipped to a box, its error on both
     batches, and a penalty where mean codes of fakes exceed those of real images (§3.3). Encoder and decoder are
     batch-normalised, the code is as wide as z, and the decoder is like G.
@@ -81,8 +82,8 @@ class MMDGAN(Variant):
     Objective: min_G MMD²(D(x), D(G(z))), min_D λ E (‖∇w(x̂)‖ - 1)² + E D(x)² + E D(G(z))² - MMD² (Bińkowski); min_G
     √MMD² - 16 E max(0, E f(G(z)) - E f(x)), and min_D minus that + 8 (autoencoder's errors), f the codes (Li)
     Departures: Bińkowski's program also clips gradients, adds hidden layers to the penalty on features, takes the norm
-    of gradients over one axis of the image alone, trains D longer now and then, and lowers learning rates when its
-    score stalls. Li's trains D a hundred times for each of the first 25 updates of G and every 500, clips before D's
+    of gradients over one axis of the image alone, leaves the squares of features in its unbiased estimate, and lowers
+    learning rates when its score stalls. Li's trains D a hundred times for each of the first 25 updates of G and every 500, clips before D's
     update and not after it, and draws other real images for G's update. Li's images are in [-1, 1], as here.
     Budget: 150,000 updates of G after five of D with 64 images each, 48M images (gan/main.py)
     Published: no number that was read under a protocol that can be run here

@@ -37,9 +37,10 @@ class Config:
     critic_steps: updates of D before each of G (appendix B.2; sn_cifar10_unconditional.yml of the authors).
     loss: "hinge" (eq. 16 and 17; updater.py of the authors) or "nonsaturating" (eq. 15).
     decay: let both rates fall linearly to zero over the whole budget (train.py of the authors).
-    generator_batch: G's batch as a multiple of D's; one, because DCGAN-sized networks are trained so (ours; two in
-        sn_cifar10_unconditional.yml of the authors).
-    dequantise: add noise of one level to real images (ours without; datasets/cifar10.py of the authors adds it).
+    generator_batch: G's batch as a multiple of D's; one, so that an update of G costs what it does in other rows (ours;
+        two in sn_cifar10_unconditional.yml of the authors).
+    dequantise: add noise of one level to real images; off, so that all rows see the same images (ours; on in
+        datasets/cifar10.py of the authors).
     """
 
     lr: Positive = 2e-4
