@@ -83,8 +83,9 @@ class MMDGAN(Variant):
     √MMD² - 16 E max(0, E f(G(z)) - E f(x)), and min_D minus that + 8 (autoencoder's errors), f the codes (Li)
     Departures: Bińkowski's program also clips gradients, adds hidden layers to the penalty on features, takes the norm
     of gradients over one axis of the image alone, leaves the squares of features in its unbiased estimate, and lowers
-    learning rates when its score stalls. Li's trains D a hundred times for each of the first 25 updates of G and every 500, clips before D's
-    update and not after it, and draws other real images for G's update. Li's images are in [-1, 1], as here.
+    learning rates when its score stalls. Li's trains D a hundred times for each of the first 25 updates of G and every
+    500, clips before D's update and not after it, and draws other real images for G's update. Li's images are in
+    [-1, 1], as here.
     Budget: 150,000 updates of G after five of D with 64 images each, 48M images (gan/main.py)
     Published: no number that was read under a protocol that can be run here
     """
