@@ -53,6 +53,7 @@ from .files import (
     write_atomically as write_atomically,
 )
 from .seeds import derive as derive, seeded as seeded
+from .toolbox.augment import Augmentation as Augmentation
 from .toolbox.frechet import frechet_distance as frechet_distance
 from .toolbox.holdout import divide as divide
 from .toolbox.idx import MNIST_FILES as MNIST_FILES, idx_downloads as idx_downloads, load_idx as load_idx
