@@ -146,7 +146,7 @@ def hardened(
         if dropout and number and (strided[number - 1] or not any(strided)):
             made = nn.Sequential(nn.Dropout(dropout), made)
         setattr(parent, name, made)
-    entry = [GaussianNoise(noise)] if noise else []
+    entry: list[nn.Module] = [GaussianNoise(noise)] if noise else []
     entry += [nn.Dropout(input_dropout)] if input_dropout else []
     return nn.Sequential(*entry, trunk) if entry else trunk
 

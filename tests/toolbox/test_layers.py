@@ -140,7 +140,9 @@ def test_weight_norm_knows_only_the_direction_of_its_weights(trained):
     torch.manual_seed(0)
     layer = nn.Linear(4, 3)
     made, x = WeightNorm(layer, trained=trained), torch.randn(32, 4)
-    assert {name for name, _ in made.named_parameters()} == {"layer.weight", "offset"} | ({"scale"} if trained else set())
+    assert {name for name, _ in made.named_parameters()} == {"layer.weight", "offset"} | (
+        {"scale"} if trained else set()
+    )
     first = made(x)
     with torch.no_grad():
         made.offset.add_(torch.tensor([1.0, 2.0, 3.0]))
