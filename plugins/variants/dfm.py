@@ -36,12 +36,14 @@ class Config:
         the authors').
     betas: of Adam (train.py there).
     denoising: weight of the second term of G's loss. The squared distance is a mean over features, so that 0.03 is the
-        0.03/n_h of a sum (the paper, from memory, unchecked); the program has 1.
-    adversarial: weight of the first (the paper, from memory, unchecked); the program has 0.03, and the two look swapped.
+        0.03/n_h of a sum; the program has 1 (the paper, from memory, unchecked).
+    adversarial: weight of the first; the program has 0.03, so that the two look swapped (the paper, from memory,
+        unchecked).
     corruption: deviation of the noise on features (updater.py there).
-    final_corruption: the same at the end of the budget, reached in a straight line; the paper anneals it, the program
-        does not (updater.py and readme there).
-    depth: hidden layers of the denoiser (models.py there, with nine, and with no norm after the first).
+    final_corruption: the same at the end of the budget, reached in a straight line. The program does not anneal it and
+        says that the paper does (updater.py and readme there).
+    depth: hidden layers of the denoiser; the program has nine, the first without norm (the paper, from memory,
+        unchecked).
     width: of φ, which is linear on top of the backbone's features, and of the denoiser's hidden layers, which so are no
         bottleneck (models.py there).
     """
