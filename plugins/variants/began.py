@@ -36,7 +36,22 @@ STALLED = 0.99
 
 @dataclass(frozen=True)
 class Config:
-    """Options."""
+    """Options.
+
+    lr: learning rate of both players (§4.1, as quoted in public programs; trainer.py and config.py of
+        carpedm20/BEGAN-tensorflow, the port, have 8e-5).
+    betas: of Adam, TensorFlow's own; the port names 0.5 and 0.999, but hands neither to its optimizers (trainer.py).
+    diversity: γ, how large the error on fakes is to be beside that on real images (§3.3).
+    balance_rate: λ_k, the step of k (config.py).
+    decay: "stall" halves the rate where the convergence measure has stalled, which is the paper's rule as quoted there:
+        its mean over a window is above 0.99 of that over the window before (the port has this test, commented out);
+        "fixed" halves it after every window, as the port does; "none" never does (trainer.py).
+    window: real images in one; 100,000 updates of 16 in the port (config.py).
+    last_lr: where halving ends (config.py).
+    networks: the "paper"'s as in the port, or those of the "backbone", with which Lucic et al. 2018 trained it (ours).
+    filters: n, of a convolution at full resolution; 128 in the port, which is much for a CPU (ours).
+    hidden: the length of z and of D's code, at most a quarter of the image (config.py).
+    """
 
     lr: Positive = 1e-4
     betas: tuple[Fraction, Fraction] = (0.9, 0.999)
@@ -46,12 +61,24 @@ class Config:
     window: Count = 1_600_000
     last_lr: Positive = 2e-5
     networks: Literal["paper", "backbone"] = "paper"
-    filters: Count = 32
+    filters: Count = 16
     hidden: Count = 64
 
 
 class BEGAN(Variant):
-    """D is an autoencoder and its error the energy."""
+    """D is an autoencoder and its error the energy; k holds the errors on fake and real images in balance.
+
+    D moves before G's error is taken, where the paper leaves the order open and the port moves both at once.
+
+    Objective: min_D ℓ(x) - k ℓ(G(z)), min_G ℓ(G(z)), k ← k + λ (γ ℓ(x) - ℓ(G(z))) in [0, 1], ℓ(x) = E |x - D(x)| (§3.4)
+    Departures: no skip connections and no vanishing residuals, as in the port, which has them in a file that it does
+    not use (layers.py); 16 filters instead of 128; first maps of 7 to 15 px where a side does not halve to 8; finished
+    images are cut off at -1 and 1; on points the networks of the backbone. k moves by λ a step, so a short run of the defaults leaves it near 0 and G at few images.
+    Budget: 500,000 updates of 16 images, 8M images (config.py of the port)
+    Published: FID 13.1 ± 1.0 on MNIST, 22.9 ± 0.9 on Fashion-MNIST, 71.4 ± 1.6 on CIFAR-10 and 38.9 ± 0.9 on CelebA, on
+    the infogan backbone, the best of a search, 10,000 fakes and test images (Lucic et al. 2018, transcribed by Dai &
+    Wipf).
+    """
 
     name = "began"
     summary = "an autoencoder as discriminator, its errors on real and fake held in balance"
@@ -145,7 +172,7 @@ def split(side: int) -> tuple[int, int]:
 
 
 def upward(inputs: int, side: int, n: int, channels: int) -> nn.Module:
-    """Make the decoder (figure 1): `n` filters everywhere, nearest-neighbour doublings, a linear end."""
+    """Make the decoder, which G is too: `n` filters everywhere, nearest-neighbour doublings, a linear end."""
     base, levels = split(side)
     layers: list[nn.Module] = [nn.Linear(inputs, n * base**2), nn.Unflatten(1, (n, base, base))]
     for level in range(levels + 1):
