@@ -73,10 +73,11 @@ class BEGAN(Variant):
     Objective: min_D ℓ(x) - k ℓ(G(z)), min_G ℓ(G(z)), k ← k + λ (γ ℓ(x) - ℓ(G(z))) in [0, 1], ℓ(x) = E |x - D(x)| (§3.4)
     Departures: no skip connections and no vanishing residuals, as in the port, which has them in a file that it does
     not use (layers.py); 16 filters instead of 128; first maps of 7 to 15 px where a side does not halve to 8; finished
-    images are cut off at -1 and 1; on points the networks of the backbone. k moves by λ a step, so a short run of the defaults leaves it near 0 and G at few images.
+    images are cut off at -1 and 1; on points the networks of the backbone. k moves by a share λ of an error in a step,
+    so that a run of a few thousand steps leaves it near 0 and G at few images: those want a larger `balance_rate`.
     Budget: 500,000 updates of 16 images, 8M images (config.py of the port)
     Published: FID 13.1 ± 1.0 on MNIST, 22.9 ± 0.9 on Fashion-MNIST, 71.4 ± 1.6 on CIFAR-10 and 38.9 ± 0.9 on CelebA, on
-    the infogan backbone, the best of a search, 10,000 fakes and test images (Lucic et al. 2018, transcribed by Dai &
+    the infogan backbone, the best of a search, 10,000 fakes and test images (Lucic et al. 2018, as transcribed by Dai &
     Wipf).
     """
 
@@ -115,7 +116,7 @@ class BEGAN(Variant):
         self.register_buffer("lr", torch.tensor(self.config.lr))
         self.register_buffer("seen", torch.zeros(()))
         self.register_buffer("total", torch.zeros(()))
-        self.register_buffer("last", torch.tensor(math.inf))
+        self.register_buffer("last", torch.tensor(torch.finfo(torch.float32).max))  # the first window is progress
 
     def optimizers(self) -> dict[str, Optimizer]:
         lr, betas = self.config.lr, self.config.betas

@@ -24,18 +24,17 @@ EXPONENTS = {"norm": 0.5, "sum": 1.0, "mean": 0.0}
 class Config:
     """Options.
 
-    lr: learning rate of both players (from memory of the paper, unchecked).
-    betas: of Adam; those of DCGAN (ours, the paper names none that we read).
-    margin: of an image of 28×28 numbers; for MNIST (figures of §4.1, read in a transcription; the paper searched over
-        margins, and has others for other data).
+    lr: learning rate of both players (the paper's of MNIST, read in a transcription).
+    betas: of Adam; those of DCGAN (ours).
+    margin: of a sample of 28×28 numbers; one of the paper's grid from 1 to 32 for MNIST (read in a transcription).
     scaled: whether the margin grows with how many numbers, pixels times channels, a sample has, as its energy does when
-        every number is as far off: with their root for "norm", in proportion for "sum", not for "mean" (ours: 10 is
-        beyond what an autoencoder of 8×8 images can reach). False takes the margin as it is said.
-    energy: the error of a reconstruction as its Euclidean norm (eq. 3), or the "sum" or "mean" of its squares over all
-        numbers of a sample; the margin is on the same scale (ours).
-    pull_away: weight of the repelling regulariser, that of an EBGAN-PT; 0 for an EBGAN without (§2.4, read in a
+        every number is as far off: with their root for "norm", in proportion for "sum", not for "mean". 8×8 images do
+        not reach 10. False takes the margin as it is said (ours).
+    energy: the error of a reconstruction as its Euclidean norm, or the "sum" or "mean" of its squares over all numbers
+        of a sample, as other programs have it; the margin is on the same scale (ours).
+    pull_away: weight of the repelling regulariser, that of an EBGAN-PT; 0 for an EBGAN without (the paper, read in a
         transcription).
-    norm: of D, "batch" as in the paper or "none", which every backbone's autoencoder has by default (ours).
+    norm: of D, "batch", or "none" (the paper, from memory, unchecked).
     """
 
     lr: Positive = 1e-3
@@ -55,10 +54,10 @@ class EBGAN(Variant):
 
     Objective: min_D E(x) + max(0, m - E(G(z))), min_G E(G(z)) + 0.1 PT, PT the mean squared cosine between the codes of
     two different fakes (eq. 4)
-    Departures: a margin that grows with the size of a sample, where the paper searches one for each data set; the
-    backbone's networks, so no batch norm in D on points; D's weights drawn as G's.
-    Budget: not read
-    Published: no number under a protocol that can be run here; the paper's are modified inception scores of MNIST.
+    Departures: a margin that grows with the size of a sample, where the paper has one for each data set; the backbone's
+    networks, so no batch norm in D on points.
+    Budget: the paper's is not known here
+    Published: no number under a protocol that can be run here
     """
 
     name = "ebgan"

@@ -35,8 +35,8 @@ class Config:
         (train_cifar_feature_matching.py of openai/improved-gan, as all that names no other source).
     betas: of Adam.
     distance: "squared" is the paper's ‖·‖₂² (§3.1), "absolute" the program's mean over features of |·|.
-    norm: of D, "none", as the backbones have it (ours), or "weight", the program's: weight norm, scaled by the first
-        batch. Batch norm would take away the means that are to be matched.
+    norm: of D, "none", or "weight", the program's: weight norm, scaled by the first batch. Batch norm would take away
+        the means that are to be matched ("none" is ours).
     input_dropout: share of D's input set to zero, 0.2 in the program (0 is ours, as the default of `norm`).
     noise: deviation of Gaussian noise on D's input, 0.3 in train_mnist_feature_matching.py (0 is ours).
     dropout: share of the maps behind D's strided convolutions set to zero, 0.5 in the program (0 is ours).

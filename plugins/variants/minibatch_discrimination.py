@@ -44,8 +44,7 @@ class Config:
     kernel_size: C of the paper, the length of the rows whose distance a kernel takes (nn.py there).
     loss: of G; "saturating" is the program's, E log(1 - σ(D(G(z)))), and "nonsaturating" the usual one (ours).
     generator_steps: of G after one of D.
-    norm: of D, "batch" as the backbones have it (ours), or "weight", the program's: weight norm, scaled by the first
-        batch.
+    norm: of D, "batch", or "weight", the program's: weight norm, scaled by the first batch ("batch" is ours).
     noise: deviation of Gaussian noise on D's input, 0.2 in the program (0 is ours, as the default of `norm`).
     dropout: share of the maps behind D's strided convolutions set to zero, 0.5 in the program (0 is ours).
     """

@@ -35,7 +35,7 @@ class VAE(Variant):
     Objective: min -E log p(x|z) + KL(q(z|x) ‖ N(0, I)), z = μ(x) + σ(x) ε (eq. 10, one z an image)
     Departures: a Gaussian p(x|z) of a fixed deviation, where the paper learns it for images of grey levels; Adam for
     Adagrad; convolutional networks where the backbone's are.
-    Budget: none is named here, the paper's was not read for it
+    Budget: the paper's is not known here
     Published: FID 23.8 ± 0.6 on MNIST, 58.7 ± 1.2 on Fashion-MNIST, 155.7 ± 11.6 on CIFAR-10 and 85.7 ± 3.8 on CelebA
     by Lucic et al. 2018, from memory, unchecked; their decoder is Bernoulli's.
     """
