@@ -74,9 +74,12 @@ from .toolbox.kernels import (
     witness as witness,
 )
 from .toolbox.layers import (
+    GaussianNoise as GaussianNoise,
     JointDiscriminator as JointDiscriminator,
+    WeightNorm as WeightNorm,
     draw_normal as draw_normal,
     draw_truncated as draw_truncated,
+    hardened as hardened,
     norm_of_maps as norm_of_maps,
     norm_of_units as norm_of_units,
     normalise_weights as normalise_weights,

@@ -61,8 +61,8 @@ class Parts:
         """Make a network `[B, *shape] -> [B, outputs]`, batch-normalised like the generator."""
         raise self._missing("encoder")
 
-    def autoencoder(self) -> Autoencoder:
-        """Make an autoencoder of the data, without normalisation, its code as wide as the backbone sees fit."""
+    def autoencoder(self, *, norm: Norm = "none") -> Autoencoder:
+        """Make an autoencoder of the data, its code as wide as the backbone sees fit. `norm`: "batch" or "none"."""
         raise self._missing("autoencoder")
 
     def translator(self) -> nn.Module:

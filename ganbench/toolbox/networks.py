@@ -66,10 +66,10 @@ class MirroredParts(Parts, ABC):
         """See `Parts.encoder`."""
         return self.discriminator(outputs=outputs)
 
-    def autoencoder(self) -> Autoencoder:
+    def autoencoder(self, *, norm: Norm = "none") -> Autoencoder:
         """See `Parts.autoencoder`."""
-        encoder = nn.Sequential(*self.downward(self.channels, "none"), self.linear(self.features, self.code))
-        decoder = nn.Sequential(*self.upward(self.code, "none"))
+        encoder = nn.Sequential(*self.downward(self.channels, norm), self.linear(self.features, self.code))
+        decoder = nn.Sequential(*self.upward(self.code, norm))
         return Autoencoder(encoder, decoder).apply(self.initialise)
 
 

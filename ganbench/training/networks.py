@@ -61,9 +61,9 @@ class SeededParts(Parts):
         network: nn.Module = self._make("encoder", outputs=outputs)
         return network
 
-    def autoencoder(self) -> Autoencoder:
+    def autoencoder(self, *, norm: Norm = "none") -> Autoencoder:
         """See `Parts.autoencoder`."""
-        network: Autoencoder = self._make("autoencoder")
+        network: Autoencoder = self._make("autoencoder", norm=norm)
         return network
 
     def translator(self) -> nn.Module:

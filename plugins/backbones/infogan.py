@@ -82,10 +82,10 @@ class InfoGANParts(MirroredParts):
             nn.Flatten(),
         ]
 
-    def autoencoder(self) -> Autoencoder:
+    def autoencoder(self, *, norm: Norm = "none") -> Autoencoder:
         """Make the autoencoder that Lucic et al. trained BEGAN with: the two convolutions, and no hidden layer."""
-        encoder = nn.Sequential(*self.convolutions(self.channels, "none"), nn.Linear(prod(self.maps), self.code))
-        decoder = nn.Sequential(nn.LeakyReLU(0.2), *self.deconvolutions(self.code, "none"))
+        encoder = nn.Sequential(*self.convolutions(self.channels, norm), nn.Linear(prod(self.maps), self.code))
+        decoder = nn.Sequential(nn.LeakyReLU(0.2), *self.deconvolutions(self.code, norm))
         return Autoencoder(encoder, decoder).apply(self.initialise)
 
     def initialise(self, layer: nn.Module) -> None:

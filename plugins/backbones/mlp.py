@@ -70,10 +70,11 @@ class MLPParts(Parts):
     def encoder(self, *, outputs: int) -> nn.Module:
         return self.discriminator(outputs=outputs, norm="none")
 
-    def autoencoder(self) -> Autoencoder:
+    def autoencoder(self, *, norm: Norm = "none") -> Autoencoder:
+        norm = norm if self.data.is_image else "none"
         code = max(1, min(self.config.code, self.size // 4))  # else small data would pass unchanged
-        encoder = self.discriminator(outputs=code, norm="none")
-        decoder = nn.Sequential(*self._hidden(code, nn.ReLU, "none"), *self._output()).apply(initialise)
+        encoder = self.discriminator(outputs=code, norm=norm)
+        decoder = nn.Sequential(*self._hidden(code, nn.ReLU, norm), *self._output()).apply(initialise)
         return Autoencoder(encoder, decoder)
 
     def _hidden(self, inputs: int, activation: Callable[[], nn.Module], norm: Norm) -> list[nn.Module]:

@@ -96,11 +96,11 @@ class ResNetParts(MirroredParts):
         ]
         return [first_halving(channels, self.down[0]), *blocks, nn.ReLU()]
 
-    def autoencoder(self) -> Autoencoder:
+    def autoencoder(self, *, norm: Norm = "none") -> Autoencoder:
         """Make an autoencoder whose code is read from D's last maps and not from their sums, which know no place."""
         to_code = [nn.Flatten(), self.linear(self.features * self.last**2, self.code)]
-        encoder = nn.Sequential(*self.to_maps(self.channels, "none"), *to_code)
-        return Autoencoder(encoder, nn.Sequential(*self.upward(self.code, "none")))
+        encoder = nn.Sequential(*self.to_maps(self.channels, norm), *to_code)
+        return Autoencoder(encoder, nn.Sequential(*self.upward(self.code, norm)))
 
     def linear(self, inputs: int, outputs: int) -> nn.Module:
         return glorot(nn.Linear(inputs, outputs))

@@ -15,10 +15,12 @@ from ganbench import Batch, Clock, Fraction, Parts, Positive, Update, Variant, h
 
 @dataclass(frozen=True)
 class Config:
-    """Options. Adam is that of most VAEs since; the paper has Adagrad.
+    """Options.
 
-    `deviation`: of the Gaussian p(x|z) in every dimension, by default a tenth of the range of pixels. The paper learns
-    it. A small one weighs the reconstruction more against the divergence.
+    lr: learning rate of Adam, that of most VAEs since; the paper has Adagrad (ours).
+    betas: of Adam (ours).
+    deviation: of the Gaussian p(x|z) in every dimension, a tenth of the range of pixels; a small one weighs the
+        reconstruction more against the divergence. The paper learns it (ours).
     """
 
     lr: Positive = 1e-3
@@ -27,9 +29,15 @@ class Config:
 
 
 class VAE(Variant):
-    """The evidence lower bound, in nats, is maximised over encoder and decoder together (eq. 10, one z an image).
+    """No GAN: encoder and decoder maximise the evidence lower bound, in nats, together. The decoder is the generator
+    that all variants share. A sample is the mean of p(x|z), without the noise around it.
 
-    The decoder is the generator that all variants share. A sample is the mean of p(x|z), without the noise around it.
+    Objective: min -E log p(x|z) + KL(q(z|x) ‖ N(0, I)), z = μ(x) + σ(x) ε (eq. 10, one z an image)
+    Departures: a Gaussian p(x|z) of a fixed deviation, where the paper learns it for images of grey levels; Adam for
+    Adagrad; convolutional networks where the backbone's are.
+    Budget: the paper's is not known here
+    Published: FID 23.8 ± 0.6 on MNIST, 58.7 ± 1.2 on Fashion-MNIST, 155.7 ± 11.6 on CIFAR-10 and 85.7 ± 3.8 on CelebA
+    by Lucic et al. 2018, from memory, unchecked; their decoder is Bernoulli's.
     """
 
     name = "vae"

@@ -83,6 +83,12 @@ def test_generators_and_encoders_are_batch_normalised_and_autoencoders_are_not()
     assert parts.asked == [("up", "batch"), ("down", "batch"), ("down", "layer"), ("down", "none"), ("up", "none")]
 
 
+def test_an_autoencoder_has_the_norm_asked_for_on_both_ways():
+    parts = Tiny()(DataSpec((1, 4, 4)))
+    parts.autoencoder(norm="batch")
+    assert parts.asked == [("down", "batch"), ("up", "batch")]
+
+
 @pytest.mark.parametrize("norm", ["batch", "layer", "instance", "spectral", "none"])
 def test_spectral_norm_reaches_every_layer_of_d_and_only_then(norm):
     network = Tiny()(DataSpec((1, 4, 4))).discriminator(norm=norm)

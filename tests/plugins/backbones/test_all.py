@@ -227,6 +227,22 @@ def test_autoencoders_are_not_normalised_and_end_linear(backbone, data):
     assert nn.Tanh not in found
 
 
+@pytest.mark.parametrize(
+    ("backbone", "data", "layers"),
+    [
+        (narrow_dcgan(), DataSpec((3, 16, 16)), 3),
+        (narrow_mlp(), DataSpec((1, 8, 8)), 4),
+        (narrow_mlp(), DataSpec((2,)), 0),
+    ],
+)
+def test_autoencoders_have_batch_norm_on_both_ways_where_asked_for_and_none_on_points(backbone, data, layers):
+    autoencoder = backbone(data).autoencoder(norm="batch")
+    found = [sum(kind in NORM_LAYERS for kind in kinds(half)) for half in (autoencoder.encoder, autoencoder.decoder)]
+    assert sum(found) == layers and (layers == 0 or min(found) > 0)
+    x = torch.randn(4, *data.shape)
+    assert autoencoder(x).shape == x.shape
+
+
 @pytest.mark.parametrize(("side", "code"), [(8, 16), (16, 64), (32, 64)])
 def test_the_code_of_the_autoencoder_is_smaller_than_the_image(side, code):
     parts = narrow_dcgan()(DataSpec((1, side, side)))

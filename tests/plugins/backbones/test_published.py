@@ -53,7 +53,12 @@ def test_every_part_has_the_shape_it_promises(name, side, channels):
     assert parts.discriminator(channels=2 * channels)(torch.cat([x, x], 1)).shape == (2, 1)
     assert parts.discriminator().trunk(x).ndim == 2
     assert parts.encoder(outputs=5)(x).shape == (2, 5)
+    autoencoder = parts.autoencoder(norm="batch")
+    for half in (autoencoder.encoder, autoencoder.decoder):
+        assert any(isinstance(layer, nn.BatchNorm2d) for layer in half.modules())
+    assert autoencoder(x).shape == x.shape
     autoencoder = parts.autoencoder()
+    assert not any(isinstance(layer, NORM_LAYERS) for layer in autoencoder.modules())
     assert autoencoder(x).shape == x.shape
     code = autoencoder.encoder(x)
     assert code.ndim == 2 and code.shape[1] <= x[0].numel() // 4

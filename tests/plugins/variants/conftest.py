@@ -26,7 +26,7 @@ class LinearParts(Parts):
     def discriminator(self, *, outputs: int = 1, channels: int | None = None, norm: Norm = "batch") -> Discriminator:
         return Discriminator(nn.Identity(), nn.Linear(2, outputs))
 
-    def autoencoder(self) -> Autoencoder:
+    def autoencoder(self, *, norm: Norm = "none") -> Autoencoder:
         return Autoencoder(nn.Linear(2, 1), nn.Linear(1, 2))
 
 

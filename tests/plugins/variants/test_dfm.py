@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from ganbench_plugins.backbones.dcgan import DCGAN
 from ganbench_plugins.backbones.mlp import MLP
 from ganbench_plugins.variants.dfm import DFM, Config
 from ganbench_plugins.variants.gan import GAN, Config as GANConfig
@@ -56,7 +57,7 @@ def check_losses(cls, real, perform, affine) -> None:
     torch.manual_seed(0)
     config = Config(lr=0.05, denoising=0.7, adversarial=0.4, corruption=0.5, final_corruption=0.1)
     variant = cls(LinearParts(), config)
-    variant.R = nn.Linear(4, 4)
+    variant.D.trunk, variant.D.head, variant.R = nn.Linear(2, 4), nn.Linear(4, 1), nn.Linear(4, 4)
     optimizers = variant.optimizers()
     torch.manual_seed(5)
     z_d, epsilon, z_g = (torch.randn(8, size).double().numpy() for size in (3, 4, 3))
@@ -120,7 +121,8 @@ def test_the_best_denoiser_points_along_the_slope_of_the_log_density(perform):
 def test_neither_the_discriminator_nor_its_features_are_trained_by_the_denoiser(real, play):
     """D and G are those of the plain GAN where G's second term has no weight; the denoiser draws noise of its own."""
     torch.manual_seed(0)
-    variant, plain = DFM(LinearParts(), Config(denoising=0, width=8, depth=2)), GAN(LinearParts(), GANConfig(lr=1e-4))
+    variant, plain = DFM(LinearParts(), Config(denoising=0, width=4, depth=2)), GAN(LinearParts(), GANConfig(lr=1e-4))
+    variant.D = LinearParts().discriminator()
     plain.load_state_dict({name: value for name, value in variant.state_dict().items() if name[0] != "R"})
     torch.manual_seed(1)
     first = next(play(variant, real, 1))
@@ -151,11 +153,22 @@ def test_noise_goes_in_a_straight_line_over_the_budget(real):
         assert next(step).loss.item() ** 0.5 == pytest.approx(deviation, rel=0.02)
 
 
-def test_the_denoiser_has_ten_normalised_layers_of_1024_units():
-    variant = DFM(MLP()(DataSpec((1, 8, 8))), Config())
+@pytest.mark.parametrize("backbone", [MLP(), DCGAN()])
+def test_the_denoiser_is_nowhere_narrower_than_the_features(backbone):
+    """The backbones have 256 and 6,272 of their own; on both stand 1,024 that are linear in these."""
+    variant = DFM(backbone(DataSpec((1, 28, 28))), Config())
+    x = torch.randn(4, 1, 28, 28)
+    assert variant.D.trunk(x).shape == (4, 1024) and variant.D(x).shape == (4, 1)
     linear = [layer for layer in variant.R if isinstance(layer, nn.Linear)]
-    assert [layer.out_features for layer in linear] == [1024] * 10 + [256]
+    assert [layer.out_features for layer in linear] == [1024] * 11
     assert sum(isinstance(layer, nn.BatchNorm1d) for layer in variant.R) == 10
+
+
+def test_features_are_as_large_as_what_they_are_made_of():
+    """So noise of deviation 1 hides part of them and no more, whatever the width of the backbone."""
+    torch.manual_seed(0)
+    phi = DFM(MLP()(DataSpec((1, 8, 8))), Config()).D.trunk[1]
+    assert phi(torch.randn(500, 256)).std().item() == pytest.approx(1, rel=0.05)
 
 
 def test_players_take_turns(real, play):

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import torch
 from ganbench_plugins.variants.ebgan import EBGAN, Config, pull_away
+from torch import nn
 from torch.nn.functional import relu
 from torch.optim import Adam
 
-from ganbench import Batch, Clock, Update, UserError
+from ganbench import Autoencoder, Batch, Clock, DataSpec, Parts, Update, UserError
 from ganbench.runs.options import resolve
 
 START = Clock(0, torch.zeros(()))
@@ -26,7 +27,7 @@ class MarginOfTheMean(EBGAN):
         fake = self.sample(len(batch.real)).detach()
         real_energy, fake_energy = (self.energy(x, self.D.encoder(x)).mean() for x in (batch.real, fake))
         torch.manual_seed(5)
-        yield Update("D", real_energy + relu(self.config.margin - fake_energy), next(updates).log)
+        yield Update("D", real_energy + relu(self.margin - fake_energy), next(updates).log)
         yield from updates
 
 
@@ -49,7 +50,7 @@ def mean_squared_cosine(codes):
 
 
 def check_losses(cls, parts, real, perform, affine, energies, **options) -> None:
-    variant = cls(parts, Config(lr=0.01, **options))
+    variant = cls(parts, Config(lr=0.01, scaled=False, **options))
     config, optimizers = variant.config, variant.optimizers()
     torch.manual_seed(5)
     z_d, z_g = torch.randn(8, 3), torch.randn(8, 3)
@@ -116,6 +117,44 @@ def test_the_norm_has_a_finite_gradient_at_a_perfect_reconstruction(parts):
     assert variant.D.decoder.bias.grad.isfinite().all()
 
 
+class Asked(Parts):
+    """Autoencoders that do nothing, and what was asked of them."""
+
+    def __init__(self, shape):
+        super().__init__(DataSpec(shape), 3)
+        self.norms = []
+
+    def generator(self, *, inputs=None):
+        return nn.Identity()
+
+    def autoencoder(self, *, norm="none"):
+        self.norms.append(norm)
+        return Autoencoder(nn.Identity(), nn.Identity())
+
+
+@pytest.mark.parametrize("energy", ["norm", "sum", "mean"])
+@pytest.mark.parametrize("shape", [(1, 28, 28), (1, 8, 8), (3, 32, 32), (2,)])
+def test_the_margin_is_the_same_error_of_each_number_whatever_the_size(energy, shape):
+    """It is the energy of a sample whose numbers are all off by what 10 stands for in 784 of them."""
+    variant, mnist = (EBGAN(Asked(s), Config(energy=energy)) for s in (shape, (1, 28, 28)))
+    off = {"norm": 10 / 28, "sum": (10 / 784) ** 0.5, "mean": 10**0.5}[energy]
+    for either in (variant, mnist):
+        x = torch.zeros(1, *either.data.shape)
+        assert either.energy(x + off, x).item() == pytest.approx(either.margin, rel=1e-5)
+    assert mnist.margin == 10
+
+
+def test_a_margin_can_be_taken_as_it_is_said():
+    assert EBGAN(Asked((1, 8, 8)), Config(margin=7.0, scaled=False)).margin == 7
+
+
+@pytest.mark.parametrize("norm", ["batch", "none"])
+def test_d_has_the_norm_asked_for(norm):
+    parts = Asked((1, 8, 8))
+    EBGAN(parts, Config(norm=norm))
+    assert parts.norms == [norm]
+
+
 @pytest.mark.parametrize("weight", [0.1, 0.0])
 def test_players_take_turns(weight, parts, real, play):
     variant = EBGAN(parts, Config(pull_away=weight))
@@ -128,6 +167,7 @@ def test_defaults(parts):
         assert type(optimizer) is Adam
         assert (optimizer.defaults["lr"], optimizer.defaults["betas"]) == (1e-3, (0.5, 0.999))
     assert (Config().margin, Config().energy, Config().pull_away) == (10, "norm", 0.1)
+    assert Config().scaled and Config().norm == "batch"
 
 
 @pytest.mark.parametrize("setting", [{"margin": "0"}, {"energy": "l1"}, {"pull_away": "-0.1"}])

@@ -10,7 +10,7 @@ from ganbench_plugins.variants.feature_matching import Config, FeatureMatching
 from torch import nn
 from torch.optim import Adam
 
-from ganbench import Batch, Clock, DataSpec, Discriminator, UserError
+from ganbench import Batch, Clock, DataSpec, Discriminator, GaussianNoise, UserError, WeightNorm
 from ganbench.runs.options import resolve
 
 START = Clock(0, torch.zeros(()))
@@ -90,6 +90,26 @@ def test_means_are_not_normalised_away():
     torch.testing.assert_close(variant.D(x)[:2], variant.D(x[:2]))
 
 
+def test_d_has_what_the_program_trains_its_own_with_where_asked_for():
+    torch.manual_seed(0)
+    options = {"norm": "weight", "input_dropout": 0.2, "noise": 0.3, "dropout": 0.5}
+    variant = FeatureMatching(DCGAN()(DataSpec((1, 16, 16))), Config(**options))
+    kinds = [type(m) for m in variant.D.modules() if isinstance(m, GaussianNoise | nn.Dropout | WeightNorm)]
+    assert kinds == [GaussianNoise, nn.Dropout, WeightNorm, nn.Dropout, WeightNorm, WeightNorm]
+    assert [m.p for m in variant.D.modules() if isinstance(m, nn.Dropout)] == [0.2, 0.5]
+    x = torch.randn(256, 1, 16, 16)
+    assert variant.D(x).std(correction=0).item() == pytest.approx(0.1, rel=1e-3), "the first batch sets the scale"
+    assert not torch.equal(variant.D(x), variant.D(x))
+    variant.eval()
+    assert torch.equal(variant.D(x), variant.D(x))
+
+
+def test_d_is_the_backbones_own_by_default(parts):
+    torch.manual_seed(0)
+    variant = FeatureMatching(DCGAN()(DataSpec((1, 16, 16))), Config())
+    assert not any(isinstance(m, GaussianNoise | nn.Dropout | WeightNorm) for m in variant.D.modules())
+
+
 def test_each_player_has_real_images_of_its_own(parts, real, play, seen_by):
     variant = FeatureMatching(parts, Config())
     seen = seen_by(variant.D.trunk)
@@ -113,7 +133,7 @@ def test_defaults(parts):
     assert Config().distance == "squared"
 
 
-@pytest.mark.parametrize("setting", [{"distance": "cosine"}, {"lr": "0"}, {"norm": "batch"}])
+@pytest.mark.parametrize("setting", [{"distance": "cosine"}, {"lr": "0"}, {"norm": "batch"}, {"dropout": "1"}])
 def test_wrong_options_are_refused(setting):
     with pytest.raises(UserError, match=next(iter(setting))):
         resolve(FeatureMatching, "feature-matching", setting)

@@ -11,7 +11,7 @@ from ganbench_plugins.variants.minibatch_discrimination import Closeness, Config
 from torch import nn
 from torch.optim import Adam
 
-from ganbench import Batch, Clock, DataSpec, Discriminator, Parts, UserError
+from ganbench import Batch, Clock, DataSpec, Discriminator, GaussianNoise, Parts, UserError, WeightNorm
 from ganbench.runs.options import resolve
 
 START = Clock(0, torch.zeros(()))
@@ -139,9 +139,11 @@ def test_collapsed_fakes_are_as_close_as_can_be():
     torch.testing.assert_close(sums, torch.full((16, 6), 15.0))
 
 
-def test_losses_are_those_of_the_gan_with_the_layer(real, perform, affine):
+@pytest.mark.parametrize("loss", ["saturating", "nonsaturating"])
+def test_losses_are_those_of_the_gan_with_the_layer(loss, real, perform, affine):
     torch.manual_seed(0)
-    variant = MinibatchDiscrimination(LinearParts(), Config(lr=0.05, kernels=6, kernel_size=3))
+    options = Config(lr=0.05, kernels=6, kernel_size=3, loss=loss, generator_steps=1)
+    variant = MinibatchDiscrimination(LinearParts(), options)
     optimizers = variant.optimizers()
     variant.D(real)  # so that scale and offset are known beforehand
     torch.manual_seed(5)
@@ -161,13 +163,14 @@ def test_losses_are_those_of_the_gan_with_the_layer(real, perform, affine):
 
     update = next(step)
     assert update.player == "G"
-    expected = np.log1p(np.exp(-judged(affine(variant.G, z_g)))).mean()
+    logits = judged(affine(variant.G, z_g))
+    expected = -np.log1p(np.exp(logits)).mean() if loss == "saturating" else np.log1p(np.exp(-logits)).mean()
     assert update.loss.item() == pytest.approx(expected, rel=1e-4)
     assert next(step, None) is None
 
 
 def test_real_and_fake_are_compared_with_their_own_kind(real, play, seen_by):
-    variant = MinibatchDiscrimination(LinearParts(), Config())
+    variant = MinibatchDiscrimination(LinearParts(), Config(generator_steps=1))
     seen = seen_by(variant.D)
     list(play(variant, real, 1))
     assert [len(batch) for batch in seen] == [8, 8, 8]
@@ -196,7 +199,20 @@ def test_defaults():
     for optimizer in MinibatchDiscrimination(LinearParts(), Config()).optimizers().values():
         assert type(optimizer) is Adam
         assert (optimizer.defaults["lr"], optimizer.defaults["betas"]) == (3e-4, (0.5, 0.999))
-    assert (Config().kernels, Config().kernel_size, Config().generator_steps) == (100, 5, 1)
+    assert (Config().kernels, Config().kernel_size, Config().generator_steps) == (100, 5, 3)
+    assert Config().loss == "saturating"
+
+
+def test_d_has_what_the_program_trains_its_own_with_where_asked_for():
+    torch.manual_seed(0)
+    variant = MinibatchDiscrimination(
+        DCGAN()(DataSpec((1, 16, 16))), Config(norm="weight", noise=0.2, dropout=0.5, kernels=3)
+    )
+    watched = GaussianNoise | nn.Dropout | WeightNorm | Closeness | nn.BatchNorm2d
+    kinds = [type(m) for m in variant.D.modules() if isinstance(m, watched)]
+    assert kinds == [GaussianNoise, WeightNorm, nn.Dropout, WeightNorm, Closeness, WeightNorm]
+    assert variant.D(torch.randn(256, 1, 16, 16)).std(correction=0).item() == pytest.approx(0.1, rel=1e-3)
+    assert variant.D.head.scale is not None, "the last layer's scale is trained"
 
 
 @pytest.mark.parametrize("setting", [{"kernels": "0"}, {"kernel_size": "0"}, {"generator_steps": "0"}, {"lr": "x"}])
