@@ -23,10 +23,17 @@ from ganbench import (
 
 @dataclass(frozen=True)
 class Config:
-    """Options; the defaults are those of DCGAN (Radford et al. 2015, §4)."""
+    """Options.
+
+    lr: learning rate of both players (DCGAN's, Radford et al. 2015, §4).
+    betas: of Adam (the same).
+    simultaneous: G and D move at once, by losses of the same fakes (ali/algorithms.py of ALI's authors, with which
+        PacGAN's authors train on points).
+    """
 
     lr: Positive = 2e-4
     betas: tuple[Fraction, Fraction] = (0.5, 0.999)
+    simultaneous: bool = False
 
 
 class GAN(Variant):
@@ -46,9 +53,13 @@ class GAN(Variant):
 
     def step(self, batch: Batch, clock: Clock) -> Iterator[Update]:
         n = len(batch.real)
-        fake = self.sample(n).detach()
-        yield Update("D", discriminator_loss(self.D(batch.real), self.D(fake)))
-        yield Update("G", nonsaturating_loss(self.D(self.sample(n))))
+        fake = self.sample(n)
+        loss = discriminator_loss(self.D(batch.real), self.D(fake.detach()))
+        if self.config.simultaneous:  # G first: its loss needs D's weights as they are, D's loss needs nothing of G
+            yield Update("G", nonsaturating_loss(self.D(fake)))
+        yield Update("D", loss)
+        if not self.config.simultaneous:
+            yield Update("G", nonsaturating_loss(self.D(self.sample(n))))
 
 
 @hookimpl
