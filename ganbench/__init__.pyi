@@ -80,9 +80,12 @@ from .toolbox.layers import (
     draw_normal as draw_normal,
     draw_truncated as draw_truncated,
     hardened as hardened,
+    joint_discriminator as joint_discriminator,
     norm_of_maps as norm_of_maps,
     norm_of_units as norm_of_units,
     normalise_weights as normalise_weights,
+    same_convolution as same_convolution,
+    same_deconvolution as same_deconvolution,
 )
 from .toolbox.layout import (
     Layout as Layout,

@@ -57,8 +57,8 @@ class Parts:
         """Make a network `[B, channels or C, ...] -> [B, outputs]` without a final activation."""
         raise self._missing("discriminator")
 
-    def encoder(self, *, outputs: int) -> nn.Module:
-        """Make a network `[B, *shape] -> [B, outputs]`, batch-normalised like the generator."""
+    def encoder(self, *, outputs: int, channels: int | None = None) -> nn.Module:
+        """Make a network `[B, channels or C, ...] -> [B, outputs]`, batch-normalised like the generator."""
         raise self._missing("encoder")
 
     def autoencoder(self, *, norm: Norm = "none") -> Autoencoder:

@@ -65,7 +65,10 @@ class Variant(nn.Module, ABC):
 
     @abstractmethod
     def optimizers(self) -> dict[str, Optimizer]:
-        """Return one optimizer a player, `G` and `D` where the paper has them. Called once, after `build`."""
+        """Return one optimizer a player, `G` and `D` where the paper has them. Called once, after `build`.
+
+        Updates of `G`, and of `G_…` where G is trained in stages, are what a budget of updates counts.
+        """
 
     @abstractmethod
     def step(self, batch: Batch, clock: Clock) -> Iterator[Update]:

@@ -102,7 +102,7 @@ class Row:
         return {
             "images": mean_of(meters.images for meters in spent),
             "d_updates": mean_of(meters.updates.get("D") for meters in spent),
-            "g_updates": mean_of(meters.updates.get("G") for meters in spent),
+            "g_updates": mean_of(meters.updates_of_generator for meters in spent),
             "flops": mean_of(meters.flops for meters in spent),
             "seconds": mean_of(meters.seconds for meters in spent),
             "peak_bytes": mean_of(meters.peak_bytes for meters in spent),

@@ -62,9 +62,9 @@ class MirroredParts(Parts, ABC):
             normalise_weights(network)
         return network
 
-    def encoder(self, *, outputs: int) -> nn.Module:
+    def encoder(self, *, outputs: int, channels: int | None = None) -> nn.Module:
         """See `Parts.encoder`."""
-        return self.discriminator(outputs=outputs)
+        return self.discriminator(outputs=outputs, channels=channels)
 
     def autoencoder(self, *, norm: Norm = "none") -> Autoencoder:
         """See `Parts.autoencoder`."""

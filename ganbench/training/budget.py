@@ -32,6 +32,12 @@ class Meters:
     seconds: float = 0.0
     peak_bytes: int = 0
 
+    @property
+    def updates_of_generator(self) -> int | None:
+        """How often G was updated: by the player G and by those named for a stage of its training, `G_…`."""
+        found = [number for player, number in self.updates.items() if player == "G" or player.startswith("G_")]
+        return sum(found) if found else None
+
 
 @dataclass(frozen=True)
 class Tick:
@@ -43,7 +49,7 @@ class Tick:
 
 @dataclass(frozen=True)
 class Budget:
-    """A limit in one currency; `updates` are those of the player G.
+    """A limit in one currency; `updates` are those of the generator, see `Meters.updates_of_generator`.
 
     A run ends with the first whole step at or past it.
     """
@@ -93,5 +99,5 @@ class Budget:
     def spent(self, meters: Meters) -> float:
         """Return how much of this currency the meters show."""
         if self.unit == "updates":
-            return meters.updates.get("G", 0)
+            return meters.updates_of_generator or 0
         return float(getattr(meters, self.unit))

@@ -56,9 +56,10 @@ class SeededParts(Parts):
         network: Discriminator = self._make("discriminator", outputs=outputs, channels=channels, norm=norm)
         return network
 
-    def encoder(self, *, outputs: int) -> nn.Module:
+    def encoder(self, *, outputs: int, channels: int | None = None) -> nn.Module:
         """See `Parts.encoder`."""
-        network: nn.Module = self._make("encoder", outputs=outputs)
+        wider = {} if channels is None else {"channels": channels}  # unknown to plugins written before there was such
+        network: nn.Module = self._make("encoder", outputs=outputs, **wider)
         return network
 
     def autoencoder(self, *, norm: Norm = "none") -> Autoencoder:

@@ -27,9 +27,12 @@ LARGEST_SIDE = 32
 
 @dataclass(frozen=True)
 class Config:
-    """Options. `width`, `depth`: of the hidden layers. `z_dim`: 2 for points and 64 for images if nothing is said.
+    """Options.
 
-    `code`: at most, in autoencoders.
+    width: of the hidden layers (ours).
+    depth: hidden layers of each network (ours).
+    z_dim: numbers of a latent; 2 for points and 64 for images if nothing is said (ours).
+    code: numbers of an autoencoder's code, at most (ours).
     """
 
     width: Count = 256
@@ -67,8 +70,8 @@ class MLPParts(Parts):
             normalise_weights(network)
         return network
 
-    def encoder(self, *, outputs: int) -> nn.Module:
-        return self.discriminator(outputs=outputs, norm="none")
+    def encoder(self, *, outputs: int, channels: int | None = None) -> nn.Module:
+        return self.discriminator(outputs=outputs, channels=channels, norm="none")
 
     def autoencoder(self, *, norm: Norm = "none") -> Autoencoder:
         norm = norm if self.data.is_image else "none"

@@ -23,10 +23,19 @@ from ganbench import (
 
 @dataclass(frozen=True)
 class Config:
-    """Options. `width`, `depth`: of the generator's hidden layers; `units`, `pieces`: of the three maxout layers."""
+    """Options.
+
+    width: of the hidden layers of generator and encoder (synthetic_data_experiments/2DGrid_ALI/pacgan_task.py).
+    depth: hidden layers of the generator (the same).
+    encoder_depth: hidden layers of an encoder (the same).
+    units: of each of the three layers of a discriminator (the same).
+    pieces: affine maps of which a unit is the largest (the same).
+    z_dim: numbers of a latent (the same).
+    """
 
     width: Count = 400
     depth: Count = 4
+    encoder_depth: Count = 2
     units: Count = 200
     pieces: Count = 5
     z_dim: Count = 2
@@ -45,14 +54,17 @@ class Maxout(nn.Module):
 
 
 class PacGANParts(Parts):
-    """A generator with batch norm, whose running statistics keep 0.95 of what they were, and a maxout discriminator."""
+    """Generator and encoder with batch norm, as that of Blocks with which the authors work, and maxout discriminators.
+
+    Running statistics keep 0.95 of what they were; the batch norm of Blocks adds 1e-4 to variances.
+    """
 
     def __init__(self, data: DataSpec, config: Config) -> None:
         super().__init__(data, config.z_dim)
         self.config = config
 
     def generator(self, *, inputs: int | None = None) -> nn.Module:
-        return self._upward(inputs or self.z_dim, self.data.shape[0])
+        return self._network(inputs or self.z_dim, self.data.shape[0], self.config.depth)
 
     def discriminator(self, *, outputs: int = 1, channels: int | None = None, norm: Norm = "batch") -> Discriminator:
         if norm == "instance":
@@ -67,20 +79,23 @@ class PacGANParts(Parts):
             normalise_weights(network)
         return network
 
-    def encoder(self, *, outputs: int) -> nn.Module:
-        return self._upward(self.data.shape[0], outputs)
+    def encoder(self, *, outputs: int, channels: int | None = None) -> nn.Module:
+        return self._network(channels or self.data.shape[0], outputs, self.config.encoder_depth)
 
-    def _upward(self, inputs: int, outputs: int) -> nn.Module:
+    def _network(self, inputs: int, outputs: int, depth: int) -> nn.Module:
         layers: list[nn.Module] = []
-        for level in range(self.config.depth):
+        for level in range(depth):
             width = self.config.width
-            layers += [nn.Linear(width if level else inputs, width, bias=False), nn.BatchNorm1d(width, momentum=0.05)]
-            layers += [nn.ReLU()]
+            layers += [nn.Linear(width if level else inputs, width, bias=False)]
+            layers += [nn.BatchNorm1d(width, eps=1e-4, momentum=0.05), nn.ReLU()]
         return nn.Sequential(*layers, nn.Linear(self.config.width, outputs)).apply(draw_normal)
 
 
 class PacGAN(Backbone):
-    """For points alone. The authors draw all weights from N(0, 0.02)."""
+    """For points alone, as in the authors' program of their synthetic experiments and of ALI's.
+
+    They draw all weights from N(0, 0.02).
+    """
 
     name = "pacgan"
     summary = "for points: batch-normalised generator of 4 × 400 units, maxout discriminator of 3 × 200 × 5"

@@ -18,6 +18,8 @@ from ganbench import (
     draw_truncated,
     hookimpl,
     norm_of_maps,
+    same_convolution,
+    same_deconvolution,
 )
 
 HALVINGS = 4
@@ -25,7 +27,13 @@ HALVINGS = 4
 
 @dataclass(frozen=True)
 class Config:
-    """Options. `width`: channels at half the resolution, doubled at every halving. `code`: at most, in autoencoders."""
+    """Options.
+
+    width: channels at half the resolution, doubled at every halving (stacked_MNIST_experiments/VEEGAN_experiment/
+        model.py of PacGAN's authors).
+    z_dim: numbers of a latent (config.py there).
+    code: numbers of an autoencoder's code, at most (ours).
+    """
 
     width: Count = 64
     z_dim: Count = 100
@@ -64,23 +72,6 @@ class VEEGANParts(MirroredParts):
         for (below, above), side in zip(pairwise(self.widths), self.sides[1:], strict=False):
             layers += [*same_convolution(below, above, side), norm_of_maps(norm, above), nn.LeakyReLU(0.2)]
         return [*layers, nn.Flatten()]
-
-
-def same_convolution(inputs: int, outputs: int, side: int) -> list[nn.Module]:
-    """Make a 5×5 convolution of stride 2 from `side` to ⌈side/2⌉ px, padded as TensorFlow's SAME.
-
-    That pads 2 px at both ends of an odd side, but 1 before and 2 after an even one.
-    """
-    if side % 2:
-        return [nn.Conv2d(inputs, outputs, 5, 2, 2)]
-    return [nn.ZeroPad2d((1, 2, 1, 2)), nn.Conv2d(inputs, outputs, 5, 2)]
-
-
-def same_deconvolution(inputs: int, outputs: int, side: int) -> list[nn.Module]:
-    """Make the transpose of `same_convolution`, from ⌈side/2⌉ to `side` px."""
-    if side % 2:
-        return [nn.ConvTranspose2d(inputs, outputs, 5, 2, 2)]
-    return [nn.ConvTranspose2d(inputs, outputs, 5, 2, 1), nn.ZeroPad2d((0, -1, 0, -1))]  # negative padding cuts off
 
 
 class VEEGAN(SquareBackbone):

@@ -19,6 +19,8 @@ RECIPE = 1
 KEPT = {"veegan-26k": 128_000, "unrolled-25.6k": 25_600, "test": 10_000}
 """Triples in the training split of each preset, and in the test split of both."""
 SAMPLES = {"veegan-26k": 26_000, "unrolled-25.6k": 25_600}
+POSITIVE = "0 to 1"
+"""The range of pixels that `mnist-channels` must know of, in the protocol where it is not -1 to 1."""
 CONFUSION = (
     (978, 0, 0, 0, 0, 0, 1, 1, 0, 0),
     (0, 1135, 0, 0, 0, 0, 0, 0, 0, 0),
@@ -108,6 +110,11 @@ def fixed_triples(split: str, n: int, pool: int) -> Tensor:
     return torch.from_numpy(generator.integers(pool, size=(n, 3)))
 
 
+def upper_half(images: Tensor) -> Tensor:
+    """Squeeze levels 0 to 255 into 128 to 255, which are 0 to 1 to a network; two levels become one."""
+    return images // 2 + 128
+
+
 class OnTheFly:
     """All triples of M digits as a source: number r·M² + g·M + b is that of the digits r, g and b."""
 
@@ -129,7 +136,16 @@ class OnTheFly:
 
 @dataclass(frozen=True)
 class Config:
+    """Options.
+
+    preset: which protocol, "veegan-26k" or "unrolled-25.6k", each of them with its data and its number of samples
+        (PacGAN's stacked_MNIST_experiments).
+    positive: black is 0 rather than -1 to the networks, of which G ends in tanh all the same; half of the levels remain
+        (VEEGAN_experiment/model.py there).
+    """
+
     preset: Literal["veegan-26k", "unrolled-25.6k"] = "veegan-26k"
+    positive: bool = False
 
 
 class StackedMNIST(Dataset):
@@ -160,6 +176,10 @@ class StackedMNIST(Dataset):
             "test": f"{counts['test']} fixed triples of {len(pools[1].images)} digits",
             "resize": digits.protocol["resize"],
         }
+        if self.config.positive:
+            protocol["range"] = POSITIVE
+            first, second = (pool._replace(images=upper_half(pool.images)) for pool in pools)
+            pools = first, second
         key = {"triples": RECIPE, "digits": digits.fingerprint, "kept": counts, "protocol": protocol}
 
         def build(folder: Path) -> None:

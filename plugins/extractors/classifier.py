@@ -178,17 +178,23 @@ def _protocol(name: str, tensors: Tensors, facts: Facts) -> dict[str, Any]:
 
 
 class Channels:
-    """The classifier of MNIST on each channel alone: features `[N, 64·C]` and probabilities `[N, 10·C]` in turn."""
+    """The classifier of MNIST on each channel alone: features `[N, 64·C]` and probabilities `[N, 10·C]` in turn.
 
-    def __init__(self, digits: Ready, protocol: Facts) -> None:
-        self.digits, self.protocol = digits, protocol
+    `positive`: the networks were to make pixels from 0 to 1 in [-1, 1]; what is below is darker than black.
+    """
+
+    def __init__(self, digits: Ready, protocol: Facts, *, positive: bool = False) -> None:
+        self.digits, self.protocol, self.positive = digits, protocol, positive
 
     def __call__(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Map uint8 images of at least 28×28 pixels, of which the central ones are looked at."""
         count, channels, height, width = images.shape
         top, left = (height - 28) // 2, (width - 28) // 2
         central = images[..., top : top + 28, left : left + 28]
-        features, probs = self.digits(central.reshape(count * channels, 1, 28, 28))
+        channel = central.reshape(count * channels, 1, 28, 28)
+        if self.positive:
+            channel = to_float(channel).mul_(2).sub_(1)
+        features, probs = self.digits(channel)
         return features.reshape(count, -1), probs.reshape(count, -1)
 
 
@@ -204,7 +210,10 @@ class ChannelExtractor(Extractor):
         network = Classifier(made_for)
         network.load_state_dict(dict(tensors))
         protocol = _protocol(self.name, tensors, facts) | {"seen": "each channel alone, its central 28×28 pixels"}
-        return Channels(Ready(network.eval().to(device), made_for.shape, protocol), protocol)
+        positive = data.protocol.get("range") == "0 to 1"  # as `stacked-mnist` says where it is not -1 to 1
+        if positive:
+            protocol["range"] = "0 to 1"
+        return Channels(Ready(network.eval().to(device), made_for.shape, protocol), protocol, positive=positive)
 
 
 def _shipped(name: str) -> tuple[Tensors, Facts]:

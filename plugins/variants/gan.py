@@ -27,10 +27,13 @@ class Config:
 
     lr: learning rate of both players (Radford et al. 2016, §4).
     betas: of both Adams (Radford et al. 2016, §4).
+    simultaneous: G and D move at once, by losses of the same fakes (ali/algorithms.py of ALI's authors, with which
+        PacGAN's authors train on points).
     """
 
     lr: Positive = 2e-4
     betas: tuple[Fraction, Fraction] = (0.5, 0.999)
+    simultaneous: bool = False
 
 
 class GAN(Variant):
@@ -60,9 +63,13 @@ class GAN(Variant):
 
     def step(self, batch: Batch, clock: Clock) -> Iterator[Update]:
         n = len(batch.real)
-        fake = self.sample(n).detach()
-        yield Update("D", discriminator_loss(self.D(batch.real), self.D(fake)))
-        yield Update("G", nonsaturating_loss(self.D(self.sample(n))))
+        fake = self.sample(n)
+        loss = discriminator_loss(self.D(batch.real), self.D(fake.detach()))
+        if self.config.simultaneous:  # G first: its loss needs D's weights as they are, D's loss needs nothing of G
+            yield Update("G", nonsaturating_loss(self.D(fake)))
+        yield Update("D", loss)
+        if not self.config.simultaneous:
+            yield Update("G", nonsaturating_loss(self.D(self.sample(n))))
 
 
 @hookimpl

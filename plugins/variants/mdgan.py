@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 from torch import Tensor
-from torch.nn.functional import mse_loss
 from torch.optim import Adam, Optimizer
 
 from ganbench import (
@@ -24,18 +23,28 @@ from ganbench import (
     nonsaturating_loss,
 )
 
+TINY = 1e-12  # keeps the slope of a root finite at zero
+
 
 @dataclass(frozen=True)
 class Config:
-    """Options; rate and `betas` are those of DCGAN.
+    """Options.
 
-    `form`: "diffusion" is the paper's MDGAN in two stages, "regularized" its GAN with an encoder as regulariser.
-    `reconstruction` and `mode` are λ₁ and λ₂ of the regularised form, `manifold` is λ of the first stage.
+    lr: learning rate of all players (ours, DCGAN's).
+    betas: of Adam (ours, DCGAN's).
+    form: "diffusion", the paper's MDGAN in two stages (§3.3), or "regularized", its GAN with an encoder as regulariser
+        (§3.2).
+    distance: d of x and G(E(x)). "squared": ‖x - G(E(x))‖², of all numbers of a sample (§3.3, from memory, unchecked);
+        "norm": its root (ours); "mean": its mean over the numbers (ours, the same weight for images of any size).
+    reconstruction: λ₁ of the regularised form (§4.1.1, from memory, unchecked).
+    mode: λ₂ of the regularised form (§4.1.1, from memory, unchecked).
+    manifold: λ of the first stage, the weight of D_manifold beside the distance (a third party's program).
     """
 
     lr: Positive = 2e-4
     betas: tuple[Fraction, Fraction] = (0.5, 0.999)
     form: Literal["diffusion", "regularized"] = "diffusion"
+    distance: Literal["squared", "norm", "mean"] = "squared"
     reconstruction: NonNegative = 0.2
     mode: NonNegative = 0.4
     manifold: NonNegative = 1e-2
@@ -44,10 +53,16 @@ class Config:
 class MDGAN(Variant):
     """An encoder E finds for each real image a latent, so that G(E(x)) covers modes that G(z) misses (§3).
 
-    Regularised: G and E minimise λ₁ d(x, G(E(x))) - λ₂ log D(G(E(x))), and G the GAN's loss (§3.2). The paper prints
-    λ₂ with a plus in what is minimised, but wants D(G(E(x))) raised. Diffusion (§3.3): first G and E make G(E(x))
-    like x, against a discriminator of their own; then G makes G(z) like the reconstructions, which lie on the same
-    manifold, of other images. d is the mean squared error over pixels. D_manifold sees no added noise.
+    Regularised (§3.2): besides what a GAN's G minimises, G and E make G(E(x)) like x and real to D. Diffusion (§3.3):
+    first G and E make G(E(x)) like x, against a discriminator of their own; then G makes G(z) like the reconstructions,
+    which lie on the same manifold, of other images. Updates of both stages count as G's.
+
+    Objective: regularised min_{G,E} -E log σ(D(G(z))) + λ₁ E d(x, G(E(x))) - λ₂ E log σ(D(G(E(x)))); diffusion
+    min_{G,E} -λ E log σ(D_manifold(G(E(x)))) + E d(x, G(E(x))), then min_G -E log σ(D(G(z))) with D taught that
+    G(E(x)) is real (§3.2, 3.3)
+    Departures: the paper prints λ₂ with a plus in what is minimised, but wants D(G(E(x))) raised. D_manifold sees no
+    added noise.
+    Published: no number under a protocol that can be run here.
     """
 
     name = "mdgan"
@@ -73,7 +88,7 @@ class MDGAN(Variant):
             return {"G": Adam(both, lr, betas), "D": Adam(self.D.parameters(), lr, betas)}
         return {
             "D_manifold": Adam(self.D_manifold.parameters(), lr, betas),
-            "manifold": Adam(both, lr, betas),
+            "G_manifold": Adam(both, lr, betas),
             "D": Adam(self.D.parameters(), lr, betas),
             "G": Adam(self.G.parameters(), lr, betas),
         }
@@ -82,6 +97,14 @@ class MDGAN(Variant):
         """Return G(E(x))."""
         reconstruction: Tensor = self.G(self.E(x)).float()
         return reconstruction
+
+    def error(self, reconstruction: Tensor, x: Tensor) -> Tensor:
+        """Return E d(x, G(E(x)))."""
+        squares = (reconstruction - x).square().flatten(1)
+        if self.config.distance == "mean":
+            return squares.mean()
+        squared = squares.sum(1)
+        return ((squared + TINY).sqrt() if self.config.distance == "norm" else squared).mean()
 
     def step(self, batch: Batch, clock: Clock) -> Iterator[Update]:
         return self.diffuse(batch.real) if self.config.form == "diffusion" else self.regularize(batch.real)
@@ -92,7 +115,7 @@ class MDGAN(Variant):
         fake = self.sample(n).detach()
         yield Update("D", discriminator_loss(self.D(real), self.D(fake)))
         reconstruction = self.reconstruct(real)
-        error, mode = mse_loss(reconstruction, real), nonsaturating_loss(self.D(reconstruction))
+        error, mode = self.error(reconstruction, real), nonsaturating_loss(self.D(reconstruction))
         loss = nonsaturating_loss(self.D(self.sample(n))) + config.reconstruction * error + config.mode * mode
         yield Update("G", loss, {"error": error.detach()})
 
@@ -101,9 +124,9 @@ class MDGAN(Variant):
         real, other = real.chunk(2)
         reconstruction = self.reconstruct(real)
         yield Update("D_manifold", discriminator_loss(self.D_manifold(real), self.D_manifold(reconstruction.detach())))
-        error = mse_loss(reconstruction, real)
+        error = self.error(reconstruction, real)
         loss = self.config.manifold * nonsaturating_loss(self.D_manifold(reconstruction)) + error
-        yield Update("manifold", loss, {"error": error.detach()})
+        yield Update("G_manifold", loss, {"error": error.detach()})
         n = len(other)
         reconstruction, fake = self.reconstruct(other).detach(), self.sample(n).detach()
         yield Update("D", discriminator_loss(self.D(reconstruction), self.D(fake)))

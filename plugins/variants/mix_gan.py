@@ -29,10 +29,14 @@ from ganbench import (
 
 @dataclass(frozen=True)
 class Config:
-    """Options; rate and `betas` are those of DCGAN, number of components and weight of entropy those of the code.
+    """Options.
 
-    `components`: T of the paper. `entropy`: of the regulariser that keeps the weights even. `loss`: of each generator
-    against each discriminator, in the minimax game of the theory or, as DCGAN has it, without saturation.
+    lr: learning rate of both players (ours, DCGAN's).
+    betas: of Adam (DCGAN's; the first also that of the authors' program, MIX-plus-GANs).
+    components: T, of generators and of as many discriminators (5 in the authors' program).
+    entropy: weight of the regulariser that keeps the weights even (0.1 in the authors' program).
+    loss: of each generator against each discriminator, "minimax" as in the theory or, as DCGAN has it, "nonsaturating"
+        (ours).
     """
 
     lr: Positive = 2e-4
@@ -63,8 +67,13 @@ class MixGAN(Variant):
     """The payoff is Σᵢⱼ wᵢ vⱼ F(Gᵢ, Dⱼ), an average over all pairs of components; both sides train their weights.
 
     Components differ by their initial weights alone, and share no layers. All generators are trained on latents of
-    their own; samples come from a generator drawn by weight for each. The authors' code trains a conditional GAN, and
-    leaves out updates of D while its loss is low; neither is done here. One step costs T² passes of a plain GAN's.
+    their own; samples come from a generator drawn by weight for each. One step costs T² passes of a plain GAN's.
+
+    Objective: min_D Σᵢⱼ wᵢ vⱼ F_D(Gᵢ, Dⱼ) - λ/T Σⱼ log vⱼ, min_G Σᵢⱼ wᵢ vⱼ F_G(Gᵢ, Dⱼ) - λ/T Σᵢ log wᵢ, F_D and F_G the
+    losses of a GAN, w and v softmaxes that each side trains with its networks
+    Departures: the authors' program trains a conditional GAN, lets components share the layer of the latents if asked,
+    and leaves out updates of D while its loss is below 0.3; none of it is done here.
+    Published: no number under a protocol that can be run here.
     """
 
     name = "mix-gan"

@@ -1,4 +1,6 @@
-"""Norms by name and initial weights, against what PyTorch and numpy compute in other ways."""
+"""Norms by name, initial weights, padding and pairs, against what PyTorch and numpy compute in other ways."""
+
+import math
 
 import numpy as np
 import pytest
@@ -6,15 +8,21 @@ import torch
 from torch import nn
 
 from ganbench import (
+    DataSpec,
+    Discriminator,
     GaussianNoise,
     JointDiscriminator,
+    Parts,
     WeightNorm,
     draw_normal,
     draw_truncated,
     hardened,
+    joint_discriminator,
     norm_of_maps,
     norm_of_units,
     normalise_weights,
+    same_convolution,
+    same_deconvolution,
 )
 
 NORMALISED_OVER = {"batch": (0, 2, 3), "layer": (1, 2, 3), "instance": (2, 3)}
@@ -202,3 +210,91 @@ def test_noise_and_dropout_of_the_input_come_before_all_layers():
     network = hardened(nn.Sequential(nn.Linear(4, 3)), noise=0.1, input_dropout=0.2, weight_norm=True)
     assert kinds_of(network) == ["GaussianNoise", "Dropout", "WeightNorm", "Linear"]
     assert network[1].p == 0.2
+
+
+def test_dropout_of_a_joint_discriminator_is_of_the_inputs_of_its_layers_but_the_latent():
+    torch.manual_seed(0)
+    network = JointDiscriminator(nn.Linear(2, 6), 3, 6, dropout=0.5)
+    x, z = torch.randn(5, 2), torch.randn(5, 3)
+    assert torch.equal(network.of_z[:2](z), network.of_z[:2](z))
+    dropped = [
+        network.of_z[2](torch.ones(4000)),
+        network.of_both[1](torch.ones(4000)),
+        network.of_both[4](torch.ones(4000)),
+    ]
+    for ones in dropped:
+        assert set(ones.tolist()) == {0.0, 2.0} and ones.mean().item() == pytest.approx(1, abs=0.1)
+    assert not torch.equal(network(x, z), network(x, z))
+    plain = JointDiscriminator(nn.Linear(2, 6), 3, 6)
+    weights = list(network.state_dict().values())
+    plain.load_state_dict(dict(zip(plain.state_dict(), weights, strict=True)))
+    assert torch.equal(network.eval()(x, z), plain(x, z))
+
+
+class Wide(Parts):
+    """A discriminator that sums what it is given, `[B, channels, ...]`, times a weight a channel."""
+
+    def discriminator(self, *, outputs=1, channels=None, norm="batch"):
+        width = (channels or self.data.shape[0]) * math.prod(self.data.shape[1:])
+        return Discriminator(nn.Flatten(), nn.Linear(width, outputs))
+
+
+def test_pairs_of_points_are_judged_by_one_network_that_sees_both():
+    torch.manual_seed(0)
+    network = joint_discriminator(Wide(DataSpec((2,)), 3), 16)
+    x, z = torch.randn(5, 2), torch.randn(5, 3)
+    (layer,) = (module for module in network.modules() if isinstance(module, nn.Linear))
+    weight, bias = layer.weight.detach()[0], layer.bias.detach()
+    torch.testing.assert_close(network(x, z)[:, 0], x @ weight[:2] + z @ weight[2:] + bias)
+
+
+def test_pairs_of_images_are_judged_by_an_embedding_of_each():
+    network = joint_discriminator(Wide(DataSpec((1, 4, 4)), 3), 16, dropout=0.25)
+    assert isinstance(network, JointDiscriminator)
+    assert network.of_x.head.out_features == 16
+    assert [m.p for m in network.modules() if isinstance(m, nn.Dropout)] == [0.25] * 3
+    assert network(torch.randn(5, 1, 4, 4), torch.randn(5, 3)).shape == (5, 1)
+
+
+def convolve_same(x, kernel, stride=2):
+    """Correlate `[C, H, W]` with `[O, C, k, k]`, padded by TensorFlow's rule.
+
+    The output has ⌈n / stride⌉ px; what is missing is padded, the smaller half of it before.
+    """
+    size, n = kernel.shape[-1], x.shape[-1]
+    out = -(-n // stride)
+    missing = max((out - 1) * stride + size - n, 0)
+    padded = np.zeros((x.shape[0], n + missing, n + missing))
+    padded[:, missing // 2 : missing // 2 + n, missing // 2 : missing // 2 + n] = x
+    result = np.zeros((kernel.shape[0], out, out))
+    for i in range(out):
+        for j in range(out):
+            window = padded[:, i * stride : i * stride + size, j * stride : j * stride + size]
+            result[:, i, j] = np.tensordot(kernel, window, 3)
+    return result
+
+
+@pytest.mark.parametrize("size", [3, 4, 5])
+@pytest.mark.parametrize("side", [4, 5, 6, 7, 14])
+def test_convolutions_pad_as_tensorflow_does(side, size):
+    torch.manual_seed(side)
+    layer = nn.Sequential(*same_convolution(2, 3, side, kernel=size)).double()
+    x = torch.randn(1, 2, side, side, dtype=torch.float64)
+    kernel, bias = (layer[-1].get_parameter(name).detach().numpy() for name in ("weight", "bias"))
+    expected = convolve_same(x[0].numpy(), kernel) + bias[:, None, None]
+    np.testing.assert_allclose(layer(x)[0].detach().numpy(), expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("size", [3, 4, 5])
+@pytest.mark.parametrize("side", [4, 5, 6, 7, 14])
+def test_deconvolutions_are_the_transpose_of_that_convolution(side, size):
+    """So TensorFlow defines them: one column of the matrix for each pixel of the larger image."""
+    torch.manual_seed(side)
+    layer = nn.Sequential(*same_deconvolution(3, 2, side, kernel=size)).double()
+    kernel, bias = layer[0].weight.detach().numpy(), layer[0].bias.detach().numpy()
+    half = -(-side // 2)
+    pixels = np.eye(2 * side * side).reshape(-1, 2, side, side)
+    matrix = np.stack([convolve_same(pixel, kernel).ravel() for pixel in pixels])
+    x = torch.randn(1, 3, half, half, dtype=torch.float64)
+    expected = (matrix @ x.numpy().ravel()).reshape(2, side, side) + bias[:, None, None]
+    np.testing.assert_allclose(layer(x)[0].detach().numpy(), expected, atol=1e-12)

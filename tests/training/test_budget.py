@@ -93,5 +93,12 @@ def test_each_currency_is_read_from_its_meter(unit: Any, spent: float) -> None:
     assert Budget(1, unit).spent(meters) == spent
 
 
+def test_stages_of_the_generator_count_as_its_updates() -> None:
+    updates = {"D": 10, "G": 2, "G_manifold": 3, "Generous": 50}
+    assert Meters(updates=updates).updates_of_generator == 5
+    assert Budget(1, "updates").spent(Meters(updates=updates)) == 5
+    assert Meters(updates={"D": 10}).updates_of_generator is None
+
+
 def test_updates_are_those_of_the_player_g() -> None:
     assert Budget(1, "updates").spent(Meters(updates={"D": 10})) == 0

@@ -8,6 +8,7 @@ from ganbench_plugins.backbones import (
     infogan as backbone_infogan,
     resnet as backbone_resnet,
     sngan as backbone_sngan,
+    unrolled_mnist as backbone_unrolled,
     veegan as backbone_veegan,
 )
 from ganbench_plugins.variants.gan import GAN
@@ -23,6 +24,11 @@ from ganbench.training.trainer import Trainer
 FAMILIES = {
     "infogan": (backbone_infogan.InfoGAN, {"width": "4", "hidden": "16"}, (8, 12, 28, 32, 64, 128)),
     "veegan": (backbone_veegan.VEEGAN, {"width": "4"}, (17, 28, 32, 35, 64, 128)),
+    "unrolled-mnist": (
+        backbone_unrolled.UnrolledMNIST,
+        {"width": "4", "discriminator_width": "4"},
+        (9, 28, 32, 64),
+    ),
     "sngan": (backbone_sngan.SNGAN, {"width": "4"}, (32, 48, 64, 128)),
     "resnet": (backbone_resnet.ResNet, {"width": "2"}, (32, 48, 64, 128)),
 }
@@ -200,6 +206,7 @@ def test_the_family_is_installed_under_its_name(name):
         ("infogan", (3, 132, 132), "not 132 px"),
         ("veegan", (1, 16, 16), "veegan makes images of 17 to 128 px, not 16 px"),
         ("veegan", (1, 129, 129), "not 129 px"),
+        ("unrolled-mnist", (1, 8, 8), "unrolled-mnist makes images of 9 to 64 px, not 8 px"),
         ("sngan", (3, 28, 28), "sngan makes images of 32, 48, 64 or 128 px, not 28 px"),
         ("resnet", (3, 96, 96), "resnet makes images of 32, 48, 64 or 128 px, not 96 px"),
         *((name, (3, 32, 64), f"{name} makes square images, not 32×64 px") for name in FAMILIES),

@@ -30,7 +30,7 @@ from ganbench_plugins.metrics.modes import mode_kl, modes
 from ganbench_plugins.variants.gan import GAN
 from torch import Tensor
 
-from ganbench import DataSpec, Features, ImageSet, Scene, Splits, UserError, idx_downloads
+from ganbench import DataSpec, Features, ImageSet, Scene, Splits, UserError, idx_downloads, to_float
 from ganbench.runs.options import resolve
 from ganbench.runs.plan import Request, plan
 from ganbench.runs.registry import discover
@@ -63,9 +63,9 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def load(root: Path, preset: str = "veegan-26k", size: int = 28) -> Splits:
+def load(root: Path, preset: str = "veegan-26k", size: int = 28, *, positive: bool = False) -> Splits:
     dataset = StackedMNIST()
-    dataset.config = Config(preset)  # type: ignore[arg-type]
+    dataset.config = Config(preset, positive)  # type: ignore[arg-type]
     return dataset.load(root, size)
 
 
@@ -116,6 +116,20 @@ def test_each_preset_and_size_has_a_fingerprint_and_says_what_it_is(root: Path) 
     said = every[0].protocol | {"also": every[2].protocol}
     assert said["preset"] == "veegan-26k" and said["train"] == "600 fixed triples of 60 digits"
     assert said["also"]["train"] == "triples of 40 digits, drawn on the fly"
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_pixels_are_served_from_0_to_1_if_asked(root: Path, preset: str) -> None:
+    """Each is what it is without the option, but for rounding to a half of the levels and black to the lowest."""
+    plain, positive = load(root, preset), load(root, preset, positive=True)
+    for name in ("train", "test"):
+        served = [to_float(getattr(data, name).images) for data in (plain, positive)]
+        assert served[1].min() == pytest.approx(1 / 255, abs=1e-6) and served[1].max() == 1
+        assert ((served[0] + 1) / 2 - served[1]).abs().max() <= 1 / 255 + 1e-6
+    assert positive.protocol["range"] == "0 to 1" and "range" not in plain.protocol
+    assert positive.fingerprint != plain.fingerprint
+    real = Stream(positive.train, 64, 0, CPU)[3].real
+    assert real.min() > 0 and real.max() <= 1
 
 
 def test_the_fixed_triples_are_the_same_on_every_machine() -> None:
@@ -263,6 +277,22 @@ def test_each_channel_is_classified_alone(reader: Channels) -> None:
         alone = reader.digits(images[:, channel : channel + 1])
         assert torch.allclose(features[:, 64 * channel : 64 * channel + 64], alone[0], atol=1e-5)
         assert torch.allclose(probs[:, 10 * channel : 10 * channel + 10], alone[1], atol=1e-6)
+
+
+def test_pixels_from_0_to_1_are_seen_as_what_they_show() -> None:
+    """As PacGAN's program feeds them: 0 is black and 1 white, and what is below 0 is darker than black, not black."""
+    blank = ImageSet(torch.zeros(2, 3, 28, 28, dtype=torch.uint8))
+    ready = [
+        ChannelExtractor().prepare("stacked-mnist", Splits(blank, blank, "0" * 64, protocol), None, CPU)
+        for protocol in ({}, {"range": "0 to 1"})
+    ]
+    levels = torch.randint(0, 128, (5, 3, 28, 28), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    shown, served = 2 * levels + 1, levels + 128  # 1, 3, ..., 255 of 255, and the same between 0 and 1
+    assert torch.allclose(ready[0](shown)[0], ready[1](served)[0], atol=1e-4)
+    assert not torch.allclose(ready[0](served)[0], ready[1](served)[0], atol=0.1)
+    darker, black = (torch.full((1, 3, 28, 28), level, dtype=torch.uint8) for level in (0, 127))
+    assert not torch.allclose(ready[1](darker)[0], ready[1](black)[0], atol=0.1)
+    assert ready[1].protocol["range"] == "0 to 1" and "range" not in ready[0].protocol
 
 
 def test_of_32_pixels_the_central_28_are_seen(reader: Channels) -> None:

@@ -14,11 +14,11 @@ class LinearParts(Parts):
     def generator(self, *, inputs: int | None = None) -> nn.Module:
         return nn.Linear(self.z_dim, 2)
 
-    def encoder(self, *, outputs: int) -> nn.Module:
-        return nn.Linear(2, outputs)
+    def encoder(self, *, outputs: int, channels: int | None = None) -> nn.Module:
+        return nn.Linear(channels or 2, outputs)
 
     def discriminator(self, *, outputs: int = 1, channels: int | None = None, norm: Norm = "batch") -> Discriminator:
-        return Discriminator(nn.Identity(), nn.Linear(2, outputs))
+        return Discriminator(nn.Identity(), nn.Linear(channels or 2, outputs))
 
 
 class Bilinear(nn.Module):

@@ -12,11 +12,13 @@ from ganbench_plugins.variants.mdgan import MDGAN, Config
 from torch import nn
 from torch.optim import Adam
 
-from ganbench import Batch, Clock, DataSpec, Discriminator, Parts, Update, UserError
+from ganbench import Batch, Clock, DataSpec, Discriminator, ImageSet, Parts, Update, UserError
 from ganbench.runs.options import resolve
+from ganbench.training.budget import Budget
+from ganbench.training.trainer import Trainer
 
 START = Clock(0, torch.zeros(()))
-DIFFUSION = ["D_manifold", "manifold", "D", "G"]
+DIFFUSION = ["D_manifold", "G_manifold", "D", "G"]
 
 
 class LinearParts(Parts):
@@ -53,13 +55,29 @@ class WrongSign(MDGAN):
             yield update
 
 
+class Mean(MDGAN):
+    """Broken on purpose: whatever is asked for, the distance is the mean over the numbers of a sample."""
+
+    def error(self, reconstruction, x):
+        return (reconstruction - x).square().mean()
+
+
+def distance(kind, found, x):
+    """E d(x, G(E(x))), and its slope by what E's sample becomes, times the number of samples."""
+    squared = ((found - x) ** 2).sum(1)
+    if kind == "norm":
+        return np.sqrt(squared).mean(), (found - x) / np.sqrt(squared)[:, None]
+    numbers = x.shape[1] if kind == "mean" else 1
+    return squared.mean() / numbers, 2 * (found - x) / numbers
+
+
 def log_sigmoid(x):
     return -np.log1p(np.exp(-x))
 
 
-def check_regularized(cls, real, perform, affine) -> None:
+def check_regularized(cls, kind, real, perform, affine) -> None:
     torch.manual_seed(0)
-    config = Config(lr=0.05, form="regularized", reconstruction=0.3, mode=0.7)
+    config = Config(lr=0.05, form="regularized", distance=kind, reconstruction=0.3, mode=0.7)
     variant = cls(LinearParts(), config)
     optimizers = variant.optimizers()
     torch.manual_seed(5)
@@ -76,7 +94,7 @@ def check_regularized(cls, real, perform, affine) -> None:
 
     update = next(step)
     found = affine(variant.G, affine(variant.E, x))
-    error = ((found - x) ** 2).mean()
+    error, slope_of_error = distance(kind, found, x)
     on_fake, on_found = affine(variant.D.head, affine(variant.G, z_g)), affine(variant.D.head, found)
     expected = -log_sigmoid(on_fake).mean() + 0.3 * error - 0.7 * log_sigmoid(on_found).mean()
     assert update.player == "G"
@@ -84,15 +102,15 @@ def check_regularized(cls, real, perform, affine) -> None:
     assert update.log["error"].item() == pytest.approx(error, rel=1e-5)
     judge, decoder = (layer.weight.detach().double().numpy() for layer in (variant.D.head, variant.G))
     doubt = 1 - np.exp(log_sigmoid(on_found))
-    slope = (0.3 * 2 * (found - x) / 2 - 0.7 * doubt * judge) @ decoder  # of what E puts out
+    slope = (0.3 * slope_of_error - 0.7 * doubt * judge) @ decoder  # of what E puts out
     perform(update, optimizers["G"])
     np.testing.assert_allclose(variant.E.bias.grad.numpy(), slope.mean(0), rtol=1e-4, atol=1e-6)
     assert next(step, None) is None
 
 
-def check_diffusion(cls, real, perform, affine) -> None:
+def check_diffusion(cls, kind, real, perform, affine) -> None:
     torch.manual_seed(0)
-    variant = cls(LinearParts(), Config(lr=0.05, manifold=0.3))
+    variant = cls(LinearParts(), Config(lr=0.05, manifold=0.3, distance=kind))
     optimizers = variant.optimizers()
     torch.manual_seed(5)
     z_d, z_g = torch.randn(4, 3), torch.randn(4, 3)
@@ -108,15 +126,15 @@ def check_diffusion(cls, real, perform, affine) -> None:
     perform(update, optimizers["D_manifold"])
 
     update = next(step)
-    error = ((found - x) ** 2).mean()
+    error, slope_of_error = distance(kind, found, x)
     expected = -0.3 * log_sigmoid(affine(variant.D_manifold.head, found)).mean() + error
-    assert update.player == "manifold"
+    assert update.player == "G_manifold"
     assert update.loss.item() == pytest.approx(expected, rel=1e-5)
     assert update.log["error"].item() == pytest.approx(error, rel=1e-5)
     decoder, judge = (layer.weight.detach().double().numpy() for layer in (variant.G, variant.D_manifold.head))
     doubt = 1 - np.exp(log_sigmoid(affine(variant.D_manifold.head, found)))
-    slope = (2 * (found - x) / 2 - 0.3 * doubt * judge) @ decoder
-    perform(update, optimizers["manifold"])
+    slope = (slope_of_error - 0.3 * doubt * judge) @ decoder
+    perform(update, optimizers["G_manifold"])
     np.testing.assert_allclose(variant.E.bias.grad.numpy(), slope.mean(0), rtol=1e-4, atol=1e-6)
 
     update = next(step)
@@ -133,11 +151,28 @@ def check_diffusion(cls, real, perform, affine) -> None:
     assert next(step, None) is None
 
 
+@pytest.mark.parametrize("kind", ["squared", "norm", "mean"])
 @pytest.mark.parametrize("check", [check_regularized, check_diffusion])
-def test_losses_are_those_of_the_paper(check, real, perform, affine):
-    check(MDGAN, real, perform, affine)
-    with pytest.raises(AssertionError):
-        check(WrongSign, real, perform, affine)
+def test_losses_are_those_of_the_paper(check, kind, real, perform, affine):
+    check(MDGAN, kind, real, perform, affine)
+    for broken in (WrongSign, Mean) if kind != "mean" else (WrongSign,):
+        with pytest.raises(AssertionError):
+            check(broken, kind, real, perform, affine)
+
+
+def test_the_slope_of_the_norm_is_finite_where_nothing_is_missed():
+    variant = MDGAN(LinearParts(), Config(distance="norm"))
+    x = torch.ones(4, 2)
+    found = x.clone().requires_grad_()
+    variant.error(found, x).backward()
+    assert not found.grad.any()
+
+
+def test_updates_of_both_stages_are_the_generator_s_in_a_budget(real):
+    variant = MDGAN(LinearParts(), Config())
+    run = Trainer(variant, ImageSet(real), Budget.parse("6-updates"), seed=0, batch=2, device=torch.device("cpu"))
+    *_, last = run.train(1.0)
+    assert last.meters.updates == {"D_manifold": 3, "G_manifold": 3, "D": 3, "G": 3}
 
 
 def test_without_its_regularisers_it_is_the_plain_gan(real, play):
@@ -156,7 +191,7 @@ def test_the_encoder_finds_latents_of_the_data(play):
     """Trained by the first stage alone on affine maps, G(E(x)) comes back to x."""
     torch.manual_seed(0)
     variant = MDGAN(LinearParts(), Config(lr=0.02, manifold=0))
-    errors = [u.log["error"].item() for u in play(variant, torch.randn(64, 2), 150) if u.player == "manifold"]
+    errors = [u.log["error"].item() for u in play(variant, torch.randn(64, 2), 150) if u.player == "G_manifold"]
     assert errors[-1] < 0.02 * errors[0]
 
 
@@ -205,9 +240,12 @@ def test_defaults():
         assert (optimizer.defaults["lr"], optimizer.defaults["betas"]) == (2e-4, (0.5, 0.999))
     config = Config()
     assert (config.form, config.reconstruction, config.mode, config.manifold) == ("diffusion", 0.2, 0.4, 0.01)
+    assert config.distance == "squared"
 
 
-@pytest.mark.parametrize("setting", [{"form": "v1"}, {"reconstruction": "-1"}, {"mode": "inf"}, {"manifold": "-0.1"}])
+@pytest.mark.parametrize(
+    "setting", [{"form": "v1"}, {"distance": "l1"}, {"reconstruction": "-1"}, {"mode": "inf"}, {"manifold": "-0.1"}]
+)
 def test_wrong_options_are_refused(setting):
     with pytest.raises(UserError, match=next(iter(setting))):
         resolve(MDGAN, "mdgan", setting)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -63,6 +65,90 @@ def check_losses(cls, packing, real, perform, affine) -> None:
     assert update.player == "G"
     assert update.loss.item() == pytest.approx(np.log1p(np.exp(-on_fake)).mean(), rel=1e-5)
     assert next(step, None) is None
+
+
+class InTurn(PacGAN):
+    """Broken on purpose: G answers to a D that has moved."""
+
+    def step(self, batch, clock):
+        self.config = replace(self.config, simultaneous=False)
+        of_D, of_G = super().step(batch, clock)
+        yield from (of_G, of_D)
+
+
+def check_simultaneous(cls, make, packing, real, perform, affine) -> None:
+    """Both losses and both slopes are of the same fakes and of the weights before."""
+    torch.manual_seed(0)
+    variant = make(cls)
+    optimizers = variant.optimizers()
+    torch.manual_seed(5)
+    z = torch.randn(len(real), 3).double().numpy()
+    packed = real.double().numpy().reshape(-1, 2 * packing)
+    fake = affine(variant.G, z).reshape(-1, 2 * packing)
+    on_real, on_fake = (affine(variant.D.head, x)[:, 0] for x in (packed, fake))
+    head = variant.D.head.weight.detach().double().numpy()[0].reshape(packing, 2)
+    believed = 1 / (1 + np.exp(-on_fake))
+
+    torch.manual_seed(5)
+    first, second = (update for update in moving(variant, optimizers, real, perform))
+    assert first == ("G", pytest.approx(np.log1p(np.exp(-on_fake)).mean(), rel=1e-5))
+    expected = np.log1p(np.exp(-on_real)).mean() + np.log1p(np.exp(on_fake)).mean()
+    assert second == ("D", pytest.approx(expected, rel=1e-5))
+    slope = -((1 - believed)[:, None] * head.sum(0)).mean(0)
+    np.testing.assert_allclose(variant.G.bias.grad.numpy(), slope, rtol=1e-4, atol=1e-6)
+    slope = (1 / (1 + np.exp(on_real)))[:, None] * -packed + believed[:, None] * fake
+    np.testing.assert_allclose(variant.D.head.weight.grad.numpy()[0], slope.mean(0), rtol=1e-4, atol=1e-6)
+
+
+def moving(variant, optimizers, real, perform):
+    for update in variant.step(Batch(real), START):
+        perform(update, optimizers[update.player])
+        yield update.player, update.loss.item()
+
+
+@pytest.mark.parametrize("packing", [1, 2, 4])
+def test_players_that_move_at_once_answer_to_each_other_as_they_were(packing, real, perform, affine):
+    config = Config(lr=0.1, packing=packing, simultaneous=True)
+    check_simultaneous(PacGAN, lambda cls: cls(WideParts(), config), packing, real, perform, affine)
+    with pytest.raises(AssertionError):
+        check_simultaneous(InTurn, lambda cls: cls(WideParts(), config), packing, real, perform, affine)
+
+
+def test_the_plain_gan_moves_at_once_as_well(real, perform, affine):
+    config = GANConfig(lr=0.1, simultaneous=True)
+    check_simultaneous(GAN, lambda cls: cls(WideParts(), config), 1, real, perform, affine)
+
+
+def test_the_generator_sees_the_latents_of_the_discriminator_again_if_asked(real, play, seen_by):
+    torch.manual_seed(0)
+    variant = PacGAN(WideParts(), Config(generator_steps=2, same_latents=True))
+    seen = seen_by(variant.G)
+    list(play(variant, real, 2))
+    assert torch.equal(seen[0], seen[1]) and torch.equal(seen[0], seen[2])
+    assert not torch.equal(seen[0], seen[3])
+
+
+def test_each_place_in_the_pack_is_normalised_by_itself_if_asked():
+    """Places of a pack are shifted in turn: apart, batch norm takes the shift of each away, together it does not."""
+    packed = torch.randn(12, 3).unflatten(0, (4, 3))
+    shifted = (packed + 10 * torch.arange(3.0)[:, None]).flatten(0, 1)
+    parts, whole = (PacGAN(WideParts(), Config(packing=3, apart=apart)) for apart in (True, False))
+    for variant in (parts, whole):
+        variant.G = nn.BatchNorm1d(3)
+    expected = (packed - packed.mean(0)) / (packed.var(0, correction=0) + 1e-5).sqrt()
+    torch.testing.assert_close(parts.packs(shifted), expected.flatten(0, 1), rtol=1e-4, atol=1e-4)
+    assert (whole.packs(shifted) - expected.flatten(0, 1)).abs().max() > 0.5
+    assert parts.G.num_batches_tracked == 3 and whole.G.num_batches_tracked == 1
+
+
+def test_the_generator_can_have_a_rate_of_its_own():
+    optimizers = PacGAN(WideParts(), Config(lr=2e-4, generator_lr=1e-4)).optimizers()
+    assert {player: optimizer.defaults["lr"] for player, optimizer in optimizers.items()} == {"G": 1e-4, "D": 2e-4}
+
+
+def test_players_that_move_at_once_move_once():
+    with pytest.raises(UserError, match="pacgan: players that move at once move once each, but generator_steps is 2"):
+        resolve(PacGAN, "pacgan", {"simultaneous": "true", "generator_steps": "2"})
 
 
 @pytest.mark.parametrize("packing", [1, 2, 4])
@@ -146,7 +232,9 @@ def test_defaults():
     for optimizer in PacGAN(WideParts(), Config()).optimizers().values():
         assert type(optimizer) is Adam
         assert (optimizer.defaults["lr"], optimizer.defaults["betas"]) == (2e-4, (0.5, 0.999))
-    assert (Config().packing, Config().generator_steps, Config().prior) == (2, 1, "normal")
+    config = Config()
+    assert (config.packing, config.generator_steps, config.prior, config.generator_lr) == (2, 1, "normal", None)
+    assert not (config.same_latents or config.simultaneous or config.apart)
 
 
 @pytest.mark.parametrize("setting", [{"packing": "0"}, {"generator_steps": "0"}, {"prior": "cauchy"}, {"lr": "-1"}])

@@ -7,7 +7,7 @@ import copy
 import numpy as np
 import pytest
 import torch
-from ganbench_plugins.backbones.dcgan import DCGAN
+from ganbench_plugins.backbones.dcgan import DCGAN, Config as Convolutions
 from ganbench_plugins.backbones.mlp import MLP
 from ganbench_plugins.variants.gan_minimax import Config as MinimaxConfig, MinimaxGAN
 from ganbench_plugins.variants.unrolled import Config, UnrolledGAN
@@ -74,8 +74,8 @@ def check_gradient(cls, parts, real, play, inner, warm, steps=4) -> None:
             update.loss.backward(inputs=list(getattr(variant, update.player).parameters()))
             optimizers[update.player].step()
     head = variant.D.head
-    state = [optimizers["D"].state.get(p, {}) for p in (head.weight, head.bias)]
-    m, v = (vector(*[s[key] for s in state]) if warm else np.zeros(3) for key in ("exp_avg", "exp_avg_sq"))
+    state = [optimizers["D"].state[p] for p in (head.weight, head.bias)]
+    m, v = (vector(*[s[key] for s in state]) for key in ("exp_avg", "exp_avg_sq"))
     start, theta = vector(head.weight, head.bias), vector(variant.G.weight, variant.G.bias)
     torch.manual_seed(5)
     z = torch.randn(8, 3).double().numpy()
@@ -160,6 +160,59 @@ def test_moments_are_those_of_the_optimizer_that_the_harness_runs(parts, real, p
     assert variant.outer.state[variant.D.head.weight]["step"].item() == 3
 
 
+def test_counts_and_moments_are_tensors_that_are_the_same_from_the_first_step_on(parts, real, play):
+    """Steps replayed from a recording read where these lie: no number on the host, no other tensor after a step."""
+    variant = UnrolledGAN(parts, Config())
+    optimizer = variant.optimizers()["D"]
+    before = {id(weight): dict(optimizer.state[weight]) for weight in variant.D.parameters()}
+    assert all(not value.any() for state in before.values() for value in state.values())
+    for weight in variant.D.parameters():
+        weight.grad = torch.ones_like(weight)
+    optimizer.step()
+    for weight in variant.D.parameters():
+        state = optimizer.state[weight]
+        assert state.keys() == before[id(weight)].keys() == {"step", "exp_avg", "exp_avg_sq"}
+        assert all(state[name] is before[id(weight)][name] for name in state)
+        assert state["step"] == 1 and state["step"].device == weight.device
+        mean, square, steps = variant.moments(weight)
+        assert (mean is state["exp_avg"]) and (square is state["exp_avg_sq"]) and (steps is state["step"])
+
+
+def test_adam_starts_as_it_would_have_by_itself(parts, real, play):
+    """What is made beforehand is what Adam makes at its first step."""
+    variant = UnrolledGAN(parts, Config(discriminator_lr=0.05))
+    other = copy.deepcopy(variant.D)
+    plain, ours = Adam(other.parameters(), 0.05, (0.5, 0.99)), variant.optimizers()["D"]
+    for _ in range(3):
+        for network, optimizer in ((variant.D, ours), (other, plain)):
+            optimizer.zero_grad()
+            discriminator_loss(network(real), network(real + 1)).backward()
+            optimizer.step()
+    assert all(torch.equal(a, b) for a, b in zip(variant.D.parameters(), other.parameters(), strict=True))
+
+
+def test_the_gradient_runs_through_the_batch_norm_of_the_discriminator(play):
+    """Against central differences of the same objective, where D is a convolution, batch norm and a linear layer."""
+    torch.manual_seed(0)
+    backbone = DCGAN()
+    backbone.config = Convolutions(width=2, z_dim=3)
+    variant = UnrolledGAN(backbone(DataSpec((1, 8, 8))), Config(norm="batch", steps=2, discriminator_lr=0.05)).double()
+    assert any(isinstance(layer, nn.BatchNorm2d) for layer in variant.D.modules())
+    variant.D = nn.Sequential(variant.D.trunk, variant.D.head)  # without the cast to float32
+    variant.optimizers()
+    for weight in variant.D.parameters():  # moments on which a step depends smoothly
+        variant.outer.state[weight]["exp_avg_sq"].fill_(0.1)
+        variant.outer.state[weight]["step"].fill_(5)
+    real = torch.randn(6, 1, 8, 8, dtype=torch.float64)
+    fake = torch.randn(6, 1, 8, 8, dtype=torch.float64, requires_grad=True)
+    direction = torch.randn_like(fake)
+    (slope,) = torch.autograd.grad(variant.unroll(real, fake), fake)
+    with torch.no_grad():
+        ends = [fake + step * direction for step in (1e-5, -1e-5)]
+    values = [variant.unroll(real, end).item() for end in ends]
+    assert float((slope * direction).sum()) == pytest.approx((values[0] - values[1]) / 2e-5, rel=1e-4)
+
+
 @pytest.mark.parametrize(("backbone", "data"), [(DCGAN(), DataSpec((1, 8, 8))), (MLP(), DataSpec((2,)))])
 def test_weights_that_have_no_gradient_stay_finite(backbone, data, play):
     """Units that are dead get a slope of exactly zero, where a plain root has an infinite derivative."""
@@ -184,7 +237,7 @@ def test_defaults(parts):
     assert all(type(optimizer) is Adam for optimizer in optimizers.values())
     assert {player: optimizer.defaults["lr"] for player, optimizer in optimizers.items()} == {"G": 1e-4, "D": 2e-4}
     assert all(optimizer.defaults["betas"] == (0.5, 0.99) for optimizer in optimizers.values())
-    assert (Config().steps, Config().inner) == (5, "adam")
+    assert (Config().steps, Config().inner, Config().norm) == (5, "adam", "none")
 
 
 @pytest.mark.parametrize("setting", [{"steps": "-1"}, {"inner": "rmsprop"}, {"discriminator_lr": "0"}])

@@ -43,6 +43,18 @@ class WrongSign(VEEGAN):
             yield update
 
 
+class InTurn(VEEGAN):
+    """Broken on purpose: F answers to a G that has moved."""
+
+    def step(self, batch, clock):
+        z = self.noise(len(batch.real))
+        torch.manual_seed(5)
+        for update in super().step(batch, clock):
+            if update.player == "F":
+                update = Update("F", update.loss + self.distance(z, self.G(z)) - update.loss.detach())
+            yield update
+
+
 def log_sigmoid(x):
     return -np.log1p(np.exp(-x))
 
@@ -55,48 +67,47 @@ def check_losses(cls, deviation, reconstructor, reduction, real, perform, affine
     optimizers = variant.optimizers()
     torch.manual_seed(5)
     z = torch.randn(8, 3).double().numpy()
-    noises = [0 if deviation == "zero" else torch.randn(8, 3).double().numpy() for _ in range(2)]
-    x = real.double().numpy()
+    noise = 0 if deviation == "zero" else torch.randn(8, 3).double().numpy()
+    x, fake = real.double().numpy(), affine(variant.G, z)
+    weight, reader = (layer.weight.detach().double().numpy() for layer in (variant.D, variant.F))
+    of_real, of_fake = affine(variant.F, x), affine(variant.F, fake)
+    code = of_real[:, :3] + (np.exp(of_real[:, 3:]) if deviation == "learned" else 1) * noise
+    on_fake, on_real = (fake @ weight * z).sum(1), (x @ weight * code).sum(1)
+    if deviation == "learned":
+        distance = -norm.logpdf(z, of_fake[:, :3], np.exp(of_fake[:, 3:])).sum(1).mean() * share
+    else:
+        distance = ((z - of_fake) ** 2).sum(1).mean() * share
 
-    def judged(points, latents):
-        return (points @ variant.D.weight.detach().double().numpy() * latents).sum(1)
-
-    def code(noise):
-        output = affine(variant.F, x)
-        return output[:, :3] + (np.exp(output[:, 3:]) if deviation == "learned" else 1) * noise
-
-    def distance(points):
-        output = affine(variant.F, points)
-        if deviation == "learned":
-            return -norm.logpdf(z, output[:, :3], np.exp(output[:, 3:])).sum(1).mean() * share
-        return ((z - output) ** 2).sum(1).mean() * share
-
+    # All of one draw and of the weights that there were before, whoever has moved.
     torch.manual_seed(5)
     step = variant.step(Batch(real), START)
-    fake = affine(variant.G, z)
-    update = next(step)
-    assert update.player == "D"
-    expected = -log_sigmoid(judged(fake, z)).mean() - log_sigmoid(-judged(x, code(noises[0]))).mean()
-    assert update.loss.item() == pytest.approx(expected, rel=1e-5)
-    perform(update, optimizers["D"])
-
-    update = next(step)
-    assert update.player == "F"
-    expected = distance(fake) - (judged(x, code(noises[1])).mean() if reconstructor == "both" else 0)
-    assert update.loss.item() == pytest.approx(expected, rel=1e-4)
-    perform(update, optimizers["F"])
-
     update = next(step)
     assert update.player == "G"
-    assert update.loss.item() == pytest.approx(judged(fake, z).mean() + distance(fake), rel=1e-4)
-    assert update.log["reconstruction"].item() == pytest.approx(distance(fake), rel=1e-4)
+    assert update.loss.item() == pytest.approx(on_fake.mean() + distance, rel=1e-4)
+    assert update.log["reconstruction"].item() == pytest.approx(distance, rel=1e-4)
     assert not update.log["reconstruction"].requires_grad
     perform(update, optimizers["G"])
     if deviation != "learned":
-        weight = variant.D.weight.detach().double().numpy()
-        reader = variant.F.weight.detach().double().numpy()
-        slope = (z @ weight.T - 2 * share * (z - affine(variant.F, fake)) @ reader).mean(0)
+        slope = (z @ weight.T - 2 * share * (z - of_fake) @ reader).mean(0)
         np.testing.assert_allclose(variant.G.bias.grad.numpy(), slope, rtol=1e-4, atol=1e-5)
+
+    update = next(step)
+    assert update.player == "F"
+    expected = distance - (on_real.mean() if reconstructor == "both" else 0)
+    assert update.loss.item() == pytest.approx(expected, rel=1e-4)
+    perform(update, optimizers["F"])
+    if deviation != "learned":
+        slope = -2 * share * (z - of_fake).mean(0) - (x @ weight).mean(0) * (reconstructor == "both")
+        np.testing.assert_allclose(variant.F.bias.grad.numpy(), slope, rtol=1e-4, atol=1e-5)
+
+    update = next(step)
+    assert update.player == "D"
+    expected = -log_sigmoid(on_fake).mean() - log_sigmoid(-on_real).mean()
+    assert update.loss.item() == pytest.approx(expected, rel=1e-5)
+    perform(update, optimizers["D"])
+    slope = -np.einsum("n,ni,nk->ik", np.exp(log_sigmoid(-on_fake)), fake, z) / 8
+    slope += np.einsum("n,ni,nk->ik", np.exp(log_sigmoid(on_real)), x, code) / 8
+    np.testing.assert_allclose(variant.D.weight.grad.numpy(), slope, rtol=1e-4, atol=1e-6)
     assert next(step, None) is None
 
 
@@ -105,7 +116,7 @@ def check_losses(cls, deviation, reconstructor, reduction, real, perform, affine
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
 def test_losses_and_gradients_are_those_of_the_algorithm(deviation, reconstructor, reduction, real, perform, affine):
     check_losses(VEEGAN, deviation, reconstructor, reduction, real, perform, affine)
-    for broken in (WrongLabels, WrongSign):
+    for broken in (WrongLabels, WrongSign, InTurn):
         with pytest.raises(AssertionError):
             check_losses(broken, deviation, reconstructor, reduction, real, perform, affine)
 
@@ -141,22 +152,21 @@ def test_the_best_discriminator_is_the_log_ratio_of_generated_to_real_pairs():
         def forward(self, x, z):
             return super().forward(x + blur * torch.randn_like(x), z + blur * torch.randn_like(z))
 
-    variant = VEEGAN(LinearParts(2), Config())
+    variant = VEEGAN(LinearParts(2), Config(deviation="zero"))
     with torch.no_grad():
         variant.G.weight.copy_(2 * torch.eye(2))
         variant.F.weight.copy_(torch.eye(2) / 2)
         variant.G.bias.zero_(), variant.F.bias.zero_()
     real = torch.randn(100_000, 2)
     variant.D = Blurred(q, p)
-    step = variant.step(Batch(real), START)
-    (slope,) = torch.autograd.grad(next(step).loss, variant.D.scale)
+    update, *_, of_D = variant.step(Batch(real), START)
+    (slope,) = torch.autograd.grad(of_D.loss, variant.D.scale)
     assert abs(slope.item()) < 0.02
     variant.D = Blurred(p, q)  # the other labels
-    (slope,) = torch.autograd.grad(next(variant.step(Batch(real), START)).loss, variant.D.scale)
+    *_, of_D = variant.step(Batch(real), START)
+    (slope,) = torch.autograd.grad(of_D.loss, variant.D.scale)
     assert slope.item() > 0.2
 
-    variant.D = Blurred(q, p)
-    *_, update = variant.step(Batch(real), START)
     divergence = 0.5 * (
         np.trace(np.linalg.solve(p.cov, q.cov)) - 4 + math.log(np.linalg.det(p.cov) / np.linalg.det(q.cov))
     )
@@ -192,10 +202,10 @@ def test_players_take_turns(real, play):
     torch.manual_seed(0)
     variant = VEEGAN(LinearParts(), Config())
     before = {name: value.clone() for name, value in variant.state_dict().items()}
-    assert [update.player for update in play(variant, real, 20)] == ["D", "F", "G"] * 20
+    assert [update.player for update in play(variant, real, 20)] == ["G", "F", "D"] * 20
     assert variant.period == 1
     moved = {name for name, value in variant.state_dict().items() if not torch.equal(value, before[name])}
-    assert {"G.weight", "F.weight", "D.of_x.head.weight", "D.of_z.0.weight"} <= moved
+    assert {"G.weight", "F.weight", "D.of_both.head.weight"} <= moved
 
 
 def test_defaults():
@@ -204,8 +214,8 @@ def test_defaults():
         assert type(optimizer) is Adam
         assert (optimizer.defaults["lr"], optimizer.defaults["betas"]) == (2e-4, (0.5, 0.999))
         assert optimizer.param_groups[0]["params"] == list(getattr(variant, player).parameters())
-    assert (Config().deviation, Config().reconstructor, Config().width) == ("zero", "both", 512)
-    assert Config().reduction == "mean"
+    assert (Config().deviation, Config().reconstructor, Config().width) == ("unit", "distance", 512)
+    assert Config().reduction == "sum"
 
 
 @pytest.mark.parametrize(
