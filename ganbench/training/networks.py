@@ -64,7 +64,8 @@ class SeededParts(Parts):
 
     def autoencoder(self, *, norm: Norm = "none") -> Autoencoder:
         """See `Parts.autoencoder`."""
-        network: Autoencoder = self._make("autoencoder", norm=norm)
+        asked = {} if norm == "none" else {"norm": norm}  # unknown to plugins written before there was such
+        network: Autoencoder = self._make("autoencoder", **asked)
         return network
 
     def translator(self) -> nn.Module:
