@@ -37,9 +37,9 @@ class Case:
         return LEEWAY * max(self.scores)
 
 
-def translator(scores, *settings):
+def translator(scores, *settings, budget="8k-images"):
     """Translate digits, a few at a time as the papers do."""
-    return Case(scores, dataset="digits-pair", budget="8k-images", batch=8, settings=settings)
+    return Case(scores, dataset="digits-pair", budget=budget, batch=8, settings=settings)
 
 
 CASES = {
@@ -57,7 +57,7 @@ CASES = {
     "gan": Case((0.44, 0.46, 0.51)),
     "gan-minimax": Case((1.42, 1.06, 0.97)),
     "hinge": Case((0.45, 0.46, 0.47)),
-    "infogan": Case((0.93, 0.81, 1.01)),
+    "infogan": Case((0.76, 1.01, 1.01)),
     "lsgan": Case((0.51, 0.59, 0.49)),
     "mdgan": Case((0.63, 0.53, 0.6)),
     "minibatch-discrimination": Case((0.34, 0.38, 0.4)),
@@ -81,7 +81,7 @@ CASES = {
     "wgan-lp": Case((2.28, 2.26, 2.18)),
     "cyclegan": translator((4.11, 4.07, 2.83), "width=16"),
     "discogan": translator((1.47, 1.47, 1.72)),
-    "dualgan": translator((4.19, 4.39, 3.82)),
+    "dualgan": translator((2.54, 3.12, 3.93), budget="24k-images"),  # its critics let G move once in three steps
 }
 
 
@@ -126,7 +126,7 @@ def test_every_trained_variant_has_a_case(registry):
 @pytest.mark.parametrize("variant", sorted(CASES))
 def test_it_learns(variant, registry, tmp_path):
     case = CASES[variant]
-    untrained = score(case, variant, "1-images", registry, tmp_path)
+    untrained = score(case, variant, "1-updates", registry, tmp_path)  # a run must move G
     trained = score(case, variant, case.budget, registry, tmp_path)
     assert trained <= case.limit
     assert untrained >= FAR * case.limit

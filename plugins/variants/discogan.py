@@ -41,7 +41,7 @@ class Config:
     form: "paper" adds the two losses of eq. 4 and 5 and updates both players in each step; "code" is the authors'
         program: its losses, its schedule, its pixels and its networks, as told above (discogan/image_translation.py
         and discogan/model.py).
-    start: steps of "code", of either player, before reconstruction weighs 0.5 and no longer 0.01
+    start: steps of "code", of either player, after which reconstruction weighs 0.5 and no longer 0.01
         (`gan_curriculum` in discogan/image_translation.py).
     width: channels at half the resolution, doubled at every halving (discogan/model.py).
     """
