@@ -34,7 +34,7 @@ class Config:
     lr: learning rate of both players (the authors' scripts for images, exp2.mnist.sh to exp4.lsun.sh).
     betas: of Adam (main.py of the authors, where --adam is given).
     optimizer: of both players; Adam, so that only the loss tells the row from others (ours; main.py of the authors has
-        RMSprop unless --adam is given, and no script gives it).
+        RMSprop unless --adam is given, and no script for images gives it).
     norm: of D (models/dcgan.py of the authors).
     critic_steps: updates of D before G's turn (main.py of the authors).
     generator_steps: updates of G in its turn; as many as of D, as elsewhere (ours; ten in the authors' scripts for
