@@ -45,13 +45,14 @@ def translator(scores, *settings):
 CASES = {
     "acgan": Case((0.42, 0.42, 0.5)),
     "ali": Case((0.62, 0.72, 0.63)),
-    "began": Case((4.74, 4.77, 4.75)),  # one blur: its paper trains a thousand times as long
+    # Its paper trains a thousand times as long: with a λ_k of 1e-3 this run ends before k has moved, and G in one image.
+    "began": Case((1.6, 2.58, 2.35), settings=("lr=1e-3", "balance_rate=0.1", "diversity=0.9")),
     "bigan": Case((0.86, 0.75, 0.91)),
     "cgan": Case((0.51, 0.52, 0.53)),
     "dcgan": Case((1.18, 1.12, 1.1)),
     "dfm": Case((1.61, 1.47, 1.68), budget="20k-images"),
     "dragan": Case((0.55, 0.6, 0.6)),
-    "ebgan": Case((4.28, 4.48, 4.53)),
+    "ebgan": Case((0.36, 0.36, 0.43)),
     "feature-matching": Case((1.92, 1.96, 2.24), budget="80k-images"),
     "fgan": Case((0.44, 0.46, 0.51)),
     "gan": Case((0.44, 0.46, 0.51)),
