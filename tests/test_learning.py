@@ -45,7 +45,7 @@ def translator(scores, *settings):
 CASES = {
     "acgan": Case((0.42, 0.42, 0.5)),
     "ali": Case((0.62, 0.72, 0.63)),
-    # Its paper trains a thousand times as long: with a λ_k of 1e-3 this run ends before k has moved, and G in one image.
+    # Its paper trains a thousand times as long: with its λ_k of 1e-3 this run ends before k has moved, in one image.
     "began": Case((1.6, 2.58, 2.35), settings=("lr=1e-3", "balance_rate=0.1", "diversity=0.9")),
     "bigan": Case((0.86, 0.75, 0.91)),
     "cgan": Case((0.51, 0.52, 0.53)),
