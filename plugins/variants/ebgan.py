@@ -15,7 +15,7 @@ from torch.optim import Adam, Optimizer
 from ganbench import Autoencoder, Batch, Clock, Fraction, NonNegative, Parts, Positive, Update, Variant, hookimpl
 
 NUMBERS_OF_MNIST = 28 * 28
-"""In one image of the data for which the paper has its margin of 10."""
+"""Of one image of the data for which the paper has its margin of 10."""
 EXPONENTS = {"norm": 0.5, "sum": 1.0, "mean": 0.0}
 """Of how many numbers a sample has, in the growth of its energy when every number is as far off."""
 
@@ -26,10 +26,10 @@ class Config:
 
     lr: learning rate of both players (the paper's of MNIST, read in a transcription).
     betas: of Adam; those of DCGAN (ours).
-    margin: of a sample of 28×28 numbers; one of the paper's grid from 1 to 32 for MNIST (read in a transcription).
-    scaled: whether the margin grows with how many numbers, pixels times channels, a sample has, as its energy does when
-        every number is as far off: with their root for "norm", in proportion for "sum", not for "mean". 8×8 images do
-        not reach 10. False takes the margin as it is said (ours).
+    margin: of an image of 28×28 numbers; one of the paper's grid from 1 to 32 for MNIST (read in a transcription).
+    scaled: whether the margin grows with how many numbers, pixels times channels, an image has, as its energy does when
+        every number is as far off: with their root for "norm", in proportion for "sum", not for "mean". Images of 8×8
+        hardly reach 10. On points, which have no range, and where False, it is taken as it is said (ours).
     energy: the error of a reconstruction as its Euclidean norm, or the "sum" or "mean" of its squares over all numbers
         of a sample, as other programs have it; the margin is on the same scale (ours).
     pull_away: weight of the repelling regulariser, that of an EBGAN-PT; 0 for an EBGAN without (the paper, read in a
@@ -54,7 +54,7 @@ class EBGAN(Variant):
 
     Objective: min_D E(x) + max(0, m - E(G(z))), min_G E(G(z)) + 0.1 PT, PT the mean squared cosine between the codes of
     two different fakes (eq. 4)
-    Departures: a margin that grows with the size of a sample, where the paper has one for each data set; the backbone's
+    Departures: a margin that grows with the size of an image, where the paper has one for each data set; the backbone's
     networks, so no batch norm in D on points.
     Budget: the paper's is not known here
     Published: no number under a protocol that can be run here
@@ -69,7 +69,8 @@ class EBGAN(Variant):
 
     def build(self, parts: Parts) -> None:
         self.G, self.D = parts.generator(), parts.autoencoder(norm=self.config.norm)
-        share = math.prod(parts.data.shape) / NUMBERS_OF_MNIST if self.config.scaled else 1.0
+        scaled = self.config.scaled and parts.data.is_image
+        share = math.prod(parts.data.shape) / NUMBERS_OF_MNIST if scaled else 1.0
         self.margin = self.config.margin * share ** EXPONENTS[self.config.energy]
 
     def optimizers(self) -> dict[str, Optimizer]:
