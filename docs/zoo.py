@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from textwrap import fill
 
 from ganbench.contract.variant import Control, Variant
 from ganbench.runs.describe import describe
@@ -61,7 +62,7 @@ def _entry(cls: type[Variant]) -> Iterator[str]:
     )
     yield f"{said.text}\n"
     if objective := said.sections.get("Objective"):
-        yield "```text\n" + objective + "\n```\n"
+        yield "```text\n" + fill(objective, 110, break_long_words=False, break_on_hyphens=False) + "\n```\n"
     if said.options:
         yield "| option | default | meaning | source |"
         yield "|---|---|---|---|"
@@ -71,8 +72,7 @@ def _entry(cls: type[Variant]) -> Iterator[str]:
         yield ""
     for word in ("Departures", "Budget", "Published"):
         if text := said.sections.get(word):
-            lines = text.split("\n") if word == "Published" else [" ".join(text.split("\n"))]
-            yield f"**{word}**: {'; '.join(line.rstrip('.;') for line in lines)}.\n"
+            yield f"**{word}**: {'; '.join(line.rstrip('.;') for line in text.splitlines())}.\n"
 
 
 def _sentence(text: str) -> str:

@@ -13,6 +13,8 @@ from ganbench.runs.options import config_class
 
 SECTIONS = ("Objective", "Departures", "Budget", "Published")
 """Words that begin a section of a variant's docstring, each followed by a colon."""
+LINES = "Published"
+"""The section that has a line a number; the lines of the others are those of the source alone."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class Option:
 
 @dataclass(frozen=True)
 class Description:
-    """What a plugin says of itself. `sections`: by word, their text, a line each where the docstring breaks lines."""
+    """What a plugin says of itself. `sections`: their text by their word."""
 
     text: str
     options: Sequence[Option] = ()
@@ -69,7 +71,8 @@ def _sections(doc: str) -> tuple[str, dict[str, str]]:
             lines = found.setdefault(begun[1], [])
             line = line[begun.end() :]
         lines.append(line.strip())
-    return _joined(lead), {word: "\n".join(filter(None, text)) for word, text in found.items()}
+    apart = {word: ("\n" if word == LINES else " ").join(filter(None, text)) for word, text in found.items()}
+    return _joined(lead), apart
 
 
 def _joined(lines: Sequence[str]) -> str:

@@ -78,8 +78,8 @@ def test_sections_are_read_from_the_docstring() -> None:
     said = describe(Thing)
     assert said.text == "What it is, in a sentence over two lines.\n\nA second paragraph."
     assert said.sections == {
-        "Objective": "min_D a\n+ b",
-        "Departures": "none: all\nas there.",
+        "Objective": "min_D a + b",
+        "Departures": "none: all as there.",
         "Published": "FID 1 (table 1)\nIS 2 (table 2)",
     }
 
