@@ -88,6 +88,7 @@ from .toolbox.layout import (
     role_of as role_of,
     told_classes as told_classes,
 )
+from .toolbox.levels import dequantise as dequantise
 from .toolbox.lmdb import lmdb_files as lmdb_files
 from .toolbox.losses import (
     discriminator_loss as discriminator_loss,
