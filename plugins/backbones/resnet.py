@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from torch import Tensor, nn
 
@@ -42,14 +42,19 @@ for 64 px as well (pfnet-research/sngan_projection). kwotsin/mimicry has the sam
 
 @dataclass(frozen=True)
 class Config:
-    """Options.
+    """Options; those of WGAN-GP's networks for CIFAR-10 are `generator_width=32` and `pool=mean`.
 
     width: a quarter of G's and half of D's channels at 32 px; at other sides, those at full resolution (table 4).
+    generator_width: the same of G alone, where it is to be narrower or wider; None is `width` (ours; WGAN-GP's
+        gan_cifar_resnet.py has 128 channels in both).
+    pool: "sum" over all pixels at the end of D (table 4), or their "mean" (WGAN-GP's gan_cifar_resnet.py).
     z_dim: numbers of a latent (table 4).
     code: width of the code of an autoencoder, at most; a quarter of the image is never passed (ours).
     """
 
     width: Count = 64
+    generator_width: Count | None = None
+    pool: Literal["sum", "mean"] = "sum"
     z_dim: Count = 128
     code: Count = 64
 
@@ -65,7 +70,9 @@ class ResNetParts(MirroredParts):
     def __init__(self, data: DataSpec, config: Config) -> None:
         super().__init__(data, config.z_dim, code=config.code)
         plan = PLANS[self.side]
-        self.up, self.down = ([config.width * factor for factor in factors] for factors in (plan.up, plan.down))
+        self.up = [(config.generator_width or config.width) * factor for factor in plan.up]
+        self.down = [config.width * factor for factor in plan.down]
+        self.pool = config.pool
         self.halvings = plan.halvings
         self.base, self.last = self.side // 2 ** (len(plan.up) - 1), self.side // 2**plan.halvings
         self.features = self.down[-1]
@@ -80,7 +87,7 @@ class ResNetParts(MirroredParts):
         ]
 
     def downward(self, channels: int, norm: Norm) -> list[nn.Module]:
-        return [*self.to_maps(channels, norm), GlobalSum()]
+        return [*self.to_maps(channels, norm), GlobalSum() if self.pool == "sum" else GlobalMean()]
 
     def to_maps(self, channels: int, norm: Norm) -> list[nn.Module]:
         blocks = [
@@ -119,6 +126,13 @@ class GlobalSum(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x.sum((2, 3))
+
+
+class GlobalMean(nn.Module):
+    """The mean over all pixels, `[B, C, H, W] -> [B, C]`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mean((2, 3))
 
 
 def doubling(inputs: int, outputs: int, norm: Norm) -> nn.Module:

@@ -148,3 +148,17 @@ def test_weights_start_uniform_after_glorot_with_a_larger_gain_in_residual_convo
                 assert layer.weight.abs().max().item() <= bound * (1 + 1e-6)
                 assert layer.weight.std().item() == pytest.approx(bound / 3**0.5, rel=0.2)
                 assert not layer.bias.any()
+
+
+def test_g_s_width_and_the_pooling_of_d_are_options():
+    """WGAN-GP's networks for CIFAR-10 have 128 channels everywhere, and D takes the mean over pixels."""
+    backbone = ResNet()
+    backbone.config = resolve(ResNet, "resnet", {"width": "8", "generator_width": "4", "pool": "mean"})
+    parts = backbone(DataSpec((3, 32, 32)))
+    assert {layer.out_channels for layer in parts.generator().modules() if isinstance(layer, nn.Conv2d)} == {16, 3}
+    torch.manual_seed(0)
+    averaging = parts.discriminator(norm="none")
+    assert {layer.out_channels for layer in averaging.modules() if isinstance(layer, nn.Conv2d)} == {16}
+    x = torch.randn(2, 3, 32, 32)
+    torch.testing.assert_close(averaging.trunk(x), averaging.trunk[:-1](x).sum((2, 3)) / 64)
+    assert type(full_size(32).discriminator(norm="none").trunk[-1]) is GlobalSum
