@@ -48,8 +48,8 @@ def test_losses_are_those_of_the_paper(parts, real, perform, affine, loss):
 def test_schedule_rates_and_defaults(parts, real, play):
     variant = SNGAN(parts, Config())
     assert variant.period == 5 and [u.player for u in play(variant, real, 20)] == (["D"] * 5 + ["G"]) * 4
-    factors = variant.schedules(Clock(0, torch.tensor(0.25)))
-    assert {player: float(factor["lr_factor"]) for player, factor in factors.items()} == {"G": 0.75, "D": 0.75}
+    rates = {player: float(values["lr"]) for player, values in variant.schedules(Clock(0, torch.tensor(0.25))).items()}
+    assert rates == pytest.approx({"G": 1.5e-4, "D": 1.5e-4})
     assert not SNGAN(parts, Config(decay=False)).schedules(Clock(0, torch.tensor(0.25)))
     for optimizer in variant.optimizers().values():
         assert (optimizer.defaults["lr"], optimizer.defaults["betas"]) == (2e-4, (0.0, 0.9))
@@ -59,3 +59,17 @@ def test_schedule_rates_and_defaults(parts, real, play):
 def test_wrong_options_are_refused(setting):
     with pytest.raises(UserError, match=next(iter(setting))):
         resolve(SNGAN, "sngan", setting)
+
+
+def test_g_s_batch_and_noise_are_options(play, seen_by):
+    torch.manual_seed(0)
+    variant = SNGAN(DCGAN()(DataSpec((1, 8, 8))), Config(critic_steps=1, generator_batch=2, dequantise=True))
+    real, seen = torch.full((6, 1, 8, 8), 17 / 127.5 - 1), seen_by(variant.D)
+    list(play(variant, real, 1))
+    assert [len(batch) for batch in seen] == [6, 6, 12]
+    above = seen[0] * 128 + 128 - 17
+    assert -1e-3 <= above.min() < 0.1 and 0.9 < above.max() <= 1 + 1e-3
+    plain = SNGAN(DCGAN()(DataSpec((1, 8, 8))), Config(critic_steps=1))
+    seen = seen_by(plain.D)
+    list(play(plain, real, 1))
+    assert torch.equal(seen[0], real) and [len(batch) for batch in seen] == [6, 6, 6]
