@@ -5,7 +5,7 @@ import pytest
 import torch
 from ganbench_plugins.variants.hinge import Config, Hinge
 from torch import nn
-from torch.optim import Adam
+from torch.optim import Adam, RMSprop
 
 from ganbench import Batch, Clock, UserError
 from ganbench.runs.options import resolve
@@ -57,3 +57,34 @@ def test_schedule_and_optimizers(parts, real, play):
 def test_wrong_options_are_refused(setting):
     with pytest.raises(UserError, match=next(iter(setting))):
         resolve(Hinge, "hinge", setting)
+
+
+@pytest.mark.parametrize("slack", [1.0, 0.25])
+def test_the_machine_s_norm_is_weight_decay_on_the_last_layer(parts, real, play, slack):
+    """½‖w‖² + C Σ hinge over C n samples: what weight decay of 1 / (C n) does, on the weights and not on the bias."""
+    torch.manual_seed(3)
+    variant = Hinge(parts, Config(lr=0.01, optimizer="rmsprop", slack=slack, generator_steps=1))
+    weight, bias = (p.detach().clone().requires_grad_(True) for p in variant.D.head.parameters())
+    groups = [{"params": [weight], "weight_decay": 1 / (slack * 8)}, {"params": [bias]}]
+    other = RMSprop(groups, 0.01)
+    torch.manual_seed(5)
+    fake = variant.G(torch.randn(8, 3)).detach()
+    loss = (1 - real @ weight.T - bias).clamp(min=0).mean() + (1 + fake @ weight.T + bias).clamp(min=0).mean()
+    loss.backward()
+    other.step()
+    torch.manual_seed(5)
+    next(iter(play(variant, real, 1)))
+    torch.testing.assert_close(variant.D.head.weight, weight, rtol=1e-5, atol=1e-7)
+    torch.testing.assert_close(variant.D.head.bias, bias, rtol=1e-5, atol=1e-7)
+    assert not torch.equal(weight, Hinge(parts, Config()).D.head.weight)
+
+
+def test_the_paper_s_own_setting(parts, real, play):
+    variant = Hinge(parts, Config(optimizer="rmsprop", generator_steps=10, slack=1.0))
+    updates = list(play(variant, real, 2))
+    assert [u.player for u in updates] == (["D"] + ["G"] * 10) * 2
+    losses = [u.loss.item() for u in updates[1:11]]
+    assert len(set(losses)) == 10, "each of G's updates draws latents of its own"
+    for optimizer in variant.optimizers().values():
+        assert type(optimizer) is RMSprop
+        assert (optimizer.defaults["lr"], optimizer.defaults["alpha"]) == (2e-4, 0.99)

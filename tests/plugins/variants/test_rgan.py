@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from ganbench_plugins.backbones.dcgan import DCGAN
 from ganbench_plugins.variants.rgan import RGAN, Config
+from torch import nn
 
-from ganbench import Batch, Clock, UserError
+from ganbench import Batch, Clock, DataSpec, UserError
 from ganbench.runs.options import resolve
 
 OF = {
@@ -49,3 +51,13 @@ def test_schedule_defaults_and_options(parts, real, play):
         assert (optimizer.defaults["lr"], optimizer.defaults["betas"]) == (2e-4, (0.5, 0.999))
     with pytest.raises(UserError, match="loss"):
         resolve(RGAN, "rgan", {"loss": "none"})
+
+
+@pytest.mark.parametrize(("norm", "normalised", "mixes"), [("batch", False, True), ("spectral", True, False)])
+def test_the_norm_of_d_is_an_option(norm, normalised, mixes):
+    torch.manual_seed(0)
+    variant = RGAN(DCGAN()(DataSpec((1, 16, 16))), Config(norm=norm))
+    layers = [layer for layer in variant.D.modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
+    assert {nn.utils.parametrize.is_parametrized(layer) for layer in layers} == {normalised}
+    assert any(isinstance(layer, nn.BatchNorm2d) for layer in variant.D.modules()) == mixes
+    assert Config().norm == "batch"
