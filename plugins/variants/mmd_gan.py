@@ -12,6 +12,7 @@ from torch.nn.functional import mse_loss, relu
 from torch.optim import Adam, Optimizer, RMSprop
 
 from ganbench import (
+    Autoencoder,
     Batch,
     Clock,
     Count,
@@ -23,9 +24,10 @@ from ganbench import (
     Variant,
     dot_kernel,
     gaussian_kernel,
-    gradient_penalty,
+    gradient_norms,
     hookimpl,
     mmd_squared,
+    points_between,
     rational_quadratic_kernel,
     witness,
 )
@@ -38,10 +40,19 @@ DEVIATIONS = {"binkowski": (2.0, 5.0, 10.0, 20.0, 40.0, 80.0), "li": (1.0, 2.0, 
 class Config:
     """Options; the defaults are Bińkowski's, and Li's where `form` is "li".
 
-    `kernel`: "rq" sums rational quadratic kernels with α of 0.2, 0.5, 1, 2 and 5 (0.1, 1 and 10 in the authors' code),
-    "rq+dot" adds the inner product, "rbf" sums Gaussian kernels; None is "rq+dot", and "rbf" for Li. `lr`: None is
-    1e-4, and 5e-5 for Li. Bińkowski's alone: `betas`, `features` of D, `penalty` λ, `feature_penalty` on squared
-    features. Li's alone: `clip` of the encoder's weights, `autoencoder_weight` and `rank_weight` as in that code.
+    form: "binkowski" (Bińkowski et al. 2018) or "li" (Li et al. 2017, arXiv:1705.08584).
+    kernel: "rq" sums rational quadratic kernels with α of 0.2, 0.5, 1, 2 and 5, "rq+dot" adds the inner product, "rbf"
+        sums Gaussian kernels; None is "rq+dot", and "rbf" for Li (paper; α of 0.1, 1 and 10 in gan/core/mmd.py of
+        the authors).
+    lr: learning rate of both players; None is 1e-4, and 5e-5 for Li (gan/main.py of the authors; util.py of Li's).
+    critic_steps: updates of D before each of G (gan/main.py of the authors; util.py of Li's).
+    betas: of Adam; Li's has RMSprop (gan/core/model.py of the authors).
+    features: outputs of D; in Li's form the code is as wide as z (gan/main.py of the authors).
+    penalty: λ, on slopes per unit of pixels in [0, 1]; not in Li's form (cifar10.sh of the authors).
+    feature_penalty: weight of the mean square of features; not in Li's form (cifar10.sh of the authors).
+    clip: box of the encoder's weights, in Li's form alone (mmd_gan.py of Li's).
+    autoencoder_weight: of the autoencoder's error on real and on fake, in Li's form alone (mmd_gan.py of Li's).
+    rank_weight: of the excess of fake over real mean codes, in Li's form alone (mmd_gan.py of Li's).
     """
 
     form: Literal["binkowski", "li"] = "binkowski"
@@ -60,26 +71,40 @@ class Config:
 class MMDGAN(Variant):
     """G minimises, and D maximises, the MMD between real and fake features. G meets the batch that D has just seen.
 
-    Bińkowski: the unbiased MMD², and a penalty on the gradient norm of its witness function between real and fake
-    images. Their code also clips gradients, adds hidden layers to the penalty on features, and lowers learning rates
-    when its score stalls.
+    Bińkowski: the unbiased MMD², and a penalty on the gradient norm of its witness function w between real and fake
+    images. Slopes are measured per unit of pixels in [0, 1], the authors' range: twice those of ours, in [-1, 1]. So
+    λ (‖∇w‖ - 1)² there is 4λ (‖∇w‖ - ½)² in our units. On points the unit is that of the data.
+
     Li: the root of the biased MMD² on the codes of an autoencoder whose encoder is clipped to a box, its error on both
-    batches, and a penalty where mean codes of fakes exceed those of real images (§3.3 and code, less its warm-up).
+    batches, and a penalty where mean codes of fakes exceed those of real images (§3.3). Encoder and decoder are
+    batch-normalised, the code is as wide as z, and the decoder is like G.
+
+    Objective: min_G MMD²(D(x), D(G(z))), min_D λ E (‖∇w(x̂)‖ - 1)² + E D(x)² + E D(G(z))² - MMD² (Bińkowski); min_G
+    √MMD² - 16 E max(0, E f(G(z)) - E f(x)), and min_D minus that + 8 (autoencoder's errors), f the codes (Li)
+    Departures: Bińkowski's program also clips gradients, adds hidden layers to the penalty on features, takes the norm
+    of gradients over one axis of the image alone, leaves the squares of features in its unbiased estimate, and lowers
+    learning rates when its score stalls. Li's trains D a hundred times for each of the first 25 updates of G and every
+    500, clips before D's update and not after it, and draws other real images for G's update. Li's images are in
+    [-1, 1], as here.
+    Budget: 150,000 updates of G after five of D with 64 images each, 48M images (gan/main.py)
+    Published: no number that was read under a protocol that can be run here
     """
 
     name = "mmd-gan"
     summary = "maximum mean discrepancy between features that D learns"
     paper = "Bińkowski et al. 2018, arXiv:1801.01401"
     family = "mmd"
+    paper_images = 48_000_000
     config: Config
     D: Any
 
     def build(self, parts: Parts) -> None:
         self.G = parts.generator()
         if self.config.form == "li":
-            self.D = parts.autoencoder()
+            self.D = Autoencoder(parts.encoder(outputs=parts.z_dim), parts.generator(inputs=parts.z_dim))
         else:
             self.D = parts.discriminator(outputs=self.config.features, norm="none")
+        self.unit = 2.0 if parts.data.is_image else 1.0  # the authors' unit of the data in ours
         self.period = self.config.critic_steps
 
     def optimizers(self) -> dict[str, Optimizer]:
@@ -132,7 +157,9 @@ class MMDGAN(Variant):
             errors = mse_loss(self.D.decoder(on_real).float(), real) + mse_loss(self.D.decoder(on_fake).float(), fake)
             regulariser = config.autoencoder_weight * errors
         else:
-            penalty = gradient_penalty(lambda x: witness(self.kernel, self.D(x), on_real, on_fake), real, fake)
+            places = points_between(real, fake)
+            slopes = gradient_norms(lambda x: witness(self.kernel, self.D(x), on_real, on_fake), places)
+            penalty = (self.unit * slopes - 1).square().mean()
             squares = on_real.square().mean() + on_fake.square().mean()
             regulariser = config.penalty * penalty + config.feature_penalty * squares
         log = {"distance": distance.detach(), "regulariser": regulariser.detach()}

@@ -9,6 +9,7 @@ import pytest
 import torch
 from ganbench_plugins.backbones.dcgan import DCGAN
 from ganbench_plugins.variants.mmd_gan import MMDGAN, Config
+from torch import nn
 from torch.optim import Adam, RMSprop
 
 from ganbench import Batch, Clock, DataSpec, UserError
@@ -16,6 +17,13 @@ from ganbench.runs.options import resolve
 
 START = Clock(0, torch.zeros(()))
 SHAPES = (0.2, 0.5, 1, 2, 5)
+
+
+@pytest.fixture
+def parts(parts):
+    """Add an encoder to the affine maps, for Li's form."""
+    parts.encoder = lambda *, outputs: nn.Linear(2, outputs)
+    return parts
 
 
 class Biased(MMDGAN):
@@ -198,3 +206,41 @@ def test_optimizers(parts):
 def test_wrong_options_are_refused(setting):
     with pytest.raises(UserError, match=next(iter(setting))):
         resolve(MMDGAN, "mmd-gan", setting)
+
+
+def test_the_slope_of_the_witness_is_per_unit_of_the_authors_pixels():
+    """D of pixels u in [0, 1] is D of 2u - 1 here; the witness has a slope of one in their units."""
+    torch.manual_seed(0)
+    variant = MMDGAN(DCGAN()(DataSpec((1, 8, 8))), Config(kernel="rq", penalty=1.0, feature_penalty=0.0))
+    with torch.no_grad():
+        variant.D.head.weight.mul_(50)  # or the witness would be flat
+    u = torch.rand(6, 1, 8, 8)
+    torch.manual_seed(5)
+    update = next(variant.step(Batch(2 * u - 1), START))
+    torch.manual_seed(5)
+    fake = (variant.sample(6).detach() + 1) / 2
+    share = torch.rand(6, 1, 1, 1)
+    places = (share * u + (1 - share) * fake).requires_grad_(True)
+    on_places, on_real, on_fake = (variant.D(2 * pixels - 1) for pixels in (places, u, fake))
+
+    def mean_kernel(a, b):
+        squares = torch.cdist(a, b).square()
+        return sum((1 + squares / (2 * shape)) ** -shape for shape in SHAPES).mean(1)
+
+    values = mean_kernel(on_places, on_real) - mean_kernel(on_places, on_fake)
+    (gradients,) = torch.autograd.grad(values.sum(), places)
+    expected = ((gradients.flatten(1).norm(dim=1) - 1) ** 2).mean().item()
+    assert update.log["regulariser"].item() == pytest.approx(expected, rel=1e-3)
+
+
+def test_li_s_autoencoder_is_batch_normalised_and_its_code_as_wide_as_z():
+    torch.manual_seed(0)
+    parts = DCGAN()(DataSpec((1, 16, 16)))
+    variant = MMDGAN(parts, Config(form="li"))
+    for half in (variant.D.encoder, variant.D.decoder):
+        assert any(isinstance(layer, nn.BatchNorm2d) for layer in half.modules())
+    x = torch.randn(4, 1, 16, 16)
+    code = variant.features(x)
+    assert code.shape == (4, parts.z_dim)
+    assert variant.D(x).shape == x.shape and variant.D(x).abs().max() <= 1
+    assert not torch.allclose(code[:2], variant.features(x[:2]))  # samples mix, as in Li's program

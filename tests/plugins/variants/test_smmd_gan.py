@@ -101,7 +101,7 @@ def test_the_scale_is_over_all_pixels_and_the_critic_does_not_mix_samples():
         jacobian = torch.autograd.functional.jacobian(lambda x: variant.D(x[None])[0, 0], sample)
         squares.append(jacobian.square().sum().item())
     scale, _ = variant.compare(x, torch.randn(4, 3, 8, 8))
-    assert scale.item() == pytest.approx(1 / (1 + 10 * np.mean(squares)), rel=1e-4)
+    assert scale.item() == pytest.approx(1 / (1 + 40 * np.mean(squares)), rel=1e-4)  # per unit of pixels in [0, 1]
 
 
 def test_the_gradient_of_each_tensor_is_scaled_down_to_the_norm(parts, real, play, perform):
@@ -151,3 +151,41 @@ def test_defaults_are_those_of_the_authors(parts):
 def test_wrong_options_are_refused(setting):
     with pytest.raises(UserError, match=next(iter(setting))):
         resolve(SMMDGAN, "smmd-gan", setting)
+
+
+@pytest.mark.parametrize("features", [1, 3])
+def test_losses_are_those_of_the_authors_whose_pixels_are_in_0_1(features):
+    """D of pixels u in [0, 1] is D of 2u - 1 here; λ weighs slopes in their units."""
+    torch.manual_seed(0)
+    variant = SMMDGAN(DCGAN()(DataSpec((1, 8, 8))), Config(features=features))
+    with torch.no_grad():
+        variant.D.head.weight.mul_(20)  # or all features would be alike
+    u = torch.rand(6, 1, 8, 8)
+    torch.manual_seed(5)
+    update = next(variant.step(Batch(2 * u - 1), START))
+
+    def d(pixels):
+        return variant.D(2 * pixels - 1)
+
+    torch.manual_seed(5)
+    fake = (variant.sample(6).detach() + 1) / 2
+    squares = [torch.autograd.functional.jacobian(lambda x: d(x[None])[0], x).square().sum().item() for x in u]
+    on_real, on_fake = (d(x).detach().double().numpy() for x in (u, fake))
+    assert update.log["scale"].item() == pytest.approx(1 / (1 + 10 * np.mean(squares)), rel=1e-4)
+    assert update.loss.item() == pytest.approx(-mmd(on_real, on_fake, 1.0) / (1 + 10 * np.mean(squares)), rel=1e-3)
+
+
+def test_features_of_real_and_fake_are_equally_exact_under_autocast():
+    torch.manual_seed(0)
+    variant = SMMDGAN(DCGAN()(DataSpec((1, 8, 8))), Config(features=4))
+    with torch.no_grad():
+        variant.D.head.weight.mul_(50)  # or all features would be alike
+    x = torch.randn(6, 1, 8, 8).tanh().bfloat16()  # as G hands them out
+    expected = variant.compare(x.float(), x)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = variant.compare(x.float(), x)
+    assert [value.item() for value in found] == [value.item() for value in expected]
+    fake = torch.randn(6, 1, 8, 8, requires_grad=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        variant.compare(x.float(), fake)[1].backward()
+    assert fake.grad is not None and fake.grad.abs().max() > 0
