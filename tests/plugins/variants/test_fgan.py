@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from ganbench_plugins.variants.fgan import DIVERGENCES, FGAN, Config
+from ganbench_plugins.variants.gan import GAN, Config as PlainConfig
 
 from ganbench import Batch, Clock, UserError
 from ganbench.runs.options import resolve
@@ -115,3 +116,35 @@ def test_schedule_and_options(parts, real, play):
         assert (optimizer.defaults["lr"], optimizer.defaults["betas"]) == (2e-4, (0.5, 0.999))
     with pytest.raises(UserError, match="divergence"):
         resolve(FGAN, "fgan", {"divergence": "chi"})
+
+
+@pytest.mark.parametrize("name", TRUTH)
+def test_a_sure_d_keeps_its_slope_but_where_an_exponential_would_overflow(name, parts, real):
+    """At v = -12 for real samples the default, which is the original GAN's, has a slope of nearly one."""
+    variant = FGAN(parts, Config(divergence=name))
+    with torch.no_grad():
+        variant.D.head.weight.zero_()
+        variant.D.head.bias.fill_(-12)
+    update = next(variant.step(Batch(real), Clock(0, torch.zeros(()))))
+    (slope,) = torch.autograd.grad(update.loss, variant.D.head.bias)
+    v = -12.0
+    expected = {
+        "pearson": -1 + v / 2 + 1,
+        "jensen-shannon": -1 / (1 + np.exp(v)) + 1 / (1 + np.exp(-v)),
+        "gan": -1 / (1 + np.exp(v)) + 1 / (1 + np.exp(-v)),
+        "total-variation": 0,  # its two sides are alike
+    }
+    assert slope.item() == pytest.approx(expected.get(name, 0), rel=1e-5, abs=1e-9)
+
+
+def test_by_default_it_is_the_plain_gan(parts, real, play):
+    def weights(cls, config):
+        torch.manual_seed(0)
+        variant = cls(type(parts)(), config)
+        with torch.no_grad():
+            variant.D.head.bias.fill_(-12)
+        list(play(variant, real, 20))
+        return torch.cat([p.detach().flatten() for p in variant.parameters()])
+
+    assert torch.equal(weights(FGAN, Config()), weights(GAN, PlainConfig()))
+    assert "gan" in FGAN.summary.split()
