@@ -61,7 +61,7 @@ def test_real_and_fake_pass_through_the_discriminator_apart(parts, real, play, s
 def test_both_players_use_adam(parts):
     for optimizer in LSGAN(parts, Config()).optimizers().values():
         assert type(optimizer) is Adam
-        assert (optimizer.defaults["lr"], optimizer.defaults["betas"]) == (2e-4, (0.5, 0.999))
+        assert (optimizer.defaults["lr"], optimizer.defaults["betas"]) == (1e-3, (0.5, 0.999))
 
 
 @pytest.mark.parametrize(
