@@ -28,10 +28,14 @@ from ganbench import (
 
 @dataclass(frozen=True)
 class Config:
-    """Options; the defaults are the paper's (§6.2), where γ is 10; its code weighs the mean square by 10, so γ is 20.
+    """Options.
 
-    `on`: real samples (R1, eq. 9), fakes (R2, eq. 10) or both. `every`: the penalty is taken in one of so many steps,
-    and weighed so many times as much.
+    lr: learning rate of both players (§6.2; configs/default.yaml of the authors).
+    decay: of RMSprop's mean of squares (§6.2).
+    penalty: γ; the authors' program weighs the mean square itself by 10, so γ is 20 there (§6.2 has 10).
+    on: "real" samples (R1, eq. 9), "fake" ones (R2, eq. 10) or "both" (§4.1).
+    every: the penalty is taken in one of so many steps, and weighed so many times as much (ours; to save time, and it
+        may fail to converge).
     """
 
     lr: Positive = 1e-4
@@ -42,10 +46,15 @@ class Config:
 
 
 class R1(Variant):
-    """The non-saturating GAN with γ/2 E‖∇D‖² where the samples are, which makes it converge locally (§4.1).
+    """The non-saturating GAN with small gradients of D where the samples are, which makes it converge locally (§4.1).
 
     Samples are drawn from a moving average of the weights that keeps 0.999 an update of 64 images, as in the authors'
-    code: it forgets half in 693 updates. D has no batch norm.
+    program: it forgets half in 693 updates. D has no batch norm.
+
+    Objective: min_D -E log σ(D(x)) - E log(1 - σ(D(G(z)))) + γ/2 E‖∇D(x)‖², min_G -E log σ(D(G(z)))
+    Departures: the authors' program has twice the γ, flips images at random, and adds noise of about a level to them.
+    Budget: unknown: the authors' configurations name no end
+    Published: no number; the paper and its program give no table for CelebA or LSUN
     """
 
     name = "r1"

@@ -14,7 +14,12 @@ from ganbench import Batch, Clock, Count, Parts, Positive, Update, Variant, hook
 
 @dataclass(frozen=True)
 class Config:
-    """Options; the defaults are those of the paper's Algorithm 1."""
+    """Options; the defaults are those of the paper's Algorithm 1.
+
+    lr: learning rate of both players, of RMSprop (Algorithm 1).
+    clip: box of the critic's weights (Algorithm 1).
+    critic_steps: updates of D before each of G (Algorithm 1).
+    """
 
     lr: Positive = 5e-5
     clip: Positive = 0.01
@@ -22,9 +27,15 @@ class Config:
 
 
 class WGAN(Variant):
-    """The critic's weights are clipped after each of its updates, as in Algorithm 1 (the authors' code clips before).
+    """The critic's weights are clipped to a box after each of its updates.
 
-    As there, every G update is preceded by `critic_steps` critic updates, without the code's longer warm-up.
+    Every update of G is preceded by `critic_steps` updates of the critic.
+
+    Objective: min_D E D(G(z)) - E D(x) with D's weights in [-c, c], min_G -E D(G(z))
+    Departures: none from Algorithm 1. The authors' program clips before an update, so that G meets weights outside the
+    box, and trains the critic a hundred times for each of the first 25 updates of G and every 500.
+    Budget: unknown: Algorithm 1 runs until G has converged
+    Published: no number that was read under a protocol that can be run here
     """
 
     name = "wgan"
