@@ -198,7 +198,7 @@ class R3GAN(Variant):
         return {"G": player, "D": player, "ema": {"half_life_images": self.between(0, 2 * r.half_life, clock)}}
 
     def sample(self, n: int, cond: Tensor | None = None) -> Tensor:
-        """Draw one sample of each label in `cond`; without labels, as the paper's unconditional runs, or of any."""
+        """Draw one sample of each label in `cond`, or of uniform labels; `r3gan` looks at no labels."""
         z = self.noise(n)
         if not self.classes:
             return cast(Tensor, self.G(z))
