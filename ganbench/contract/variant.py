@@ -19,7 +19,7 @@ class Variant(nn.Module, ABC):
 
     `config` is narrowed by a plugin to its own frozen dataclass of options: `config: Config`.
     `period`: the control flow of `step` repeats every so many steps (n_critic, lazy penalties); set it in `build`.
-    `paper_images`: how many real images the runs of the variant's paper are served, where it says so.
+    `paper_images`: how many real images the runs of the variant's paper are served, or those of a public program of it.
     """
 
     name: ClassVar[str]

@@ -86,6 +86,7 @@ class BEGAN(Variant):
     paper = "Berthelot et al. 2017, arXiv:1703.10717"
     family = "energy"
     own_architecture = True
+    paper_images = 8_000_000
     config: Config
     k: Tensor
     lr: Tensor

@@ -77,6 +77,7 @@ class DFM(Variant):
     summary = "a denoiser of real features tells the generator where features ought to be"
     paper = "Warde-Farley & Bengio 2017, ICLR"
     family = "collapse"
+    paper_images = 5_000_000
     config: Config
 
     def build(self, parts: Parts) -> None:

@@ -33,7 +33,7 @@ class Config:
 
     lr: learning rate of both players; theirs falls to zero over the last third of the run, here it stays
         (train_cifar_feature_matching.py of openai/improved-gan, as all that names no other source).
-    betas: of Adam.
+    betas: of Adam (the program).
     distance: "squared" is the paper's ‖·‖₂² (§3.1), "absolute" the program's mean over features of |·|.
     norm: of D, "none", or "weight", the program's: weight norm, scaled by the first batch. Batch norm would take away
         the means that are to be matched ("none" is ours).

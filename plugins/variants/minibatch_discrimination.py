@@ -39,7 +39,7 @@ class Config:
 
     lr: learning rate of both players; theirs falls to zero over the last third of the run, here it stays
         (train_cifar_minibatch_discrimination.py of openai/improved-gan, as all that names no other source).
-    betas: of Adam.
+    betas: of Adam (the program).
     kernels: B of the paper, the numbers that the layer adds to a sample's features.
     kernel_size: C of the paper, the length of the rows whose distance a kernel takes (nn.py there).
     loss: of G; "saturating" is the program's, E log(1 - σ(D(G(z)))), and "nonsaturating" the usual one (ours).
