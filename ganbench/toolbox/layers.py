@@ -176,6 +176,16 @@ def _padding(side: int, kernel: int) -> tuple[int, int]:
     return missing // 2, missing - missing // 2
 
 
+class Dropout(nn.Dropout):
+    """Dropout by uniform numbers, whose draws do not depend on what is dropped: a step that has it can be compiled."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Leave out a share `p` of the numbers while training, and make up for it."""
+        if not self.training:
+            return input
+        return input * (torch.rand(input.shape, device=input.device) >= self.p) / (1 - self.p)
+
+
 class JointDiscriminator(nn.Module):
     """D(x, z): an embedding of the sample and one of its latent side by side, then a perceptron.
 
@@ -201,7 +211,7 @@ class JointDiscriminator(nn.Module):
 
 
 def _activated(inputs: int, outputs: int, dropout: float) -> list[nn.Module]:
-    return [nn.LeakyReLU(0.2), *([nn.Dropout(dropout)] if dropout else []), nn.Linear(inputs, outputs)]
+    return [nn.LeakyReLU(0.2), *([Dropout(dropout)] if dropout else []), nn.Linear(inputs, outputs)]
 
 
 class PointDiscriminator(nn.Module):
