@@ -39,7 +39,12 @@ class Digits(Dataset):
 
 @dataclass(frozen=True)
 class PairConfig:
-    change: Literal["turn", "invert"] = "turn"  # a quarter to the left, or black for white
+    """Options.
+
+    change: what the target is; digits turned by a quarter to the left, or with black for white.
+    """
+
+    change: Literal["turn", "invert"] = "turn"
 
 
 class DigitsPair(Dataset):

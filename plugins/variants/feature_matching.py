@@ -32,9 +32,9 @@ class Config:
     """Options.
 
     lr: learning rate of both players; theirs falls to zero over the last third of the run, here it stays
-        (train_cifar_feature_matching.py of openai/improved-gan, as all that names no other source).
+        (train_cifar_feature_matching.py of openai/improved-gan, "the program" below).
     betas: of Adam (the program).
-    distance: "squared" is the paper's ‖·‖₂² (§3.1), "absolute" the program's mean over features of |·|.
+    distance: "squared" is ‖·‖₂² of the paper, "absolute" the mean over features of |·| of the program (§3.1).
     norm: of D, "none", or "weight", the program's: weight norm, scaled by the first batch. Batch norm would take away
         the means that are to be matched ("none" is ours).
     input_dropout: share of D's input set to zero, 0.2 in the program (0 is ours, as the default of `norm`).

@@ -62,6 +62,7 @@ class MDGAN(Variant):
     G(E(x)) is real (§3.2, 3.3)
     Departures: the paper prints λ₂ with a plus in what is minimised, but wants D(G(E(x))) raised. D_manifold sees no
     added noise.
+    Budget: none was read
     Published: no number under a protocol that can be run here.
     """
 

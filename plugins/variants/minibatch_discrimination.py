@@ -38,12 +38,12 @@ class Config:
     """Options.
 
     lr: learning rate of both players; theirs falls to zero over the last third of the run, here it stays
-        (train_cifar_minibatch_discrimination.py of openai/improved-gan, as all that names no other source).
+        (train_cifar_minibatch_discrimination.py of openai/improved-gan, "the program" below).
     betas: of Adam (the program).
-    kernels: B of the paper, the numbers that the layer adds to a sample's features.
+    kernels: B of the paper, the numbers that the layer adds to a sample's features (nn.py there).
     kernel_size: C of the paper, the length of the rows whose distance a kernel takes (nn.py there).
-    loss: of G; "saturating" is the program's, E log(1 - σ(D(G(z)))), and "nonsaturating" the usual one (ours).
-    generator_steps: of G after one of D.
+    loss: of G; "saturating" is E log(1 - σ(D(G(z)))), and "nonsaturating" the usual one (the program).
+    generator_steps: of G after one of D (the program).
     norm: of D, "batch", or "weight", the program's: weight norm, scaled by the first batch ("batch" is ours).
     noise: deviation of Gaussian noise on D's input, 0.2 in the program (0 is ours, as the default of `norm`).
     dropout: share of the maps behind D's strided convolutions set to zero, 0.5 in the program (0 is ours).

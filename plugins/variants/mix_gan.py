@@ -73,6 +73,7 @@ class MixGAN(Variant):
     losses of a GAN, w and v softmaxes that each side trains with its networks
     Departures: the authors' program trains a conditional GAN, lets components share the layer of the latents if asked,
     and leaves out updates of D while its loss is below 0.3; none of it is done here.
+    Budget: none was read
     Published: no number under a protocol that can be run here.
     """
 
