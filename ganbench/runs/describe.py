@@ -53,7 +53,9 @@ def options_of(config: type) -> list[Option]:
     from pydantic import TypeAdapter
 
     fields = {f.name: f for f in dataclasses.fields(config)}
-    said = _entries(inspect.getdoc(config) or "", fields)
+    said: dict[str, str] = {}
+    for cls in reversed(config.__mro__):  # options may be inherited
+        said |= _entries(inspect.cleandoc(vars(cls).get("__doc__") or ""), fields)
     schema = TypeAdapter[Any](config).json_schema(mode="validation")
     found = []
     for name, one in fields.items():

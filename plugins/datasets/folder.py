@@ -151,6 +151,11 @@ class Folder(Dataset):
 
 @dataclass(frozen=True)
 class PairConfig(Config):
+    """Options of a folder, and
+
+    paired: whether the test images of both sides correspond, one by one, so that the error of a translation is known.
+    """
+
     paired: bool = False
 
 

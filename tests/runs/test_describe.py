@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from ganbench import Count, Fraction, NonNegative, Positive
 from ganbench.cli.group import main
-from ganbench.runs.describe import describe
+from ganbench.runs.describe import describe, options_of
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,22 @@ def test_options_are_read_from_the_docstring() -> None:
     )
     assert (options["kernel"].meaning, options["kernel"].source) == ("no source here", "")
     assert (options["flag"].meaning, options["flag"].source) == ("", "")
+
+
+def test_options_that_are_inherited_keep_their_meaning() -> None:
+    @dataclass(frozen=True)
+    class Wider(Config):
+        """Options of the other, and
+
+        width: of both (§5).
+        lr: smaller here (§6).
+        """
+
+        width: int = 3
+
+    said = {option.name: (option.meaning, option.source) for option in options_of(Wider)}
+    assert said["width"] == ("of both", "§5") and said["lr"] == ("smaller here", "§6")
+    assert said["betas"] == ("of Adam, for both players", "§4")
 
 
 def test_sections_are_read_from_the_docstring() -> None:
