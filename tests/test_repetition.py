@@ -73,7 +73,10 @@ def recorded(trainer: Trainer, first: int, progress: float, place: Any = int) ->
         batch, clock = trainer.stream[phase], Clock(place(first + phase), torch.full((), progress))
         served = [each for each in (*batch, clock.progress) if each is not None]
         seed_device(trainer.device, derive(0, "step", phase))
-        updates, recorder = variant.step(batch, clock), Recorder([*served, *variant.parameters(), *variant.buffers()])
+        states = [each for optimizer in trainer.optimizers.values() for each in optimizer.state.values()]
+        moments = [each for state in states for each in state.values() if isinstance(each, Tensor)]
+        recorder = Recorder([*served, *variant.parameters(), *variant.buffers(), *moments])
+        updates = variant.step(batch, clock)
         while True:
             with recorder:
                 update = next(updates, None)
