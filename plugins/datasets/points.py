@@ -62,6 +62,13 @@ class Points(Dataset):
 
 @dataclass(frozen=True)
 class RingConfig:
+    """Options.
+
+    modes: how many Gaussians lie on the ring, evenly spread.
+    radius: of the ring.
+    sigma: deviation of each Gaussian (0.01 in PacGAN's program, 0.02 in other papers).
+    """
+
     modes: Count = 8
     radius: Positive = 1.0
     sigma: Positive = 0.01
@@ -79,6 +86,13 @@ class Ring(Points):
 
 @dataclass(frozen=True)
 class GridConfig:
+    """Options.
+
+    side: how many Gaussians lie on a side of the square.
+    spacing: distance of neighbours.
+    sigma: deviation of each Gaussian (PacGAN's program).
+    """
+
     side: Count = 5
     spacing: Positive = 2.0
     sigma: Positive = 0.05
