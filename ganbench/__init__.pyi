@@ -55,6 +55,11 @@ from .files import (
 from .seeds import derive as derive, seeded as seeded
 from .toolbox.augment import Augmentation as Augmentation
 from .toolbox.frechet import frechet_distance as frechet_distance
+from .toolbox.hardening import (
+    GaussianNoise as GaussianNoise,
+    WeightNorm as WeightNorm,
+    hardened as hardened,
+)
 from .toolbox.holdout import divide as divide
 from .toolbox.idx import MNIST_FILES as MNIST_FILES, idx_downloads as idx_downloads, load_idx as load_idx
 from .toolbox.images import (
@@ -66,6 +71,10 @@ from .toolbox.images import (
     write_images as write_images,
     write_split as write_split,
 )
+from .toolbox.joint import (
+    JointDiscriminator as JointDiscriminator,
+    joint_discriminator as joint_discriminator,
+)
 from .toolbox.kernels import (
     dot_kernel as dot_kernel,
     gaussian_kernel as gaussian_kernel,
@@ -74,18 +83,11 @@ from .toolbox.kernels import (
     witness as witness,
 )
 from .toolbox.layers import (
-    GaussianNoise as GaussianNoise,
-    JointDiscriminator as JointDiscriminator,
-    WeightNorm as WeightNorm,
     draw_normal as draw_normal,
     draw_truncated as draw_truncated,
-    hardened as hardened,
-    joint_discriminator as joint_discriminator,
     norm_of_maps as norm_of_maps,
     norm_of_units as norm_of_units,
     normalise_weights as normalise_weights,
-    same_convolution as same_convolution,
-    same_deconvolution as same_deconvolution,
 )
 from .toolbox.layout import (
     Layout as Layout,
@@ -115,6 +117,10 @@ from .toolbox.networks import (
     square_misfit as square_misfit,
 )
 from .toolbox.npz import npz_members as npz_members, read_npz as read_npz
+from .toolbox.padding import (
+    same_convolution as same_convolution,
+    same_deconvolution as same_deconvolution,
+)
 from .toolbox.pairs import translation as translation
 from .toolbox.prepared import prepared as prepared
 from .toolbox.sources import Download as Download, fetch as fetch, tree_digest as tree_digest
