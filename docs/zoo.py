@@ -28,9 +28,9 @@ Each variant as it stands here: its paper, its objective in one formula, its opt
 these come from, what differs from the paper or its authors' program, the budget of the paper, and what it published,
 with the protocol. `D(·)` is always the raw output, σ the sigmoid, sp(t) = log(1 + eᵗ), x real, z the latents.
 
-Files of programs are named where they were read. The papers themselves could not be fetched where this was written: their
-sections, equations and tables are cited at second hand, as programs, transcriptions and later papers quote them, and
-what rests on memory alone says so. "Ours" is a choice of ganbench, with its reason.
+Files of programs are named where they were read. The papers themselves could not be fetched where this was written:
+their sections, equations and tables are cited at second hand, as programs, transcriptions and later papers quote them,
+and what rests on memory alone says so. "Ours" is a choice of ganbench, with its reason.
 
 This page is made by `python docs/zoo.py` from the docstrings of the plugins; `ganbench list NAME` prints the same of
 one variant, also of one that comes from elsewhere.

@@ -8,8 +8,9 @@ from typing import Any
 
 from ganbench.contract.preset import Preset
 from ganbench.errors import UserError
+from ganbench.runs.options import fields_of
 from ganbench.runs.plan import expand, plan
-from ganbench.runs.registry import Registry
+from ganbench.runs.registry import Kind, Registry
 from ganbench.runs.request import Plan, Request, Skip
 from ganbench.runs.steps import Begin, unwatched
 from ganbench.training.budget import Budget
@@ -47,14 +48,16 @@ def _planned(
     title = preset.name if scale == 1 else f"{preset.name} × {scale:g}"
     result = Plan(notes=[f"{title}: {preset.source}. {preset.departures}".strip()])
     variants = {entry.variant for entry in preset.entries}
+    shared = _options_of("backbone", preset.request.get("backbone"), registry)  # it may have the name of a variant
     for entry in preset.entries:
         if wanted is not None and entry.variant not in wanted:
             continue
         if claimed and entry.variant in claimed:
             result.skips.extend(Skip(entry.variant, dataset, claimed[entry.variant]) for dataset in datasets)
             continue
-        others = tuple(f"{name}." for name in variants - {entry.variant})
-        users = [setting for setting in request.settings if not setting.startswith(others)]
+        others = variants - {entry.variant}
+        keys = {text: _key(text) for text in request.settings}
+        users = [text for text, key in keys.items() if key in shared or key.partition(".")[0] not in others]
         presets_own = (*preset.settings, *(f"{entry.variant}.{option}" for option in entry.settings))
         settings = (*(text for text in presets_own if _key(text) not in set(map(_key, users))), *users)
         fields = {**preset.request, **asked, "variants": [entry.variant], "datasets": datasets, "settings": settings}
@@ -70,6 +73,10 @@ def _planned(
         )
     result.jobs.sort(key=lambda job: job.spec.seed)
     return result
+
+
+def _options_of(kind: Kind, name: str | None, registry: Registry) -> set[str]:
+    return {f"{name}.{option}" for option in fields_of(type(registry.get(kind, name).item))} if name else set()
 
 
 def _key(setting: str) -> str:

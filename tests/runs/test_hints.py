@@ -67,7 +67,7 @@ def refused(registry, variants=("plain",), datasets=("tiny",), **more) -> str:
         (
             "lrr=1",
             ("gan",),
-            "gan has no option 'lrr': did you mean 'lr'? (gan has lr, betas, simultaneous; mlp has width, depth, z_dim, code)",
+            "did you mean 'lr'? (gan has lr, betas, simultaneous; mlp has width, depth, z_dim, code)",
         ),
         ("Betas=1,1", ("gan",), "did you mean 'betas'?"),
         ("z-dim=8", ("gan",), "gan has no option 'z-dim': did you mean 'mlp.z_dim'?"),
@@ -75,11 +75,15 @@ def refused(registry, variants=("plain",), datasets=("tiny",), **more) -> str:
         (
             "clip=1",
             ("gan",),
-            "gan has no option 'clip'; dualgan, mmd-gan and wgan have one of that name (gan has lr, betas, simultaneous; mlp has ",
+            "gan has no option 'clip'; dualgan, mmd-gan and wgan have one of that name (gan has lr, betas, ",
         ),
         ("xyzzy=1", ("plain",), "plain has no option 'xyzzy' (mlp has width, depth, z_dim, code)"),
         ("gan.widht=1", ("gan",), "--set gan.widht: gan has no option 'widht' (it has lr, betas, simultaneous)"),
-        ("gan.width=1", ("gan",), "gan has no option 'width' (it has lr, betas, simultaneous); ali, bigan, cyclegan and "),
+        (
+            "gan.width=1",
+            ("gan",),
+            "gan has no option 'width' (it has lr, betas, simultaneous); ali, bigan, ",
+        ),
         ("gan.lrr=1", ("gan",), "gan has no option 'lrr': did you mean 'lr'? (it has lr, betas, simultaneous)"),
         ("plain.lr=1", ("plain",), "plain has no option 'lr' (it has none)"),
         ("dcgan.widht=1", ("gan",), "dcgan has no option 'widht': did you mean 'width'?"),  # variant and backbone

@@ -76,6 +76,15 @@ def test_a_part_can_be_asked_for(registry):
     assert changed == 0.5
 
 
+def test_an_option_of_a_backbone_that_shares_its_name_with_a_variant_reaches_all_rows(registry):
+    request = Request([], [], settings=("pacgan.units=10", "pacgan.packing=2"))
+    jobs = plan_preset("pacgan-synthetic", 0.005, request, {"datasets": ["ring"], "seeds": 1}, registry).jobs
+    units = {job.spec.config["backbone"]["units"] for job in jobs}
+    assert units == {10}, "the backbone has it, and so have all that are built on it"
+    assert {job.spec.config["variant"]["packing"] for job in jobs if job.spec.variant == "pacgan"} == {2}
+    assert len({job.spec.variant for job in jobs}) > 3
+
+
 @pytest.mark.parametrize(
     ("scale", "asked", "told"),
     [
