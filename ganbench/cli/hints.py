@@ -73,7 +73,8 @@ def stray(context: click.Context, given: Sequence[str], strays: Sequence[str]) -
     if before == "--plugin":
         return f"{said}: each file has a --plugin of its own, as in --plugin {brief(word)}"
     if before == "--seeds":
-        return f"{said}: --seeds takes one number N, and makes a run of each of the seeds 0 to N-1"
+        joined = ",".join(text.strip(",") for text in (value or "", *strays) if text.strip(","))
+        return f"{said}: seeds are parted by commas alone, as in --seeds {brief(joined, 300)}; one number N is 0 to N-1"
     if before in ("--variants", "--dataset", "--metrics", "--marks-metrics", "--at") and path in TAKE_OPTIONS:
         joined = ",".join(text.strip(",") for text in (value or "", *strays) if text.strip(","))
         return f"{said}: names are parted by commas alone, as in {before} {brief(joined, 300)}"

@@ -11,9 +11,11 @@ from typing import Any
 
 import click
 
-from ganbench.errors import UserError
+from ganbench.errors import UserError, brief
 from ganbench.files import cache_folder, expanded
 from ganbench.runs.hints import require_no_file, require_plugin
+
+MOST_SEEDS = 10_000
 
 
 class Names(click.ParamType):  # type: ignore[type-arg]
@@ -29,6 +31,31 @@ class Names(click.ParamType):  # type: ignore[type-arg]
         if not names:
             self.fail("name at least one", param, ctx)
         return names
+
+
+class Seeds(click.ParamType):  # type: ignore[type-arg]
+    """How many seeds, or which: 3 is 0, 1 and 2; `3-5` and `0,7` name them."""
+
+    name = "N|A-B|A,B"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | tuple[int, ...]:
+        """Return the number of seeds, or those that are named, from the first to the last."""
+        text = str(value).strip()
+        parts = [part.strip() for part in text.split(",") if part.strip()]
+        found = [re.fullmatch(r"(\d{1,18})(?:\s*-\s*(\d{1,18}))?", part) for part in parts]
+        if not parts or None in found:
+            self.fail(f"{brief(text)!r} is neither a number nor names seeds: write 3, 3-5 or 0,7", param, ctx)
+        spans = [(int(one[1]), int(one[2] or one[1])) for one in found if one]
+        if len(spans) == 1 and "," not in text and "-" not in text:
+            if not 1 <= spans[0][0] <= MOST_SEEDS:
+                most = f"{text} is not in the range 1<=x<={MOST_SEEDS:,}; a seed is named as {text}-{text}"
+                self.fail(most.replace(",", ""), param, ctx)
+            return spans[0][0]
+        if backwards := [f"{first}-{last}" for first, last in spans if last < first]:
+            self.fail(f"{backwards[0]} ends before it begins", param, ctx)
+        if sum(last - first + 1 for first, last in spans) > MOST_SEEDS:
+            self.fail(f"{brief(text)!r} names more than {MOST_SEEDS} seeds", param, ctx)
+        return tuple(sorted({seed for first, last in spans for seed in range(first, last + 1)}))
 
 
 class FullPath(click.ParamType):  # type: ignore[type-arg]

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from ganbench.contract.types import Value
+from ganbench.results.rows import plain_text
 from ganbench.runs.executors.worker import Event
 from ganbench.runs.job import Job
 from ganbench.streams import tell, visible
@@ -85,7 +86,7 @@ class LiveLines:
 
 def title(job: Job) -> str:
     """Name a run for people."""
-    options = " ".join(f"{key}={value}" for key, value in job.spec.shown_options.items())
+    options = plain_text(job.spec.shown_options)
     return visible(" ".join(filter(None, (job.spec.variant, options, job.spec.dataset, f"seed {job.spec.seed}"))))
 
 

@@ -13,6 +13,7 @@ from ganbench.cli.group import Command
 from ganbench.cli.options import (
     FullPath,
     Names,
+    Seeds,
     check_early,
     data_option,
     plugin_option,
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 @click.option("--scale", type=float, default=1.0, show_default=True, help="Share of the preset's budget.")
 @click.option("--backbone", help="Architecture family.  [default: the data set's]")
 @click.option("--budget", help="200k-images, 2000-updates, 3e15-flops or 90-seconds.  [default: the data set's]")
-@click.option("--seeds", type=click.IntRange(1, 10_000), default=3, show_default=True, help="Seeds 0 to N-1.")
+@click.option("--seeds", type=Seeds(), default=3, show_default=True, help="Seeds 0 to N-1, or which: 3-5 or 0,7.")
 @click.option("--metrics", type=Names(), help="Metrics to compute.  [default: the data set's]")
 @click.option("--size", type=click.IntRange(1, 16_384), help="Side of the images in pixels.  [default: the data set's]")
 @click.option("--batch", type=click.IntRange(1), default=64, show_default=True, help="Real images in a batch.")

@@ -61,7 +61,11 @@ WORDS: Mapping[str, Words] = {
         ("flops", "write --budget {}-flops", "N"),
         ("seconds time max-time duration", "write --budget {}-seconds", "N"),
         ("minutes hours", "write --budget N-seconds", ""),
-        ("seed random-seed manual-seed", "write --seeds N, which makes a run of each of the seeds 0 to N-1", ""),
+        (
+            "seed random-seed manual-seed",
+            "write --seeds N for the seeds 0 to N-1, or --seeds 7-7 for seed 7",
+            "",
+        ),
         ("repeats repetitions runs n-runs n-seeds num-seeds", "write --seeds {}", "N"),
         ("workers num-workers n-jobs njobs parallel threads processes procs", "write --jobs {}", "N"),
         ("sample n-samples num-samples n-fake", "write --samples {}", "N"),

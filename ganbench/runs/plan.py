@@ -54,8 +54,8 @@ def plan(request: Request, registry: Registry, begin: Begin = unwatched) -> Plan
 
     `begin`: told of each stretch of a plugin's code; what it refuses is left out with its reason.
     """
-    if request.seeds < 1:
-        raise UserError(f"--seeds {request.seeds}: at least one seed is needed")
+    if not request.seed_numbers or min(request.seed_numbers) < 0:
+        raise UserError(f"--seeds {request.seeds}: at least one seed is needed, and none below 0")
     if request.compiled:
         require_compilable(request.device, request.precision)
     variants, claimed = expand(request.variants, "variant", registry)
@@ -174,7 +174,7 @@ def _plan_dataset(
             result.skips.append(Skip(name, dataset.name, fault))
             continue
         chosen: Settings = {**mine, "variant": own}
-        for seed in range(request.seeds):
+        for seed in request.seed_numbers:
             spec = RunSpec(
                 variant=name,
                 dataset=dataset.name,

@@ -15,13 +15,13 @@ if TYPE_CHECKING:  # it imports torch, which a command that shows a plan need no
 
 @dataclass(frozen=True)
 class Request:
-    """What the user asked for; None means the data set's default."""
+    """What the user asked for; None means the data set's default. `seeds`: how many, from 0, or which."""
 
     variants: Sequence[str]
     datasets: Sequence[str]
     backbone: str | None = None
     budget: str | None = None
-    seeds: int = 3
+    seeds: int | Sequence[int] = 3
     size: int = 0
     batch: int = 64
     precision: str = "fp32"
@@ -36,6 +36,11 @@ class Request:
     data_root: Path = Path("data")
     weights: Path | None = None
     device: str = "cpu"
+
+    @property
+    def seed_numbers(self) -> Sequence[int]:
+        """The seeds, one by one."""
+        return range(self.seeds) if isinstance(self.seeds, int) else self.seeds
 
 
 @dataclass(frozen=True)

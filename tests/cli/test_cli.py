@@ -97,7 +97,10 @@ def test_list_shows_origin_paper_and_what_is_broken(tmp_path: Path) -> None:
         (("run", "--variants", "gan", "--dataset", "digits", "--budget", "-3-images"), "not more than zero"),
         (("run", "--variants", "gan", "--dataset", "digits", "--budget", "100"), "has no unit"),
         (("run", "--variants", "gan", "--dataset", "digits", "--budget", "9-parsecs"), "parsecs"),
-        (("run", "--variants", "gan", "--dataset", "digits", "--seeds", "0"), "--seeds"),
+        (("run", "--variants", "gan", "--dataset", "digits", "--seeds", "0"), "a seed is named as 0-0"),
+        (("run", "--variants", "gan", "--dataset", "digits", "--seeds", "5-3"), "5-3 ends before it begins"),
+        (("run", "--variants", "gan", "--dataset", "digits", "--seeds", "1,x"), "write 3, 3-5 or 0,7"),
+        (("run", "--variants", "gan", "--dataset", "digits", "--seeds", "0-10000"), "more than 10000 seeds"),
         (("run", "--variants", "gan", "--dataset", "digits", "--precision", "fp8"), "fp8"),
         (("run", "--variants", "gan", "--dataset", "digits", "--device", "tpu"), "--device tpu"),
         (("run", "--variants", "gan", "--dataset", "digits", "--size", "9"), "9"),
@@ -183,3 +186,15 @@ def test_a_full_disk_ends_in_a_sentence_and_harms_nothing(tmp_path: Path) -> Non
     assert "cannot write" in again.stderr and "Traceback" not in again.stderr
     assert {path: path.read_bytes() for path in before} == before
     assert not list(tmp_path.rglob("*.part"))
+
+
+@pytest.mark.parametrize(
+    ("text", "seeds"),
+    [("2", [0, 1]), ("7-7", [7]), ("3-5", [3, 4, 5]), ("0,7", [0, 7]), ("7,0-1,1", [0, 1, 7]), ("4,", [4])],
+)
+def test_seeds_are_counted_or_named(tmp_path: Path, text: str, seeds: list[int]) -> None:
+    planned = run_tiny(tmp_path, "--seeds", text, "--dry-run", "--json")
+    shown = run_tiny(tmp_path, "--seeds", text, "--dry-run").stdout
+    assert f"{len(seeds)} runs" in shown, planned.output
+    rows = [line.split("|") for line in shown.splitlines() if line.startswith("| plain")]
+    assert [int(next(cell for cell in row[5:] if cell.strip().isdigit())) for row in rows] == seeds

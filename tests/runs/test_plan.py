@@ -39,6 +39,11 @@ def test_the_product_of_variants_and_seeds_runs_seed_by_seed(registry: Registry)
 
 
 def test_globs_and_all_expand_without_repeats(registry: Registry) -> None:
+    named = plan(request("plain", seeds=(7, 3)), registry)
+    assert [job.spec.seed for job in named.jobs] == [7, 3]
+    for none in (0, (), (-1,)):
+        with pytest.raises(UserError, match="at least one seed is needed"):
+            plan(request("plain", seeds=none), registry)
     names = [job.spec.variant for job in plan(request("wgan*", "wgan", seeds=1), registry).jobs]
     assert names == ["wgan", "wgan-div", "wgan-gp", "wgan-lp"]
     everything = plan(request("all", seeds=1), registry)
