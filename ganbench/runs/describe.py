@@ -13,8 +13,9 @@ from ganbench.runs.options import config_class
 
 SECTIONS = ("Objective", "Departures", "Budget", "Published")
 """Words that begin a section of a variant's docstring, each followed by a colon."""
-LINES = "Published"
-"""The section that has a line a number; the lines of the others are those of the source alone."""
+NUMBERS = "Published"
+"""The section whose numbers have a line each: a new one begins with its name, or with the word of the section."""
+SCORE = re.compile(r"(FID|IS|KID)\b")
 
 
 @dataclass(frozen=True)
@@ -72,9 +73,14 @@ def _sections(doc: str) -> tuple[str, dict[str, str]]:
         if begun := re.match(rf"({'|'.join(SECTIONS)}):\s*", line):
             lines = found.setdefault(begun[1], [])
             line = line[begun.end() :]
-        lines.append(line.strip())
-    apart = {word: ("\n" if word == LINES else " ").join(filter(None, text)) for word, text in found.items()}
-    return _joined(lead), apart
+        if lines is found.get(NUMBERS) and lines and (begun or SCORE.match(line)):
+            line = f"\n{line}"
+        lines.append(line)
+    return _joined(lead), {word: _lines(" ".join(text)) for word, text in found.items()}
+
+
+def _lines(text: str) -> str:
+    return "\n".join(" ".join(line.split()) for line in text.splitlines() if line.strip())
 
 
 def _joined(lines: Sequence[str]) -> str:

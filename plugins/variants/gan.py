@@ -44,7 +44,7 @@ class GAN(Variant):
     networks are perceptrons (from memory, unchecked).
     Budget: none was read
     Published: FID 6.8 ± 0.5 on MNIST, 26.5 ± 1.6 on Fashion-MNIST, best of a search, `infogan` (Lucic et al. 2018)
-    FID 58.5 ± 1.9 on CIFAR-10, 55.0 ± 3.3 on CelebA, likewise; the table was read in its copy by Dai & Wipf 2019
+    FID 58.5 ± 1.9 on CIFAR-10, 55.0 ± 3.3 on CelebA, likewise; the table was read in its copy by Dai & Wipf 2019;
     that search: 10,000 samples against test images, z ~ U(-1, 1), 15,625 to 101,250 steps of 64 images
     IS 6.27 ± 0.10, FID 56.3 on CIFAR-10, CNN of `sngan`, batch norm, 100,000 updates (Miyato et al. 2018, table 2)
     """

@@ -41,7 +41,7 @@ class MinimaxGAN(Variant):
     networks are perceptrons (from memory, unchecked).
     Budget: none was read
     Published: FID 9.8 ± 0.9 on MNIST, 29.6 ± 1.6 on Fashion-MNIST, best of a search, `infogan` (Lucic et al. 2018)
-    FID 72.7 ± 3.6 on CIFAR-10, 65.6 ± 4.2 on CelebA, likewise; the table was read in its copy by Dai & Wipf 2019
+    FID 72.7 ± 3.6 on CIFAR-10, 65.6 ± 4.2 on CelebA, likewise; the table was read in its copy by Dai & Wipf 2019;
     that search: 10,000 samples against test images, z ~ U(-1, 1), 15,625 to 101,250 steps of 64 images
     """
 

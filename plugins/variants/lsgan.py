@@ -45,7 +45,9 @@ class LSGAN(Variant):
     Objective: min_D ½ E (D(x) - b)² + ½ E (D(G(z)) - a)², min_G ½ E (D(G(z)) - c)² (eq. 2)
     Departures: networks are those of the backbone, where the authors have deeper ones for 112 px.
     Budget: unknown; train_lsun.py ends after 1,000,000 updates of 64 images, which the paper need not have used
-    Published: no number that was read under a protocol that can be run here
+    Published: FID 7.8 ± 0.6 on MNIST, 30.7 ± 2.2 on Fashion-MNIST, 87.1 ± 47.5 on CIFAR-10, 53.9 ± 2.8 on CelebA,
+    with σ(D) squared, best of a search
+    on `infogan`, 10,000 samples against test images (Lucic et al. 2018, read in its copy by Dai & Wipf 2019)
     """
 
     name = "lsgan"

@@ -35,7 +35,9 @@ class WGAN(Variant):
     Departures: none from Algorithm 1. The authors' program clips before an update, so that G meets weights outside the
     box, and trains the critic a hundred times for each of the first 25 updates of G and every 500.
     Budget: unknown: Algorithm 1 runs until G has converged
-    Published: no number that was read under a protocol that can be run here
+    Published: FID 6.7 ± 0.4 on MNIST, 21.5 ± 1.6 on Fashion-MNIST, 55.2 ± 2.3 on CIFAR-10, 41.3 ± 2.0 on CelebA,
+    with Adam, best of a search
+    on `infogan`, 10,000 samples against test images (Lucic et al. 2018, read in its copy by Dai & Wipf 2019)
     """
 
     name = "wgan"

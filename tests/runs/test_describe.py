@@ -44,8 +44,10 @@ class Thing:
         + b
     Departures: none: all
     as there.
-    Published: FID 1 (table 1)
+    Published: FID 1 (table 1,
+    of many samples)
     IS 2 (table 2)
+    Published: 8 modes
     """
 
     config: Config
@@ -96,7 +98,7 @@ def test_sections_are_read_from_the_docstring() -> None:
     assert said.sections == {
         "Objective": "min_D a + b",
         "Departures": "none: all as there.",
-        "Published": "FID 1 (table 1)\nIS 2 (table 2)",
+        "Published": "FID 1 (table 1, of many samples)\nIS 2 (table 2)\n8 modes",
     }
 
 
