@@ -61,16 +61,17 @@ def picture(found: list[Point], metric: str) -> bytes:
     from matplotlib.figure import Figure
 
     names, sides = sorted({p.variant for p in found}), list(dict.fromkeys((p.side, p.options) for p in found))
-    figure = Figure(figsize=(4.2 * len(names), 3.4), layout="constrained")
+    figure = Figure(figsize=(4.2 * len(names), 4.2), layout="constrained")
+    drawn = {}
     for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
         for colour, (side, options) in enumerate(sides):
             mine = [p for p in found if (p.variant, p.side, p.options) == (name, side, options)]
-            for number, seed in enumerate(sorted({p.seed for p in mine})):
+            for seed in sorted({p.seed for p in mine}):
                 run = [p for p in mine if p.seed == seed]
-                label = f"{side} {options}".strip() if not number else None
-                axes.plot([p.images for p in run], [p.value for p in run], f"C{colour}.-", lw=1, label=label)
-        axes.set(title=name, xlabel="real images", ylabel=metric, ylim=(0, None))
-        axes.legend()
+                (line,) = axes.plot([p.images / 1000 for p in run], [p.value for p in run], f"C{colour}.-", lw=1)
+                drawn[f"{side} {options}".strip()] = line
+        axes.set(title=name, xlabel="thousands of real images", ylabel=metric, ylim=(0, None))
+    figure.legend(drawn.values(), drawn.keys(), loc="outside lower center", ncols=len(drawn), fontsize="small")
     held = io.BytesIO()
     figure.savefig(held, format="png", dpi=110)
     return held.getvalue()

@@ -38,6 +38,8 @@ HOOKS: dict[Kind, str] = {
 }
 FILE = "file"
 """What stands for the distribution of a plugin that is a single file."""
+FILE_MODULE = "ganbench_file_"
+"""How the names of the modules of such plugins begin."""
 
 
 @dataclass(frozen=True)
@@ -273,9 +275,14 @@ def _load(point: EntryPoint, origin: Origin, registry: Registry) -> None:
 
 
 def load_file(path: Path) -> ModuleType:
-    """Import a plugin that is one file. Raises `UserError` where it is missing or does not import."""
+    """Import a plugin that is one file, which may import modules that lie beside it.
+
+    Raises `UserError` where it is missing or does not import, or gets the neighbour of another plugin for its own.
+    """
     require_plugin(path)
-    name = f"ganbench_file_{path.stem}_{digest(os.path.realpath(path))[:8]}"  # two folders may hold files of one name
+    if (folder := str(path.absolute().parent)) not in sys.path:
+        sys.path.append(folder)  # as last, so that it hides nobody's modules
+    name = f"{FILE_MODULE}{path.stem}_{digest(os.path.realpath(path))[:8]}"  # two folders may hold files of one name
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise UserError(f"--plugin {path}: not a Python file; its name must end in .py")
@@ -287,7 +294,24 @@ def load_file(path: Path) -> ModuleType:
         del sys.modules[name]
         let_pass(error)
         raise UserError(f"--plugin {path} does not load: {reason_of(error, loading_files(error))}") from error
+    _require_neighbours(path, module)
     return module
+
+
+def _require_neighbours(path: Path, module: ModuleType) -> None:
+    for file in modules_of(module, None).values():
+        other = Path(getattr(sys.modules.get(file.stem), "__file__", None) or file)
+        if other.name == file.name and not other.samefile(file) and other.parent.resolve() in _folders_of_files():
+            raise UserError(
+                f"--plugin {path} imports {file.stem!r}, which lies beside it, but gets {other}, which lies beside "
+                f"another plugin: give one of the two another name"
+            )
+
+
+def _folders_of_files() -> set[Path]:
+    """Return where the plugins lie that are files and have been loaded."""
+    files = [str(module.__file__) for name, module in sys.modules.items() if name.startswith(FILE_MODULE)]
+    return {Path(file).parent.resolve() for file in files}
 
 
 def _origin_of(point: EntryPoint) -> Origin:

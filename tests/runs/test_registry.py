@@ -284,6 +284,41 @@ def test_a_single_file_that_cannot_be_used_is_a_mistake_of_the_user(name, source
         discover([file])
 
 
+def with_neighbour(folder, name, helper, value):
+    """Write a plugin of one file that says what the module beside it holds."""
+    folder.mkdir(exist_ok=True)
+    (folder / f"{helper}.py").write_text(f"VALUE = {value!r}\n")
+    source = VARIANT.replace("NAME", name).replace("    def build", "    summary = VALUE\n    def build", 1)
+    (folder / "my_gan.py").write_text(f"from {helper} import VALUE\n{source}")
+    return folder / "my_gan.py"
+
+
+def test_a_single_file_imports_what_lies_beside_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    file = with_neighbour(tmp_path / "a", "neighbourly", "helper_of_mine", "from beside")
+    entry = discover([file]).get("variant", "neighbourly")
+    assert entry.item.summary == "from beside"
+    assert {Path(name).name for name in entry.files} >= {"my_gan.py", "helper_of_mine.py"}
+
+
+def test_a_neighbour_hides_no_module_that_is_installed(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "colorsys.py").write_text("raise RuntimeError('not me')")
+    file = single_file(tmp_path / "my_gan.py")
+    file.write_text("import colorsys\n" + file.read_text())
+    assert discover([file]).get("variant", "mine")
+
+
+def test_a_neighbour_of_another_plugin_is_not_taken_for_ones_own(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    one = with_neighbour(tmp_path / "a", "one", "helper_of_two", "of one")
+    two = with_neighbour(tmp_path / "b", "two", "helper_of_two", "of two")
+    with pytest.raises(
+        UserError, match="imports 'helper_of_two', which lies beside it, but gets .*give one of the two"
+    ):
+        discover([one, two])
+
+
 def test_a_file_that_does_not_load_leaves_no_module_behind(tmp_path):
     file = tmp_path / "wrong.py"
     file.write_text("1 / 0")
