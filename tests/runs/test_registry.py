@@ -313,9 +313,7 @@ def test_a_neighbour_of_another_plugin_is_not_taken_for_ones_own(tmp_path, monke
     monkeypatch.setattr(sys, "path", list(sys.path))
     one = with_neighbour(tmp_path / "a", "one", "helper_of_two", "of one")
     two = with_neighbour(tmp_path / "b", "two", "helper_of_two", "of two")
-    with pytest.raises(
-        UserError, match="imports 'helper_of_two', which lies beside it, but gets .*give one of the two"
-    ):
+    with pytest.raises(UserError, match="imports 'helper_of_two', which lies beside it, but gets"):
         discover([one, two])
 
 
