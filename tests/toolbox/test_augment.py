@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
 from ganbench import Augmentation, UserError
 from ganbench.toolbox.augment import CHANCES, SYM6, cut_out, halving, recolour, rotation, scaling, translation
@@ -195,3 +196,16 @@ def test_a_wrong_use_is_one_sentence():
     with pytest.raises(UserError, match="no augmentation 'blur'"):
         Augmentation((3, 8, 8), {"blur": 1.0})
     assert not Augmentation((3, 8, 8)).state_dict()
+
+
+@pytest.mark.parametrize("shape", [(3, 32, 32), (1, 28, 28)])
+def test_no_value_is_read_on_the_host(shape):
+    """Tensors that hold nothing pass, and so do their gradients of both orders."""
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        x = torch.randn(4, *shape, requires_grad=True)
+        y = Augmentation(shape)(x, torch.tensor(0.5))
+        (slope,) = torch.autograd.grad(y.square().sum(), x, create_graph=True)
+        (second,) = torch.autograd.grad(slope.square().sum(), x)
+        assert y.shape == second.shape == x.shape
+        with pytest.raises(DataDependentOutputException):
+            float(y.sum())
