@@ -60,7 +60,7 @@ def test_names_steer_no_terminal_and_are_no_markup(live, capsys):
         shown = capsys.readouterr().err
     assert not set(shown) & set("\x1b\x07\r\x9b")
     for words in (
-        "a\\x1b[31m\\x07\\r\\x9b2J=[/red] :smile:",
+        'a\\x1b[31m\\x07\\r\\x9b2J="[/red] :smile:"',
         "folder:./[b]x[/b]",
         "see a\\x1b[31m",
         "error: no a\\x1b",

@@ -40,7 +40,7 @@ def test_the_product_of_variants_and_seeds_runs_seed_by_seed(registry: Registry)
 
 def test_globs_and_all_expand_without_repeats(registry: Registry) -> None:
     named = plan(request("plain", seeds=(7, 3)), registry)
-    assert [job.spec.seed for job in named.jobs] == [7, 3]
+    assert [job.spec.seed for job in named.jobs] == [3, 7]
     for none in (0, (), (-1,)):
         with pytest.raises(UserError, match="at least one seed is needed"):
             plan(request("plain", seeds=none), registry)

@@ -13,6 +13,7 @@ from torch.optim import Adam
 
 from ganbench import Batch, Clock, DataSpec, Discriminator, GaussianNoise, Parts, UserError, WeightNorm
 from ganbench.runs.options import resolve
+from ganbench.toolbox.hardening import Dropout
 
 START = Clock(0, torch.zeros(()))
 
@@ -210,7 +211,7 @@ def test_d_has_what_the_program_trains_its_own_with_where_asked_for():
     )
     watched = GaussianNoise | nn.Dropout | WeightNorm | Closeness | nn.BatchNorm2d
     kinds = [type(m) for m in variant.D.modules() if isinstance(m, watched)]
-    assert kinds == [GaussianNoise, WeightNorm, nn.Dropout, WeightNorm, Closeness, WeightNorm]
+    assert kinds == [GaussianNoise, WeightNorm, Dropout, WeightNorm, Closeness, WeightNorm]
     assert variant.D(torch.randn(256, 1, 16, 16)).std(correction=0).item() == pytest.approx(0.1, rel=1e-3)
     assert variant.D.head.scale is not None, "the last layer's scale is trained"
 
