@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import click
 
+from ganbench.errors import UserError
 from ganbench.files import write_atomically
 from ganbench.results.rows import plain_text
 from ganbench.results.store import ResultStore
@@ -83,7 +84,13 @@ def picture(found: list[Point], metric: str) -> bytes:
 @click.option("--output", type=click.Path(path_type=Path), required=True, help="Path without suffix.")
 def main(sides: tuple[str, ...], metric: str, output: Path) -> None:
     """Write OUTPUT.csv and OUTPUT.png."""
-    found = [p for side in sides for p in points(side.partition("=")[0], Path(side.partition("=")[2]), metric)]
+    if nameless := [side for side in sides if not all(side.partition("="))]:
+        raise click.UsageError(f"{nameless[0]!r} names no side and folder: write before=FOLDER")
+    try:
+        named = [(name, Path(folder)) for name, _, folder in (side.partition("=") for side in sides)]
+        found = [point for name, folder in named for point in points(name, folder, metric)]
+    except UserError as error:
+        raise click.ClickException(str(error)) from None
     if not found:
         raise click.ClickException(f"no record there has {metric} at a mark")
     write_atomically(output.with_suffix(".csv"), lambda file: file.write(table(found).encode()))

@@ -72,11 +72,10 @@ def stray(context: click.Context, given: Sequence[str], strays: Sequence[str]) -
         return f"{said}: each option has a --set of its own, as in {brief(each, 300)}"
     if before == "--plugin":
         return f"{said}: each file has a --plugin of its own, as in --plugin {brief(word)}"
+    joined = ",".join(text.strip(",") for text in (value or "", *strays) if text.strip(","))
     if before == "--seeds":
-        joined = ",".join(text.strip(",") for text in (value or "", *strays) if text.strip(","))
         return f"{said}: seeds are parted by commas alone, as in --seeds {brief(joined, 300)}; one number N is 0 to N-1"
     if before in ("--variants", "--dataset", "--metrics", "--marks-metrics", "--at") and path in TAKE_OPTIONS:
-        joined = ",".join(text.strip(",") for text in (value or "", *strays) if text.strip(","))
         return f"{said}: names are parted by commas alone, as in {before} {brief(joined, 300)}"
     if before:
         return f"{said}: {before} takes one value, {brief(value or '')!r}"

@@ -47,10 +47,11 @@ class Seeds(click.ParamType):  # type: ignore[type-arg]
             self.fail(f"{brief(text)!r} is neither a number nor names seeds: write 3, 3-5 or 0,7", param, ctx)
         spans = [(int(one[1]), int(one[2] or one[1])) for one in found if one]
         if len(spans) == 1 and "," not in text and "-" not in text:
-            if not 1 <= spans[0][0] <= MOST_SEEDS:
-                most = f"{text} is not in the range 1<=x<={MOST_SEEDS:,}; a seed is named as {text}-{text}"
-                self.fail(most.replace(",", ""), param, ctx)
-            return spans[0][0]
+            number = spans[0][0]
+            if not 1 <= number <= MOST_SEEDS:
+                named = f"a seed is named as {text}-{text}"
+                self.fail(f"{text} is not in the range 1<=x<={MOST_SEEDS}; {named}", param, ctx)
+            return number
         if backwards := [f"{first}-{last}" for first, last in spans if last < first]:
             self.fail(f"{backwards[0]} ends before it begins", param, ctx)
         if sum(last - first + 1 for first, last in spans) > MOST_SEEDS:

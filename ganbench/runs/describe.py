@@ -40,7 +40,7 @@ class Description:
 
 def describe(owner: type) -> Description:
     """Read the docstrings of a plugin and of its options; what they do not say stays empty."""
-    text, sections = _sections(inspect.getdoc(owner) or "" if owner.__doc__ else "")
+    text, sections = _sections(inspect.cleandoc(owner.__doc__ or ""))
     config = config_class(owner)
     return Description(text, options_of(config) if config else (), sections)
 

@@ -299,9 +299,10 @@ def load_file(path: Path) -> ModuleType:
 
 
 def _require_neighbours(path: Path, module: ModuleType) -> None:
-    for file in modules_of(module, None).values():
+    others = _folders_of_files() - {path.absolute().parent.resolve()}
+    for file in modules_of(module, None).values() if others else ():
         other = Path(getattr(sys.modules.get(file.stem), "__file__", None) or file)
-        if other.name == file.name and not other.samefile(file) and other.parent.resolve() in _folders_of_files():
+        if other.name == file.name and other.parent.resolve() in others:
             raise UserError(
                 f"--plugin {path} imports {file.stem!r}, which lies beside it, but gets {other}, which lies beside "
                 f"another plugin: give one of the two another name"

@@ -315,15 +315,16 @@ class Trainer:
             if player == AVERAGE:
                 self._set_average(values)
                 continue
+            if player not in self.optimizers:
+                known = ", ".join(self.optimizers)
+                raise ValueError(f"{self.variant.name} schedules {player!r}; its players are {known}")
             for group, rate in zip(self.optimizers[player].param_groups, self._rates[player], strict=True):
                 for name, value in values.items():
-                    if name == "lr_factor":
-                        group["lr"] = rate * value
-                    elif name in group and name != "params":
-                        group[name] = value
-                    else:
+                    key, setting = ("lr", rate * value) if name == "lr_factor" else (name, value)
+                    if key not in group or key == "params":
                         known = ", ".join(sorted({*group, "lr_factor"} - {"params"}))
                         raise ValueError(f"{self.variant.name} schedules {name!r} of {player}; there is {known}")
+                    group[key] = setting
 
     def _set_average(self, values: dict[str, Any]) -> None:
         if self.ema is None or set(values) != {"half_life_images"}:

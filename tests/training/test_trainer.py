@@ -730,6 +730,7 @@ def test_a_schedule_sets_the_half_life_of_the_average(monkeypatch):
     [
         ({"G": {"learning_rate": 0.1}}, "schedules 'learning_rate' of G; there is .*lr"),
         ({"G": {"params": ()}}, "schedules 'params' of G"),
+        ({"H": {"lr": 0.1}}, "schedules 'H'; its players are G, D"),
         ({"ema": {"half_life_images": 1.0}}, "declares no `ema_half_life_images`"),
     ],
 )
