@@ -22,6 +22,7 @@ from .contract.metrics import (
     Extractor as Extractor,
     Features as Features,
     Metric as Metric,
+    Past as Past,
     Scene as Scene,
 )
 from .contract.preset import Entry as Entry, Preset as Preset, Published as Published

@@ -64,6 +64,10 @@ class Modes(ABC):
         """Return by name of value what `n` samples of known generators score in expectation: the scale of a table."""
         return {}
 
+    def exact(self, n: int) -> Mapping[str, float]:
+        """Return by name of value what `n` real samples score in expectation, where that is known."""
+        return {}
+
 
 class Domain(NamedTuple):
     """The source domain of data with the task `translate`, whose images are otherwise those of the target.

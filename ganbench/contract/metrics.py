@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Protocol
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ganbench.contract.data import Modes, Splits
 from ganbench.contract.types import Curve, DataSpec, Value
+from ganbench.contract.variant import Variant
 
 
 class Features(NamedTuple):
@@ -59,15 +60,29 @@ class Extractor(ABC):
 Probe = Callable[[int], Mapping[str, Curve]]
 
 
+class Past(NamedTuple):
+    """A mark of the run that has been scored: the share of the budget spent, updates by player, and numbers by name."""
+
+    share: float
+    updates: Mapping[str, int]
+    values: Mapping[str, float]
+
+
 @dataclass(frozen=True)
 class Scene:
     """Everything a metric may look at, made by one pass of sampling and extraction.
 
-    `fake`: generated samples. `real`: the reference split. `traces`: one array a name over the whole run so far, such
-    as `grad_norm/G` (every update of the player G). `conditional`: samples were asked for by label.
+    `fake`: generated samples. `real`: the reference. `traces`: one array a name over the whole run so far, such as
+    `grad_norm/G` (every update of the player G). `conditional`: samples were asked for by label.
     `seed`: for a metric that draws at random. `probe`: trains fresh discriminators against the fixed generator for so
     many updates, and returns the curves of the gradient under `log(1-D)`, `-log D` and, if it has one, its `own` loss.
-    `training`: yields the training images in pieces, but for those that stand for images nobody has seen.
+    `training`: yields what the run was served in pieces, all training images with their features and labels; of a
+    control, and of real images in its place, without those that stand for images nobody has seen.
+    `options`: the metric's own, an object of the class of its `config`. `generator`: makes a copy of the trained
+    variant, in evaluation mode, to sample from (`sample`, `noise`); `fresh`: of the same before its first step, in
+    training mode; both None but for metrics that need "generator". `past`: the marks scored before, and at the end this
+    one with what has been measured so far; filled for metrics that need "past", which come last.
+    `memo`: kept by all metrics that see these samples through one extractor, for what several of them compute alike.
     """
 
     data: DataSpec
@@ -78,7 +93,12 @@ class Scene:
     conditional: bool = False
     seed: int = 0
     probe: Probe | None = None
-    training: Callable[[], Iterator[Tensor]] | None = None
+    training: Callable[[], Iterator[Features]] | None = None
+    options: Any = None
+    generator: Callable[[], Variant] | None = None
+    fresh: Callable[[], Variant] | None = None
+    past: Sequence[Past] = ()
+    memo: dict[Any, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -86,8 +106,13 @@ class Metric:
     """A named measure of a run.
 
     `compute` maps a scene to values by name, its own name first among them; the protocol that it puts into a value says
-    what only it knows, the harness adds the rest. `needs`, of "images", "points", "labels", "modes": what the data must
-    be or have. `samples` is False for a metric that reads traces alone. `last_mark_only`: too dear for every mark.
+    what only it knows, the harness adds the rest. `extractor`: whose features it sees unless it is asked for with
+    another, as in `precision@classifier`; `any_extractor`: whether it can be. A scene's values have the plain name.
+    `needs`: what the data must be or have ("images", "points", "labels", "modes", "pairs"), and what the scene is to
+    offer ("generator", "past"). `samples` is False for a metric that reads traces alone. `last_mark_only`: too dear for
+    every mark. `config`: a frozen dataclass of options with their defaults, for `--set NAME.field=value`; `owner`: the
+    name that options go by where several metrics share them. `near_reference`: best is what real data score, so that
+    nobody is rewarded for beating them. `worst`: what a run counts as that has no value, None where there is no end.
     """
 
     name: str
@@ -99,3 +124,8 @@ class Metric:
     samples: bool = True
     last_mark_only: bool = False
     version: int = 1
+    any_extractor: bool = False
+    config: Any = None
+    owner: str = ""
+    near_reference: bool = False
+    worst: float | None = None

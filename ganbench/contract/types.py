@@ -83,15 +83,28 @@ class Update:
 
 @dataclass(frozen=True)
 class Value:
-    """A number and the protocol it was measured under.
+    """A number and the protocol it was measured under, which says nothing of how the variant makes its samples.
 
-    `reference` is what real training images score in the generator's place under the same protocol.
+    `reference`: what real images score in the generator's place under the same protocol, the mean where there are
+    several disjoint draws of them (`references`), or their expectation where that is known (`is_exact`).
+    `near_reference`: best is what real data score, not the extreme. `worst`: what a run counts as that has no value.
+    `spread`: standard error of this one number, from parts of the samples. `repeats`: the numbers that `value` is the
+    mean of, where samples were drawn several times. `weights`: what was sampled, `raw` or `ema`, nothing where the
+    number is of training alone. A metric sets the first two, `higher_is_better`, `worst` and `spread`; the harness the
+    others.
     """
 
     value: float
     protocol: Mapping[str, Any] = field(default_factory=dict)
     reference: float | None = None
     higher_is_better: bool | None = None
+    worst: float | None = None
+    spread: float | None = None
+    near_reference: bool = False
+    references: tuple[float, ...] = ()
+    is_exact: bool = False
+    repeats: tuple[float, ...] = ()
+    weights: str = ""
 
     @cached_property
     def protocol_hash(self) -> str:

@@ -12,6 +12,7 @@ from pydantic_core import to_json
 
 from ganbench.reports.guard import guarded, warn
 from ganbench.reports.keys import head
+from ganbench.results.codec import without_blanks
 from ganbench.results.record import RunRecord
 from ganbench.results.rows import Row, rows
 from ganbench.results.statistics import Score
@@ -58,7 +59,11 @@ def _row(row: Row, of: Sequence[RunRecord], runs: bool, curves: Mapping[str, byt
     parts, before = [_text(content)[:-1]], ',"runs":['
     for run in of:
         curve = curves.get(run.spec.id)
-        text = _text([asdict(mark) for mark in run.curve]) if curve is None else curve.decode()
+        text = (
+            _text([asdict(mark, dict_factory=without_blanks) for mark in run.curve])
+            if curve is None
+            else curve.decode()
+        )
         parts += [before, _text(_json_run(run))[:-1], ',"curve":', text]
         before = "},"
     return [*parts, "}]}"]

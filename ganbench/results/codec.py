@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
@@ -13,7 +13,7 @@ from stat import S_ISREG
 from typing import Any, NoReturn
 
 from pydantic import TypeAdapter, ValidationError
-from pydantic_core import SchemaValidator, core_schema as shape
+from pydantic_core import SchemaValidator, core_schema as shape, to_json
 
 from ganbench.contract.types import digest
 from ganbench.errors import DiskError, UserError
@@ -33,10 +33,19 @@ def _adapter() -> TypeAdapter[RunRecord]:
 
 def encode(record: RunRecord) -> bytes:
     """Write a record as JSON. Raises `ValueError` or `TypeError` for one that could not be read back."""
-    text = json.dumps(asdict(record), indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
-    content = text.encode("utf-8", "replace") + b"\n"  # an error may quote a path that is not valid Unicode
-    _adapter().validate_json(content, strict=True)
-    return content
+    content = asdict(record, dict_factory=without_blanks)
+    text = json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    encoded = text.encode("utf-8", "replace") + b"\n"  # an error may quote a path that is not valid Unicode
+    _adapter().validate_json(encoded, strict=True)
+    return encoded
+
+
+_BLANK = frozenset({"worst", "spread", "near_reference", "references", "is_exact", "repeats", "weights"})
+
+
+def without_blanks(facts: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """Leave out what most values do not have: a record holds hundreds of them."""
+    return {name: fact for name, fact in facts if name not in _BLANK or isinstance(fact, float) or fact}
 
 
 def read(path: Path, lookup: Lookup = shipped) -> RunRecord:
@@ -64,7 +73,7 @@ def read_lean(path: Path, share: Shared, *, curve: bool) -> tuple[RunRecord, byt
             return record, text if curve else b""
     record = _at_once(content) or decode(_parsed(content, path), path)
     share.take(record)
-    return replace(record, curve=[]), _curves().dump_json(record.curve) if curve else b""
+    return replace(record, curve=[]), text_of(record.curve) if curve else b""
 
 
 def _part(content: bytes, key: bytes, after: bytes, start: int) -> tuple[int, bytes, int]:
@@ -136,14 +145,27 @@ def _curve_shape() -> SchemaValidator:
     updates = shape.dict_schema(shape.str_schema(), whole)
     meters = parts({}, steps=whole, images=whole, updates=updates, flops=number, seconds=number, peak_bytes=whole)
     better, reference = shape.nullable_schema(shape.bool_schema()), shape.nullable_schema(number)
-    value = parts({"value": number}, protocol=mapping, reference=reference, higher_is_better=better)
+    numbers, truth = shape.list_schema(number), shape.bool_schema()
+    value = parts(
+        {"value": number},
+        protocol=mapping,
+        reference=reference,
+        higher_is_better=better,
+        worst=reference,
+        spread=reference,
+        near_reference=truth,
+        references=numbers,
+        is_exact=truth,
+        repeats=numbers,
+        weights=shape.str_schema(),
+    )
     values = shape.dict_schema(shape.str_schema(), value)
     return SchemaValidator(shape.list_schema(parts({"share": number, "meters": meters, "values": values})))
 
 
-@cache
-def _curves() -> TypeAdapter[list[Mark]]:
-    return TypeAdapter(list[Mark])
+def text_of(curve: Sequence[Mark]) -> bytes:
+    """Write a curve as JSON."""
+    return to_json([asdict(mark, dict_factory=without_blanks) for mark in curve])
 
 
 def decode(content: Mapping[str, Any], path: Path, lookup: Lookup = shipped) -> RunRecord:

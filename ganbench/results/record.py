@@ -101,6 +101,8 @@ class RunRecord:
     `values`: by metric name, one value a protocol. `unscored`: by metric name, why it has no value. `variant`: facts
     that a report shows (paper, own architecture, defaults of its options). `provenance`: origin of every plugin used,
     versions, machine, threads, device. `checksums`: of the `traces` and the final `weights`, where these were kept.
+    `made`: when it was last written, ISO 8601 in UTC. `sampling`: by what was sampled, `raw` or `ema`, how the variant
+    made its samples (half-life of the average, statistics of batch norm, labels).
     """
 
     spec: RunSpec
@@ -113,6 +115,8 @@ class RunRecord:
     variant: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
     checksums: Mapping[str, str] = field(default_factory=dict)
+    made: str = ""
+    sampling: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     schema: int = SCHEMA
 
     @property

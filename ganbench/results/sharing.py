@@ -47,6 +47,8 @@ class Shared:
         numbers = [spec.seed, spec.size, spec.batch, spec.numbers, spec.budget.amount, *meters.updates.values()]
         numbers += [meters.steps, meters.images, meters.flops, meters.seconds, meters.peak_bytes]
         numbers += [value.value for value in values] + [value.reference or 0 for value in values]
+        numbers += [each or 0 for value in values for each in (value.worst, value.spread)]
+        numbers += [each for value in values for each in (*value.references, *value.repeats)]
         try:
             for owner, names in ((spec, ("config", "code", "options")), (record, ("variant", "provenance"))):
                 for name in names:  # in place, past the lock of a frozen dataclass: it was made a moment ago

@@ -11,11 +11,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from ganbench import NUMBERS
 from ganbench.contract.data import Modes, Splits
-from ganbench.contract.metrics import Metric, Probe, Scene
+from ganbench.contract.metrics import Features, Metric, Probe, Scene
 from ganbench.contract.types import UNAVAILABLE, DataSpec, Value, digest
 from ganbench.contract.variant import Control, Variant
 from ganbench.errors import DiskError, UserError, named
@@ -178,11 +177,11 @@ class _Direction:
             return str(error)
         return f"the {kind} {name!r} failed with {named(error)}{self.told(name, error)}"
 
-    def _training(self) -> Iterator[Tensor]:
+    def _training(self) -> Iterator[Features]:
         """Yield the training images in pieces, without those that stand for images nobody has seen."""
         images = self.data.train.images
         for rows in control_rows(len(images), self.samples)[0].sort().values.split(CHUNK):
-            yield images[rows]
+            yield Features(images[rows])
 
     def _measure(self, metric: Metric, scene: Scene, variant: Variant, extractors: Iterable[str]) -> dict[str, Value]:
         shared = self._protocol(metric, variant)

@@ -56,7 +56,7 @@ def copies(scene: Scene) -> Mapping[str, Value]:
     real, fake = scene.real.images, scene.fake.images
     if len(real) < 2:
         raise UserError(f"copies needs at least 2 reference images, not {len(real)}")
-    to_training, count = nearest(torch.cat([real, fake]), scene.training())
+    to_training, count = nearest(torch.cat([real, fake]), (piece.images for piece in scene.training()))
     others = nearest(real, real.split(CHUNK), same=True)[0], nearest(fake, real.split(CHUNK))[0]
     ratios = to_training / torch.cat(others).clamp(min=1e-6)
     threshold = ratios[: len(real)].kthvalue(max(1, round(SHARE * len(real)))).values
