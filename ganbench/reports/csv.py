@@ -5,55 +5,82 @@ from __future__ import annotations
 import csv
 import io
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from itertools import zip_longest
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ganbench.errors import UserError
+from ganbench.reports.former import settled
 from ganbench.reports.guard import guarded, warn
 from ganbench.reports.keys import KEY, head
+from ganbench.reports.view import DEFAULT, METERS, View, is_wanted, metrics_of, require_names
 from ganbench.results.record import RunRecord
-from ganbench.results.rows import METERS, Row, rows
+from ganbench.results.rows import Row, rows
 from ganbench.results.statistics import Score
 
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""A text that begins so is run as a formula by programs that open tables."""
 
-def render(records: Iterable[RunRecord], *, runs: bool = False) -> str:
-    """Write one line for each key and, where a metric was measured under several protocols, one for each of those.
 
-    A second line holds only the metrics that have a second protocol: whatever has one is written once.
+def render(records: Iterable[RunRecord], view: View = DEFAULT) -> str:
+    """Write one line for each key, or for each run; metrics that a row has under a second protocol have more columns.
+
+    Each metric has its value (the mean over seeds), the ends of its interval, the number of seeds, and its protocol.
     """
-    text, problems = guarded(list(records), lambda some: _table(rows(some, runs=runs), runs))
+
+    def written(some: Sequence[RunRecord]) -> str:
+        found = rows(some, runs=view.runs)
+        require_names(found, view)
+        return _table(found, view)
+
+    text, problems = guarded(settled(list(records)), written)
     warn(problems)
     return text
 
 
-def _table(table: Sequence[Row], runs: bool) -> str:
-    suffixes = ("", "_protocol") if runs else ("", "_low", "_high", "_protocol")
-    metrics = sorted({metric for row in table for metric in row.scores})
-    counts = ("id", "seed", "status", "error") if runs else ("seeds", "done", "diverged", "failed", "stopped")
-    scores = [metric.replace("-", "_") + suffix for metric in metrics for suffix in suffixes]
+def _table(table: Sequence[Row], view: View) -> str:
+    scores = [_named(row, view) for row in table]
+    names = sorted({name for of in scores for name in of})
+    suffixes = ("", "_protocol") if view.runs else ("", "_low", "_high", "_n", "_protocol")
+    counts = ("id", "seed", "status", "error") if view.runs else ("seeds", "done", "diverged", "failed", "stopped")
     preset = ("preset",) if any(row.spec.preset for row in table) else ()
     numbers = ("numbers",) if any(row.spec.is_stale for row in table) else ()
-    columns = [*KEY, *preset, *numbers, *counts, *scores, *METERS]
+    meters = [place for name, place in METERS.items() if is_wanted(name, view)]
+    columns = [*KEY, *preset, *numbers, *counts, *(name + suffix for name in names for suffix in suffixes), *meters]
     twice = [column for column, count in Counter(columns).items() if count > 1]
     if twice:
         raise UserError(f"two metrics would share the CSV column {twice[0]!r}: use the format json")
     file = io.StringIO()
-    writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
-    writer.writeheader()
-    for row in table:
-        for line in zip_longest(*row.scores.values()) if row.scores else [()]:
-            cells = {name: cell for score in line if score for name, cell in _csv_cells(score).items()}
-            cells = {**head(row, runs), **cells, **row.meters}
-            writer.writerow({name: cell for name, cell in cells.items() if name in columns})
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(map(harmless, columns))
+    for row, of in zip(table, scores, strict=True):
+        cells = {**head(row, view.runs), **row.meters}
+        for name, score in of.items():
+            cells |= _cells(name, score)
+        writer.writerow([harmless(cells.get(column, "")) for column in columns])
     return file.getvalue()
 
 
-def _csv_cells(score: Score) -> dict[str, Any]:
-    name = score.metric.replace("-", "_")
+def _named(row: Row, view: View) -> dict[str, Score]:
+    """Return the scores of a row by the column they begin: that of most seeds has the name of its metric alone."""
+    found = {}
+    for metric in metrics_of([row]):
+        if is_wanted(metric, view):
+            first, *others = sorted(row.scores[metric], key=lambda score: -len(score.by_seed))
+            name = metric.replace("-", "_")
+            found |= {name: first, **{f"{name}_{score.protocol_hash}": score for score in others}}
+    return found
+
+
+def _cells(name: str, score: Score) -> Mapping[str, Any]:
     return {
         name: score.mean,
         f"{name}_low": score.low,
         f"{name}_high": score.high,
+        f"{name}_n": len(score.by_seed),
         f"{name}_protocol": score.protocol_hash,
     }
+
+
+def harmless(cell: Any) -> Any:
+    """Return a cell, a text that would be run as a formula after an apostrophe; numbers are numbers."""
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell

@@ -10,32 +10,36 @@ from typing import Any
 
 from pydantic_core import to_json
 
+from ganbench.reports.former import settled
 from ganbench.reports.guard import guarded, warn
 from ganbench.reports.keys import head
+from ganbench.reports.view import DEFAULT, View, is_wanted, require_names
 from ganbench.results.codec import without_blanks
 from ganbench.results.record import RunRecord
 from ganbench.results.rows import Row, rows
 from ganbench.results.statistics import Score
 
 
-def render(
-    records: Iterable[RunRecord], *, runs: bool = False, curves: Mapping[str, bytes] = MappingProxyType({})
-) -> str:
+def render(records: Iterable[RunRecord], view: View = DEFAULT) -> str:
     """Write a list of the same rows, with protocols, references of real data, and the curves of their runs."""
-    return "".join(pieces(records, runs=runs, curves=curves))
+    return "".join(pieces(records, view))
 
 
 def pieces(
-    records: Iterable[RunRecord], *, runs: bool = False, curves: Mapping[str, bytes] = MappingProxyType({})
+    records: Iterable[RunRecord],
+    view: View,
+    curves: Mapping[str, bytes] = MappingProxyType({}),
 ) -> Iterator[str]:
     """Write so piece by piece, a line a row. `curves`: the text of those of records that were read without, by id."""
-    table, problems = guarded(list(records), lambda some: rows(some, runs=runs))
+    runs = view.runs
+    table, problems = guarded(settled(list(records)), lambda some: rows(some, runs=runs))
+    require_names(table, view)
     before = "[\n"
     for row in table:
         try:
-            texts = [_row(row, row.runs, runs, curves)]
+            texts = [_row(row, row.runs, view, curves)]
         except Exception:  # one of its runs is odd: the others are shown
-            shown, found = guarded(row.runs, lambda some: [_row(each, each.runs, runs, curves) for each in rows(some)])
+            shown, found = guarded(row.runs, lambda some: [_row(each, each.runs, view, curves) for each in rows(some)])
             texts = list(shown)
             problems += found
         for text in texts:
@@ -46,11 +50,11 @@ def pieces(
     warn(problems)
 
 
-def _row(row: Row, of: Sequence[RunRecord], runs: bool, curves: Mapping[str, bytes]) -> list[str]:
+def _row(row: Row, of: Sequence[RunRecord], view: View, curves: Mapping[str, bytes]) -> list[str]:
     """Write a row in parts: joined, texts of curves would be copied once more."""
     content = {
-        **head(row, runs),
-        "metrics": {metric: [_json_score(score) for score in scores] for metric, scores in row.scores.items()},
+        **head(row, view.runs),
+        "metrics": {metric: [_json_score(score) for score in scores] for metric, scores in row.scores.items() if is_wanted(metric, view)},
         "meters": row.meters,
         "data": row.spec.data,
         "config": row.spec.config,

@@ -1,41 +1,28 @@
-"""What stands around a Markdown table: caption, legend of protocols, and notes."""
+"""What stands around a table: its caption, and what a reader must know of rows and runs. Plain text."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ganbench.errors import brief
-from ganbench.reports.words import escape, quoted, scaled, thousands
+from ganbench.reports.grid import Column, several
+from ganbench.reports.labels import OLDER, OWN, Label, key_of, namesakes, weights_of
+from ganbench.reports.legend import mixed, too_few
+from ganbench.reports.standings import standings, spreads
+from ganbench.reports.view import View
+from ganbench.reports.words import scaled, thousands
 from ganbench.results.record import NOT_TRAINED, RunRecord
-from ganbench.results.rows import Row, plain, plain_text
+from ganbench.results.rows import Row, last_line, plain
 from ganbench.results.statistics import Score
 
-ARROW = {True: " ↑", False: " ↓", None: ""}
-FEW_SEEDS = 4
 SHORT = 0.1
 """A row that was served less than this share of its paper's images is told of."""
-STALE = "today's gives other numbers for the same seed, and makes such runs again with `ganbench run --redo stale`"
+STALE = "today's gives other numbers for the same seed, and makes such runs again with ganbench run --redo stale"
 NEWER = "which gives other numbers for the same seed"
-
-Column = tuple[str, str]
-"""A metric and the hash of a protocol."""
-
-
-def namesakes(rows: Sequence[Row]) -> dict[str, list[dict[str, Any]]]:
-    """Return the facts of rows by their names, which several may share."""
-    groups: dict[str, list[dict[str, Any]]] = {}
-    for row in rows:
-        group = groups.setdefault(row.name, [])
-        if row.facts not in group:
-            group.append(row.facts)
-    return groups
-
-
-def direction(scores: Iterable[Score | None]) -> bool | None:
-    """Return which direction is better where the scores agree on it."""
-    directions = {score.higher_is_better for score in scores if score}
-    return directions.pop() if len(directions) == 1 else None
+_MANY = 8
+"""Of more seeds than these only the first and the last are named."""
 
 
 def finished(rows: Iterable[Row]) -> list[RunRecord]:
@@ -45,7 +32,18 @@ def finished(rows: Iterable[Row]) -> list[RunRecord]:
 
 def caption(rows: Sequence[Row], runs: bool) -> str:
     """Say what the budget means and what the cells show."""
+    seeds = sorted({run.spec.seed for row in rows for run in row.runs})
+    named = f"{seeds[0]} to {seeds[-1]}" if len(seeds) > _MANY else ", ".join(map(str, seeds))
+    which = f"seed{'s' if len(seeds) > 1 else ''} {named}"
+    intervals = "means over seeds ± half-widths of 95 % Student-t intervals" if len(seeds) > 1 else "one run each"
+    shown = f"One row a run, {which}." if runs else f"{which.capitalize()}; {intervals}."
+    return f"{_budget(rows)} {shown}"
+
+
+def _budget(rows: Sequence[Row]) -> str:
     budget = rows[0].spec.budget
+    if all(row.is_control for row in rows):
+        return "Controls, which are not trained."
     served = {run.meters.images for run in finished(rows)}
     amount = f"at least {budget.amount:,.0f}" if len(served) > 1 else thousands(*served or [budget.amount])
     rounded = " (the budget, rounded up to whole steps)" if len(served) == 1 and budget.amount not in served else ""
@@ -57,63 +55,110 @@ def caption(rows: Sequence[Row], runs: bool) -> str:
         "flops": f"every variant trained for {scaled(budget.amount)} FLOPs",
         "seconds": f"every variant trained for {budget.amount:g} s of device time, so that all depends on the machine",
     }[budget.unit]
-    seeds = sorted({run.spec.seed for row in rows for run in row.runs})
-    which = f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {', '.join(map(str, seeds))}"
-    shown = f"One row a run, {which}." if runs else f"Means ± half-widths of 95 % Student-t intervals over {which}."
-    return f"Budget {budget}: {meaning}. {shown}"
+    return f"Budget {budget}: {meaning}."
 
 
-def legend(grid: Mapping[Column, Sequence[Score | None]]) -> Iterator[str]:
-    """Say of each column what its protocol is."""
-    for (name, protocol), scores in grid.items():
-        facts = next(score.protocol for score in scores if score)
-        said = escape(plain_text(facts)) or "nothing stated"
-        yield f"{escape(name)}{ARROW[direction(scores)]}, protocol {protocol}: {said}"
+def notes_of(
+    rows: Sequence[Row],
+    labels: Sequence[Label],
+    columns: Sequence[Column],
+    shared: str,
+    view: View,
+    left_out: Sequence[str],
+    hidden: Sequence[str],
+    *,
+    letters: bool,
+) -> list[str]:
+    """Return the notes under a table. `shared`: options of all rows; `hidden`: metrics that are not shown."""
+    dated = any(run.made for row in rows for run in row.runs)
+    notes = [*_options(labels, shared), *_marks(rows, labels), *mixed(several(columns), dated=dated)]
+    notes += [f"§ {told}" for column in columns if (told := too_few(column))]
+    if not view.runs:
+        notes += [*standings(columns, labels, letters=letters), *spreads(columns, rows, labels)]
+    notes += [*_published(rows), *_served(rows, labels), *_differing(rows, labels), *_runs(rows, labels, columns)]
+    if left_out:
+        notes.append(f"No room for {', '.join(left_out)}: see --columns all, or name columns.")
+    if hidden and not view.columns:
+        notes.append(f"Also measured: {brief(', '.join(hidden), 300)} (--columns all).")
+    return [*notes, *_makers(rows)]
 
 
-def remarks(rows: Sequence[Row], labels: Sequence[str], grid: Mapping[Column, Sequence[Score | None]]) -> Iterator[str]:
-    """Say what a reader must know of rows and runs."""
+def _options(labels: Sequence[Label], shared: str) -> Iterator[str]:
+    if shared:
+        yield f"All rows: {shared}"
+    yield from dict.fromkeys(f"({label.letter}) {label.options}" for label in labels if label.letter)
+
+
+def _marks(rows: Sequence[Row], labels: Sequence[Label]) -> Iterator[str]:
     if any(row.own_architecture for row in rows):
-        yield "†: brings its own networks, as its paper prescribes, in place of the backbone."
-    for by_newer, say in ((False, f"an older ganbench; {STALE}"), (True, f"a newer ganbench, {NEWER}")):
-        stale = sorted({row.spec.numbers for row in rows if row.spec.is_stale and row.spec.is_newer is by_newer})
+        yield f"{OWN} brings its own networks, as its paper prescribes, in place of the backbone"
+    if lives := _half_lives(rows):
+        yield f"ema: samples of averaged weights, half-life {lives}"
+    several = len({row.spec.numbers for row in rows}) > 1
+    for newer, mark, say in ((False, OLDER, f"an older ganbench; {STALE}"), (True, "newer", f"a newer one, {NEWER}")):
+        stale = sorted({row.spec.numbers for row in rows if row.spec.is_stale and row.spec.is_newer is newer})
         if stale:
-            yield f"numbers {' and '.join(map(str, stale))}: made by {say}."
-    sources = {f"{said.get('source')}. {said.get('departures')}" for row in rows if (said := row.published)}
-    yield from (f"Published: {quoted(source.strip())}" for source in sorted(sources))
-    short = [(label, row.share_of_paper) for label, row in zip(labels, rows, strict=True) if not row.is_control]
-    if some := [f"{label} {100 * share:.1g} %" for label, share in short if share is not None and share < SHORT]:
-        yield (
-            f"Short of their papers, whose runs are served ten times as many real images and more (the share of them "
-            f"here): {', '.join(some)}."
-        )
-    if controls := [label for label, row in zip(labels, rows, strict=True) if row.is_control]:
-        yield f"Controls, which are not trained: {', '.join(controls)}."
-    for name, others in namesakes(rows).items():
+            which = f"{mark} numbers" if several else "All rows have numbers"
+            yield f"{which} {' and '.join(map(str, stale))}: made by {say}"
+    if any(row.is_control for row in rows) and not all(row.is_control for row in rows):
+        names = [label.text for row, label in zip(rows, labels, strict=True) if row.is_control]
+        yield f"Controls, which are not trained: {', '.join(dict.fromkeys(names))}"
+
+
+def _half_lives(rows: Sequence[Row]) -> str:
+    lives: dict[str, dict[str, None]] = {}
+    for row in rows:
+        if weights_of(row) == "ema":
+            images = row.sampling.get("half_life_images")
+            known = isinstance(images, int | float) and not isinstance(images, bool)
+            said = f"{thousands(images)} images" if known else "not recorded"
+            lives.setdefault(said, {})[row.spec.variant] = None
+    if len(lives) == 1:
+        return next(iter(lives))
+    return "; ".join(f"{life} ({', '.join(names)})" for life, names in lives.items())
+
+
+def _published(rows: Sequence[Row]) -> Iterator[str]:
+    said = [facts for row in rows if (facts := row.published)]
+    yield from sorted({f"Published: {facts.get('source')}. {facts.get('departures')}".strip() for facts in said})
+    if any(_in_brackets(value) for facts in said for value in _values(facts)):
+        yield "In brackets beside a published number: its error as it stands there, of which no interval can be made"
+
+
+def _values(facts: Mapping[str, Any]) -> list[Any]:
+    values = facts.get("values")
+    return list(values.values()) if isinstance(values, Mapping) else []
+
+
+def _in_brackets(value: Any) -> bool:
+    return isinstance(value, list | tuple) and len(value) == 2 and isinstance(value[1], int | float)
+
+
+def _served(rows: Sequence[Row], labels: Sequence[Label]) -> Iterator[str]:
+    """Tell of rows that were served other numbers of images than most, or far fewer than in their papers."""
+    pairs = [(label.text, row) for label, row in zip(labels, rows, strict=True) if not row.is_control]
+    short = [(text, row.share_of_paper) for text, row in pairs]
+    if some := [f"{text} {100 * share:.1g} %" for text, share in short if share is not None and share < SHORT]:
+        yield f"Served less than a tenth of the real images of their papers' runs (the share of them): {', '.join(some)}"
+    if rows[0].spec.budget.unit != "images":
+        return
+    served = {text: sorted({run.meters.images for run in finished([row])}) for text, row in pairs}
+    counts = Counter(n for numbers in served.values() for n in numbers)
+    if len(counts) < 2:
+        return
+    most = max(counts, key=lambda n: (counts[n], -n))
+    told = [f"{text} {' or '.join(map(thousands, n))}" for text, n in served.items() if n and n != [most]]
+    yield f"Served other than {thousands(most)} real images: {', '.join(told)}"
+
+
+def _differing(rows: Sequence[Row], labels: Sequence[Label]) -> Iterator[str]:
+    for key, others in namesakes(rows).items():
         if len(others) > 1:
-            yield f"{escape(name)}: the numbered rows are different runs: {_differences(others)}."
+            name = next(row.spec.variant for row in rows if key_of(row) == key)
+            yield f"{name}: the numbered rows are different runs: {_differences(others)}"
     shared = [{key: value for key, value in row.facts.items() if key.split(".")[1:2] != ["variant"]} for row in rows]
     if differences := _differences(shared, common=True):
-        yield f"The rows do not share all else: {differences}."
-    if rows[0].spec.budget.unit == "images":
-        served: dict[str, set[int]] = {}
-        for label, row in zip(labels, rows, strict=True):
-            served.setdefault(label, set()).update(run.meters.images for run in finished([row]))
-        if len(set().union(*served.values())) > 1:
-            told = ", ".join(f"{label} {' or '.join(map(thousands, sorted(n)))}" for label, n in served.items() if n)
-            yield f"Real images served differ: {told}."
-    for index, (label, row) in enumerate(zip(labels, rows, strict=True)):
-        yield from _gaps(label, row, {column: scores[index] for column, scores in grid.items()})
-        for run in row.runs:
-            if run.status != "done":
-                reason = quoted(brief(_sentence(run.error), 200))
-                status = "stopped" if run.is_open else run.status
-                yield f"{label} seed {run.spec.seed}: {status}" + (f" ({reason})" if reason else "")
-
-
-def _sentence(error: str) -> str:
-    lines = error.strip().splitlines() or [""]
-    return lines[-1] if lines[0].startswith("Traceback") else lines[0]
+        yield f"The rows do not share all else: {differences}"
 
 
 def _differences(facts: Sequence[Mapping[str, Any]], *, common: bool = False) -> str:
@@ -127,34 +172,42 @@ def _differences(facts: Sequence[Mapping[str, Any]], *, common: bool = False) ->
         where.pop("", None)
         if len(where) > 1:
             shown = [value[:12] + ("" if common else f" in {' '.join(at)}") for value, at in where.items()]
-            told.append(escape(f"{key} is {', '.join(shown)}"))
+            told.append(f"{key} is {', '.join(shown)}")
     return "; ".join(told)
+
+
+def _runs(rows: Sequence[Row], labels: Sequence[Label], columns: Sequence[Column]) -> Iterator[str]:
+    """Tell of runs that did not reach the end, and of those that did but lack a value."""
+    for index, (label, row) in enumerate(zip(labels, rows, strict=True)):
+        yield from _gaps(label.text, row, {column: column.scores[index] for column in columns})
+        for run in row.runs:
+            if run.status != "done":
+                reason = brief(last_line(run.error), 200)
+                status = "stopped" if run.is_open else run.status
+                yield f"{label.text} seed {run.spec.seed}: {status}" + (f" ({reason})" if reason else "")
 
 
 def _gaps(label: str, row: Row, scores: Mapping[Column, Score | None]) -> Iterator[str]:
     """Tell of runs that count but lack a value which others have, or which they were asked for."""
     missed = {name for run in row.scored for name in run.unscored}
-    for name in sorted(missed | {name for name, _ in scores}):
-        held: list[Score | None] = [score for (other, _), score in scores.items() if other == name and score]
+    for name in sorted(missed | {column.metric for column in scores}):
+        held: list[Score | None] = [score for column, score in scores.items() if column.metric == name and score]
+        if not held and name in row.scores:  # in a column that is not shown
+            continue
         for score in held or [None]:
-            lacking = [run for run in row.scored if score is None or run.spec.seed not in score.by_seed]
-            for run in lacking:
+            reasons: dict[str, list[str]] = {}
+            for run in row.scored:
                 reason = run.unscored.get(name)
-                if score is None and reason in (None, NOT_TRAINED):
+                if (score and run.spec.seed in score.by_seed) or (score is None and reason in (None, NOT_TRAINED)):
                     continue
-                number = f", {len(score.by_seed)} of {len(row.scored)} seeds used" if score else ""
-                yield f"{label} seed {run.spec.seed}: no {escape(name)} ({quoted(reason or 'not asked for')}){number}"
+                reasons.setdefault(reason or "not asked for", []).append(str(run.spec.seed))
+            number = f", {len(score.by_seed)} of {len(row.scored)} seeds used" if score else ""
+            for reason, seeds in reasons.items():
+                which = f"seed{'s' if len(seeds) > 1 else ''} {', '.join(seeds)}"
+                yield f"{label} {which}: no {name} ({reason}){number}"
 
 
-def seed_note(rows: Sequence[Row]) -> Iterator[str]:
-    """Say where there are few seeds."""
-    counts = sorted({row.done for row in rows if row.done})
-    if counts and counts[0] < FEW_SEEDS:
-        n = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-        yield f"n={n} seed{'' if n == '1' else 's'}: too few for significance tests"
-
-
-def makers(rows: Sequence[Row]) -> Iterator[str]:
+def _makers(rows: Sequence[Row]) -> Iterator[str]:
     """Tell with which versions and on which machine the runs were made, once for all that share them."""
     made: dict[str, None] = {}
     for run in (run for row in rows for run in row.runs):
@@ -163,4 +216,4 @@ def makers(rows: Sequence[Row]) -> Iterator[str]:
             tools = ", ".join(f"{name} {version}" for name, version in sorted(versions.items()))
             where = f"{machine.get('system')} {machine.get('processor')}, {machine.get('device')}"
             made[f"Made with {tools} on {where}, {run.provenance.get('threads')} threads a run."] = None
-    yield from map(escape, made)
+    yield from made

@@ -47,18 +47,29 @@ def memory(amount: float) -> str:
     return f"{amount / 2**30:.1f} GiB" if amount >= 2**30 else f"{amount / 2**20:.0f} MiB"
 
 
-def aligned(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """Write a Markdown table whose columns line up, all but the first set to the right."""
+def aligned(header: Sequence[str], lines: Sequence[Sequence[str]], *, right: bool = True) -> str:
+    """Write a Markdown table whose columns line up; `right`: all but the first are set to the right."""
     widths = [max(3, *(len(line[column]) for line in [header, *lines])) for column in range(len(header))]
-    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
+    rule = ["-" * widths[0], *("-" * (width - 1) + (":" if right else "-") for width in widths[1:])]
     padded = [
         [
-            cell.ljust(width) if column == 0 else cell.rjust(width)
+            cell.rjust(width) if column and right else cell.ljust(width)
             for column, (cell, width) in enumerate(zip(line, widths, strict=True))
         ]
         for line in [header, rule, *lines]
     ]
     return "\n".join(f"| {' | '.join(line)} |" for line in padded)
+
+
+def folded(text: str, indent: str = "", width: int = 100) -> str:
+    """Fold a paragraph of Markdown at so many columns, where a word follows that cannot be taken for markup."""
+    lines = [""]
+    for part in re.split(r" (?=[A-Za-z(]|[0-9]+(?![0-9.)]))", text):
+        if lines[-1] and len(lines[-1]) + 1 + len(part) > width:
+            lines.append(indent + part)
+        else:
+            lines[-1] = f"{lines[-1]} {part}" if lines[-1] else part
+    return "\n".join(lines)
 
 
 def quoted(text: str) -> str:

@@ -15,6 +15,7 @@ import pytest
 from ganbench.contract.types import Value
 from ganbench.errors import UserError
 from ganbench.reports.render import FORMATS, pieces, render
+from ganbench.reports.view import View
 from ganbench.results.record import STOPPED, UNFINISHED, RunRecord, RunSpec
 from ganbench.results.store import ResultStore
 from ganbench.training.budget import Budget, Meters
@@ -102,7 +103,7 @@ def fuzz(folder: Path, seed: int, number: int) -> int:
         for form in FORMATS:
             for runs in (False, True):
                 records, problems, curves = ResultStore(results).summaries(curves=form == "json")
-                text = "".join(pieces(records, problems, form, runs=runs, curves=curves))
+                text = "".join(pieces(records, problems, form, View(runs=runs), curves))
                 assert text and (sane["spec"]["variant"].replace("-", "") in text.replace("-", "").replace("\\", ""))
                 if form == "json":
                     json.loads(text, parse_constant=pytest.fail)
@@ -187,7 +188,7 @@ def test_summaries_are_the_records_but_for_their_curves(curves: bool) -> None:
         ]
     assert len(texts) == (len(whole) if curves else 0)
     if curves:
-        text = "".join(pieces(lean, [], "json", runs=True, curves=texts))
+        text = "".join(pieces(lean, [], "json", View(runs=True), texts))
         assert sorted(json.loads(text), key=str) == sorted(json.loads(render(whole, format="json", runs=True)), key=str)
 
 

@@ -21,6 +21,7 @@ from ganbench.contract.types import Value
 from ganbench.errors import UserError, brief
 from ganbench.reports import csv as csv_report, json as json_report, markdown
 from ganbench.reports.render import render
+from ganbench.reports.view import View
 from ganbench.reports.words import escape, figure, quoted
 from ganbench.results.record import Mark, RunRecord, RunSpec
 from ganbench.results.statistics import _point, deviation_of
@@ -77,7 +78,7 @@ def scored(
 
 
 def csv_lines(records: Sequence[RunRecord], **how: Any) -> list[dict[str, str]]:
-    return list(csv.DictReader(io.StringIO(csv_report.render(records, **how))))
+    return list(csv.DictReader(io.StringIO(csv_report.render(records, View(**how)))))
 
 
 def cells(text: str, table: int = 0) -> dict[str, dict[str, str]]:
@@ -508,7 +509,7 @@ def test_one_row_a_run_keeps_every_run_with_its_status_and_numbers() -> None:
         ("2", "diverged", "NaN", "900.0"),
     ]
     assert lines[0]["id"] == scored("gan", 10.0)[0].spec.id and "fid_low" not in lines[0]
-    text = markdown.render([*scored("gan", 10.0, 12.0), broken], runs=True)
+    text = markdown.render([*scored("gan", 10.0, 12.0), broken], view=View(runs=True))
     assert text.count("| gan ") == 3 and "±" not in text and "too few" not in text
 
 

@@ -1,0 +1,46 @@
+"""Notes on how rows of a table compare: what bold and letters mean, seeds that count as bad, kinds of spread."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from ganbench.reports.grid import Column
+from ganbench.reports.labels import Label
+from ganbench.results.rows import Row
+from ganbench.results.statistics import spread_of
+
+
+def standings(columns: Sequence[Column], labels: Sequence[Label], *, letters: bool) -> Iterator[str]:
+    """Say what ranks rest on, what bold and letters mean where there are any, and which rows have bad seeds."""
+    told: dict[str, list[str]] = {}
+    for column in columns:
+        if column.ranking and column.ranking.note:
+            told.setdefault(column.ranking.note, []).append(column.metric)
+    for note, names in told.items():
+        everywhere = len(told) == 1
+        yield note if everywhere else f"{', '.join(dict.fromkeys(names))}: {note}"
+    ranked = [standing for column in columns if column.ranking for standing in column.ranking.standings]
+    if any(standing.best for standing in ranked):
+        yield "Bold: the best, and what cannot be told from it, where others can"
+    if letters:
+        yield "Rows that share a letter cannot be told apart"
+    for column in columns:
+        bad = [
+            f"{label.text} {column.standing(index).counted_worst}"
+            for index, label in enumerate(labels)
+            if column.standing(index).counted_worst
+        ]
+        if bad:
+            yield f"{column.metric}: seeds that rank as bad, since they have no value: {', '.join(bad)}"
+
+
+def spreads(columns: Sequence[Column], rows: Sequence[Row], labels: Sequence[Label]) -> Iterator[str]:
+    """Tell the spread of training seeds from that of evaluation samples, where something was evaluated repeatedly."""
+    for column in columns:
+        told = []
+        for score, label in zip(column.scores, labels, strict=True):
+            spread = spread_of(score) if score else None
+            if spread is not None:
+                told.append(f"{label.text} {spread.seeds:.2g} / {spread.evaluation:.2g}")
+        if told:
+            yield f"{column.metric}: standard deviation between training seeds / of one evaluation: {', '.join(told)}"

@@ -1,0 +1,197 @@
+"""A table as data: its lines, columns and notes in plain text, which `markdown` and `latex` write. Imports no torch."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from itertools import groupby
+from typing import Literal
+
+from ganbench.reports.cells import Cell, count_cell, meter_cell, middle_cell, published_cell, real_cell, score_cell
+from ganbench.reports.grid import Column, columns_of, heading, ordered, several
+from ganbench.reports.labels import Label, labels_of
+from ganbench.reports.legend import legend, too_few, whole
+from ganbench.reports.notes import caption, notes_of
+from ganbench.reports.view import View, chosen, metrics_of
+from ganbench.results.rows import Row
+from ganbench.results.record import RunSpec
+
+WIDTH = 100
+"""A table that a reader did not choose the columns of is at most so wide, as text."""
+FEW = "§"
+"""Marks a column whose number of samples is below the width of its features."""
+TITLES = {"d-updates": "D updates", "g-updates": "G updates", "flops": "FLOPs"}
+Kind = Literal["variant", "published", "real"]
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of the table: a row, what was published of it, or real data."""
+
+    kind: Kind
+    label: str
+    index: int = 0
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A column as it is shown: a cell for each line. `name`: what `--columns` calls it."""
+
+    name: str
+    head: str
+    cells: Sequence[Cell]
+    kind: Literal["count", "metric", "middle", "meter"] = "metric"
+
+    @property
+    def width(self) -> int:
+        """Characters of its widest cell, as Markdown."""
+        marks = max((len(cell.mark) + 1 for cell in self.cells if cell.mark), default=0)
+        return max(len(self.head), *(len(cell.text.replace(" ± ", "±")) + 4 * cell.bold for cell in self.cells)) + marks
+
+
+@dataclass(frozen=True)
+class Table:
+    """All that a reader sees of one comparison."""
+
+    title: str
+    caption: str
+    lines: Sequence[Line]
+    columns: Sequence[Drawn]
+    legend: Sequence[str] = ()
+    notes: Sequence[str] = field(default_factory=list)
+    first: str = "variant"
+
+
+def tables(rows: Sequence[Row], view: View) -> list[Table]:
+    """Return a table for each data set, size, backbone, batch size, budget, precision and content of the data.
+
+    `rows` are sorted by these.
+    """
+    groups = [(key, list(group)) for key, group in groupby(rows, key=lambda row: (title_of(row.spec), row.spec.data))]
+    titles = Counter(title for (title, _), _ in groups)
+    found = []
+    for (title, data), group in groups:
+        also = f", data {data[:8] or 'unknown'}" if titles[title] > 1 else ""
+        found.append(table(title + also, group, view))
+    return found
+
+
+def title_of(spec: RunSpec) -> str:
+    """Name what all rows of a table share."""
+    size = f"{spec.size} px, " if spec.size else ""
+    preset = f", preset {spec.preset}" if spec.preset else ""
+    return f"{spec.dataset}, {size}{spec.backbone}, batch {spec.batch}, {spec.budget}, {spec.precision}{preset}"
+
+
+def table(title: str, rows: Sequence[Row], view: View) -> Table:
+    """Draw one table."""
+    rows = ordered(rows, view)
+    metrics, meters = chosen(rows, view)
+    columns = columns_of(rows, metrics, ranked=not view.runs)
+    labels, shared = labels_of(rows)
+    lines = _lines(rows, labels, columns)
+    drawn = [*_counts(rows, lines, view), *_scores(columns, rows, lines), *_meters(meters, rows, lines, view)]
+    left_out: list[str] = []
+    if not view.columns:
+        drawn, left_out = _fitted(drawn, max(len(line.label) for line in lines))
+    shown = [column for column in columns if any(each.name == column.metric for each in drawn)]
+    hidden = [name for name in metrics_of(rows) if name not in metrics]
+    notes = notes_of(rows, labels, shown, shared, view, left_out, hidden, letters=_letters(drawn))
+    lines_of_legend = [*(whole(shown) if view.protocols else legend(shown))]
+    return Table(title, caption(rows, view.runs), lines, drawn, lines_of_legend, notes)
+
+
+def _lines(rows: Sequence[Row], labels: Sequence[Label], columns: Sequence[Column]) -> list[Line]:
+    lines = []
+    for index, (row, label) in enumerate(zip(rows, labels, strict=True)):
+        lines.append(Line("variant", label.text, index))
+        if row.published:
+            lines.append(Line("published", "published", index))
+    if any(score and score.reference is not None for column in columns for score in column.scores):
+        lines.append(Line("real", "real data"))
+    return lines
+
+
+def _counts(rows: Sequence[Row], lines: Sequence[Line], view: View) -> list[Drawn]:
+    """Return what runs there are; where all rows have as many, the caption says it."""
+    if view.runs:
+        states = ["stopped" if row.runs[0].is_open else row.runs[0].status for row in rows]
+        told = {"seed": [str(row.spec.seed) for row in rows], "status": states}
+    elif len({(row.done, len(row.runs)) for row in rows}) > 1 or rows[0].done < len(rows[0].runs):
+        told = {"runs": [count_cell(row).text for row in rows]}
+    else:
+        told = {}
+    return [
+        Drawn(name, name, [Cell(texts[line.index] if line.kind == "variant" else "") for line in lines], "count")
+        for name, texts in told.items()
+    ]
+
+
+def _scores(columns: Sequence[Column], rows: Sequence[Row], lines: Sequence[Line]) -> list[Drawn]:
+    protocols, drawn = several(columns), []
+    for number, column in enumerate(columns):
+        mark = f" {FEW}" if too_few(column) else ""
+        head = heading(column, protocols.get(column.metric, ())) + mark
+        cells = [_cell(column, rows, line) for line in lines]
+        drawn.append(Drawn(column.metric, head, cells))
+        if any(score and score.iqm is not None for score in column.scores):
+            middle = [middle_cell(column.scores[line.index]) if line.kind == "variant" else Cell() for line in lines]
+            drawn.append(Drawn(column.metric, f"{column.metric} IQM", middle, "middle"))
+    return drawn
+
+
+def _cell(column: Column, rows: Sequence[Row], line: Line) -> Cell:
+    match line.kind:
+        case "variant":
+            return score_cell(column, line.index)
+        case "published":
+            return published_cell(rows[line.index].published, column.metric)
+    return real_cell(column)
+
+
+def _meters(names: Sequence[str], rows: Sequence[Row], lines: Sequence[Line], view: View) -> list[Drawn]:
+    """Return what training took; images that are the same for all are in the caption."""
+    drawn = []
+    for name in names:
+        if name == "images" and not view.columns and _same_images(rows):
+            continue
+        cells = [meter_cell(rows[line.index], name) if line.kind == "variant" else Cell() for line in lines]
+        drawn.append(Drawn(name, TITLES.get(name, name), cells, "meter"))
+    return drawn
+
+
+def _same_images(rows: Sequence[Row]) -> bool:
+    served = {row.meters["images"] for row in rows if not row.is_control} - {None}
+    return rows[0].spec.budget.unit == "images" or len(served) < 2
+
+
+def _letters(drawn: Sequence[Drawn]) -> bool:
+    return any(cell.mark for column in drawn for cell in column.cells)
+
+
+def _fitted(drawn: list[Drawn], first: int) -> tuple[list[Drawn], list[str]]:
+    """Return as many columns as fit, and the names of the others.
+
+    Letters beyond the first metric go first, then interquartile means, then meters, then metrics from the right.
+    """
+    left_out: list[str] = []
+    if _total(drawn, first) > WIDTH:
+        metric = next((number for number, column in enumerate(drawn) if column.kind == "metric"), 0)
+        drawn = [each if number <= metric else _unmarked(each) for number, each in enumerate(drawn)]
+    for kind in ("middle", "meter", "metric"):
+        while _total(drawn, first) > WIDTH:
+            places = [number for number, column in enumerate(drawn) if column.kind == kind]
+            if len(places) <= (kind == "metric"):  # one metric stays
+                break
+            gone = drawn.pop(places[-1])
+            left_out.insert(0, gone.head)
+    return drawn, left_out
+
+
+def _unmarked(column: Drawn) -> Drawn:
+    return replace(column, cells=[replace(cell, mark="") for cell in column.cells])
+
+
+def _total(drawn: Sequence[Drawn], first: int) -> int:
+    return first + 4 + sum(max(3, column.width) + 3 for column in drawn)
