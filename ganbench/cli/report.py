@@ -103,7 +103,7 @@ def _report(
         raise UserError(problems[0])
     records = select(records, *chosen)
     # One after the other: they may be large.
-    parts = [render(records, view)] if summary else pieces(records, problems, form, view, curves)
+    parts = [render(records, problems, view)] if summary else pieces(records, problems, form, view, curves)
     if output is None:
         for part in parts:
             show(part, end="")

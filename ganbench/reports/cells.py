@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
+from ganbench.contract.types import Value
 from ganbench.reports.grid import Column
 from ganbench.reports.view import METERS
 from ganbench.reports.words import duration, figure, memory, scaled, thousands
+from ganbench.results.published import quoted
 from ganbench.results.rows import Row
-from ganbench.contract.types import Value
-from ganbench.results.statistics import Score, mean_of, published_interval
+from ganbench.results.statistics import Score, mean_of
 
 NOTHING = "–"
 
@@ -50,18 +49,14 @@ def ranged(mean: float, interval: tuple[float, float] | None) -> str:
     return f"{digits} [{low}, {high}]"
 
 
-def published_cell(said: Mapping[str, Any], metric: str) -> Cell:
-    """Return a number of the literature, with an interval where that can be told from what it gives."""
-    values = said.get("values")
-    match values.get(metric) if isinstance(values, Mapping) else None:
-        case [int() | float() as value, int() | float() as error, int() as runs, str() as kind]:
-            interval = published_interval(value, error, runs, kind)
-            return Cell(figure(value, (interval[1] - interval[0]) / 2) if interval else f"{value:g}")
-        case [int() | float() as value, int() | float() as error, *_]:
-            return Cell(f"{value:g} ({error:g})")
-        case [int() | float() as value, *_]:
-            return Cell(f"{value:g}")
-    return Cell(NOTHING)
+def published_cell(row: Row, metric: str) -> Cell:
+    """Return a number of the literature with its interval, in brackets the error of which none can be made."""
+    said = quoted(row.published, metric)
+    if said is None:
+        return Cell(NOTHING)
+    if (interval := said.interval) is not None:
+        return Cell(figure(said.value, (interval[1] - interval[0]) / 2))
+    return Cell(f"{said.value:g}" + (f" ({said.error:g})" if said.error is not None else ""))
 
 
 def real_cell(column: Column) -> Cell:

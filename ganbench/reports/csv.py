@@ -39,7 +39,11 @@ def render(records: Iterable[RunRecord], view: View = DEFAULT) -> str:
 
 def _table(table: Sequence[Row], view: View) -> str:
     scores = [_named(row, view) for row in table]
-    names = sorted({name for of in scores for name in of})
+    owners: dict[str, str] = {}
+    for name, score in (pair for of in scores for pair in of.items()):
+        if owners.setdefault(name, score.metric) != score.metric:
+            raise UserError(f"two metrics would share the CSV column {name!r}: use the format json")
+    names = sorted(owners)
     suffixes = ("", "_protocol") if view.runs else ("", "_low", "_high", "_n", "_protocol")
     counts = ("id", "seed", "status", "error") if view.runs else ("seeds", "done", "diverged", "failed", "stopped")
     preset = ("preset",) if any(row.spec.preset for row in table) else ()
@@ -62,12 +66,15 @@ def _table(table: Sequence[Row], view: View) -> str:
 
 def _named(row: Row, view: View) -> dict[str, Score]:
     """Return the scores of a row by the column they begin: that of most seeds has the name of its metric alone."""
-    found = {}
+    found: dict[str, Score] = {}
     for metric in metrics_of([row]):
         if is_wanted(metric, view):
             first, *others = sorted(row.scores[metric], key=lambda score: -len(score.by_seed))
             name = metric.replace("-", "_")
-            found |= {name: first, **{f"{name}_{score.protocol_hash}": score for score in others}}
+            for column, score in ((name, first), *((f"{name}_{each.protocol_hash}", each) for each in others)):
+                if column in found:
+                    raise UserError(f"two metrics would share the CSV column {column!r}: use the format json")
+                found[column] = score
     return found
 
 

@@ -13,9 +13,13 @@ OWN, OLDER, NEWER = "†", "‡", "newer"
 
 @dataclass(frozen=True)
 class Label:
-    """`text`: as it stands in the table. `options`: what a note says of its letter."""
+    """`text`: as it stands in the table. `name`: with its options in words, the same in all tables.
+
+    `options`: what a note says of its letter.
+    """
 
     text: str
+    name: str
     letter: str = ""
     options: str = ""
     number: int = 0
@@ -43,7 +47,8 @@ def labels_of(rows: Sequence[Row]) -> tuple[list[Label], str]:
             OWN if row.own_architecture else "",
             (NEWER if row.spec.is_newer else OLDER) if row.spec.is_stale and mixed else "",
         ]
-        labels.append(Label(" ".join(filter(None, parts)), letters.get(text, ""), text, number))
+        name = " ".join(filter(None, (row.spec.variant, weights_of(row), text)))
+        labels.append(Label(" ".join(filter(None, parts)), name, letters.get(text, ""), text, number))
     return labels, plain_text({name: first[name] for name in common})
 
 

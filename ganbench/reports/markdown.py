@@ -24,7 +24,7 @@ def render(records: Iterable[RunRecord], notes: Sequence[str] = (), view: View =
 
     parts, odd = guarded(settled(list(records)), drawn)
     if notes := [*notes, *odd]:
-        parts.append("\n".join(["Not in the tables:", "", *_bullets(notes)]))
+        parts.append("\n".join(["Not in the tables:", "", *bullets(notes)]))
     return "\n\n".join(parts) + "\n"
 
 
@@ -34,12 +34,13 @@ def write(table: Table) -> str:
     lines = [
         [_label(line), *(_cell(column, number) for column in table.columns)] for number, line in enumerate(table.lines)
     ]
-    bullets = "\n".join(_bullets([*table.legend, *table.notes]))
+    bullets = "\n".join(bullets([*table.legend, *table.notes]))
     parts = [f"### {escape(table.title)}", folded(quoted(table.caption)), aligned(header, lines), bullets]
     return "\n\n".join(part for part in parts if part)
 
 
-def _bullets(notes: Sequence[str]) -> list[str]:
+def bullets(notes: Sequence[str]) -> list[str]:
+    """Write notes as a list."""
     return [folded(f"- {quoted(note)}", "  ") for note in notes]
 
 

@@ -13,6 +13,7 @@ from ganbench.reports.legend import mixed, too_few
 from ganbench.reports.standings import standings, spreads
 from ganbench.reports.view import View
 from ganbench.reports.words import scaled, thousands
+from ganbench.results.published import quoted
 from ganbench.results.record import NOT_TRAINED, RunRecord
 from ganbench.results.rows import Row, last_line, plain
 from ganbench.results.statistics import Score
@@ -74,8 +75,8 @@ def notes_of(
     notes = [*_options(labels, shared), *_marks(rows, labels), *mixed(several(columns), dated=dated)]
     notes += [f"§ {told}" for column in columns if (told := too_few(column))]
     if not view.runs:
-        notes += [*standings(columns, labels, letters=letters), *spreads(columns, rows, labels)]
-    notes += [*_published(rows), *_served(rows, labels), *_differing(rows, labels), *_runs(rows, labels, columns)]
+        notes += [*standings(columns, labels, letters=letters), *spreads(columns, labels)]
+    notes += [*_published(rows, columns), *_served(rows, labels), *_differing(rows, labels), *_runs(rows, labels, columns)]
     if left_out:
         notes.append(f"No room for {', '.join(left_out)}: see --columns all, or name columns.")
     if hidden and not view.columns:
@@ -118,20 +119,12 @@ def _half_lives(rows: Sequence[Row]) -> str:
     return "; ".join(f"{life} ({', '.join(names)})" for life, names in lives.items())
 
 
-def _published(rows: Sequence[Row]) -> Iterator[str]:
+def _published(rows: Sequence[Row], columns: Sequence[Column]) -> Iterator[str]:
     said = [facts for row in rows if (facts := row.published)]
     yield from sorted({f"Published: {facts.get('source')}. {facts.get('departures')}".strip() for facts in said})
-    if any(_in_brackets(value) for facts in said for value in _values(facts)):
+    found = [quoted(row.published, column.metric) for row in rows for column in columns]
+    if any(one and one.error is not None and one.interval is None for one in found):
         yield "In brackets beside a published number: its error as it stands there, of which no interval can be made"
-
-
-def _values(facts: Mapping[str, Any]) -> list[Any]:
-    values = facts.get("values")
-    return list(values.values()) if isinstance(values, Mapping) else []
-
-
-def _in_brackets(value: Any) -> bool:
-    return isinstance(value, list | tuple) and len(value) == 2 and isinstance(value[1], int | float)
 
 
 def _served(rows: Sequence[Row], labels: Sequence[Label]) -> Iterator[str]:
@@ -180,11 +173,19 @@ def _runs(rows: Sequence[Row], labels: Sequence[Label], columns: Sequence[Column
     """Tell of runs that did not reach the end, and of those that did but lack a value."""
     for index, (label, row) in enumerate(zip(labels, rows, strict=True)):
         yield from _gaps(label.text, row, {column: column.scores[index] for column in columns})
+        ends: dict[str, list[RunRecord]] = {}
         for run in row.runs:
             if run.status != "done":
                 reason = brief(last_line(run.error), 200)
                 status = "stopped" if run.is_open else run.status
-                yield f"{label.text} seed {run.spec.seed}: {status}" + (f" ({reason})" if reason else "")
+                ends.setdefault(status + (f" ({reason})" if reason else ""), []).append(run)
+        for end, runs in ends.items():
+            yield f"{label.text} {seeds_of(runs)}: {end}"
+
+
+def seeds_of(runs: Sequence[RunRecord]) -> str:
+    """Name the seeds of runs."""
+    return f"seed{'s' if len(runs) > 1 else ''} {', '.join(str(run.spec.seed) for run in runs)}"
 
 
 def _gaps(label: str, row: Row, scores: Mapping[Column, Score | None]) -> Iterator[str]:
@@ -195,16 +196,15 @@ def _gaps(label: str, row: Row, scores: Mapping[Column, Score | None]) -> Iterat
         if not held and name in row.scores:  # in a column that is not shown
             continue
         for score in held or [None]:
-            reasons: dict[str, list[str]] = {}
+            reasons: dict[str, list[RunRecord]] = {}
             for run in row.scored:
                 reason = run.unscored.get(name)
                 if (score and run.spec.seed in score.by_seed) or (score is None and reason in (None, NOT_TRAINED)):
                     continue
-                reasons.setdefault(reason or "not asked for", []).append(str(run.spec.seed))
+                reasons.setdefault(reason or "not asked for", []).append(run)
             number = f", {len(score.by_seed)} of {len(row.scored)} seeds used" if score else ""
-            for reason, seeds in reasons.items():
-                which = f"seed{'s' if len(seeds) > 1 else ''} {', '.join(seeds)}"
-                yield f"{label} {which}: no {name} ({reason}){number}"
+            for reason, runs in reasons.items():
+                yield f"{label} {seeds_of(runs)}: no {name} ({reason}){number}"
 
 
 def _makers(rows: Sequence[Row]) -> Iterator[str]:

@@ -6,8 +6,6 @@ from collections.abc import Iterator, Sequence
 
 from ganbench.reports.grid import Column
 from ganbench.reports.labels import Label
-from ganbench.results.rows import Row
-from ganbench.results.statistics import spread_of
 
 
 def standings(columns: Sequence[Column], labels: Sequence[Label], *, letters: bool) -> Iterator[str]:
@@ -34,13 +32,13 @@ def standings(columns: Sequence[Column], labels: Sequence[Label], *, letters: bo
             yield f"{column.metric}: seeds that rank as bad, since they have no value: {', '.join(bad)}"
 
 
-def spreads(columns: Sequence[Column], rows: Sequence[Row], labels: Sequence[Label]) -> Iterator[str]:
-    """Tell the spread of training seeds from that of evaluation samples, where something was evaluated repeatedly."""
+def spreads(columns: Sequence[Column], labels: Sequence[Label]) -> Iterator[str]:
+    """Tell the spread of training seeds from that of evaluation samples, where the latter is known."""
     for column in columns:
         told = []
         for score, label in zip(column.scores, labels, strict=True):
-            spread = spread_of(score) if score else None
-            if spread is not None:
-                told.append(f"{label.text} {spread.seeds:.2g} / {spread.evaluation:.2g}")
+            if score and (found := score.spreads) is not None:
+                none = " (less than evaluation alone)" if found.floored else ""
+                told.append(f"{label.text} {found.seeds:.2g} / {found.evaluation:.2g}{none}")
         if told:
-            yield f"{column.metric}: standard deviation between training seeds / of one evaluation: {', '.join(told)}"
+            yield f"{column.metric}, standard deviation between training seeds / evaluations: {', '.join(told)}"

@@ -146,7 +146,7 @@ def _cell(column: Column, rows: Sequence[Row], line: Line) -> Cell:
         case "variant":
             return score_cell(column, line.index)
         case "published":
-            return published_cell(rows[line.index].published, column.metric)
+            return published_cell(rows[line.index], column.metric)
     return real_cell(column)
 
 

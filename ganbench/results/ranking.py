@@ -180,7 +180,8 @@ def _letters(pairs: Pairs, apart: NDArray[np.bool_]) -> list[str]:
 def _firsts(apart: NDArray[np.bool_], ranks: Sequence[float]) -> list[bool]:
     """Return which rows are told apart from all that those of the first rank are told apart from, if there are any."""
     others = apart[[rank == ranks[0] for rank in ranks]].all(axis=0)
-    return [bool(each) for each in ~others & apart[:, others].all(axis=1) & others.any()]
+    clear = np.logical_and(~others, apart[:, others].all(axis=1))
+    return [bool(each) and bool(others.any()) for each in clear]
 
 
 def _number(n: int, what: str) -> str:
