@@ -15,7 +15,8 @@ from ganbench.streams import REPLACED, show, tell
 if TYPE_CHECKING:
     from ganbench.reports.view import View
 
-FORMATS = ("markdown", "csv", "json", "latex")  # of ganbench.reports.render, which takes longer to import than help does
+FORMATS = ("markdown", "csv", "json", "latex")
+"""Those of `ganbench.reports.render`, which takes longer to import than help does."""
 
 
 @click.command(cls=Command)

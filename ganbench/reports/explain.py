@@ -44,10 +44,11 @@ def find(protocols: Mapping[str, Known], prefix: str) -> str:
     if len(hits) == 1:
         return hits[0]
     if hits:
-        raise UserError(f"{brief(prefix)} begins {len(hits)} protocols: {brief(', '.join(hits), 300)}; write more of it")
+        raise UserError(
+            f"{brief(prefix)} begins {len(hits)} protocols: {brief(', '.join(hits), 300)}; write more of it"
+        )
     there = ", ".join(f"{each} ({_metrics(known)})" for each, known in sorted(protocols.items()))
-    raise UserError(f"no result was measured under a protocol {brief(prefix) or 'without a name'}; there are "
-                    f"{brief(there, 600)}")  # fmt: skip
+    raise UserError(f"no result was measured under a protocol {brief(prefix)!r}; there are {brief(there, 600)}")
 
 
 def _metrics(known: Known) -> str:

@@ -52,9 +52,11 @@ def pieces(
 
 def _row(row: Row, of: Sequence[RunRecord], view: View, curves: Mapping[str, bytes]) -> list[str]:
     """Write a row in parts: joined, texts of curves would be copied once more."""
+    wanted = ((metric, scores) for metric, scores in row.scores.items() if is_wanted(metric, view))
+    metrics = {metric: [_json_score(score) for score in scores] for metric, scores in wanted}
     content = {
         **head(row, view.runs),
-        "metrics": {metric: [_json_score(score) for score in scores] for metric, scores in row.scores.items() if is_wanted(metric, view)},
+        "metrics": metrics,
         "meters": row.meters,
         "data": row.spec.data,
         "config": row.spec.config,

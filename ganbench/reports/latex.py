@@ -16,10 +16,24 @@ from ganbench.results.rows import rows
 _SPECIAL = {
     **{char: f"\\{char}" for char in "&%$#_{}"},
     **{"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"},
-    **{"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': r"\textquotedbl{}", "`": r"\textasciigrave{}"},
+    **{
+        "<": r"\textless{}",
+        ">": r"\textgreater{}",
+        "|": r"\textbar{}",
+        '"': r"\textquotedbl{}",
+        "`": r"\textasciigrave{}",
+    },
     **{"[": "{[}", "*": "{*}"},  # after the end of a line these would be options of that
     **{"↑": r"$\uparrow$", "↓": r"$\downarrow$", "±": r"$\pm$", "×": r"$\times$", "²": r"$^2$"},
-    **{"†": r"\dag{}", "‡": r"\ddag{}", "§": r"\S{}", "–": r"\textendash{}", "—": r"\textemdash{}", "…": r"\ldots{}", "’": "'"},
+    **{
+        "†": r"\dag{}",
+        "‡": r"\ddag{}",
+        "§": r"\S{}",
+        "–": r"\textendash{}",
+        "—": r"\textemdash{}",
+        "…": r"\ldots{}",
+        "’": "'",
+    },
 }
 """What LaTeX takes for a command, or has no character for."""
 _NUMBER = re.compile(r"-?[0-9][0-9,]*(?:\.[0-9]+)?(?:e[+-]?[0-9]+)?")

@@ -13,7 +13,7 @@ from ganbench.results.rows import plain_text
 
 _RULES = ("statistic", "counted", "pairs", "rule")
 """Where a protocol says what is computed."""
-_LONGEST = 60
+_LONGEST = 75
 
 
 def legend(columns: Iterable[Column]) -> Iterator[str]:

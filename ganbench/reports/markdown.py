@@ -34,8 +34,8 @@ def write(table: Table) -> str:
     lines = [
         [_label(line), *(_cell(column, number) for column in table.columns)] for number, line in enumerate(table.lines)
     ]
-    bullets = "\n".join(bullets([*table.legend, *table.notes]))
-    parts = [f"### {escape(table.title)}", folded(quoted(table.caption)), aligned(header, lines), bullets]
+    notes = "\n".join(bullets([*table.legend, *table.notes]))
+    parts = [f"### {escape(table.title)}", folded(quoted(table.caption)), aligned(header, lines), notes]
     return "\n\n".join(part for part in parts if part)
 
 

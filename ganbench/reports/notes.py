@@ -10,7 +10,7 @@ from ganbench.errors import brief
 from ganbench.reports.grid import Column, several
 from ganbench.reports.labels import OLDER, OWN, Label, key_of, namesakes, weights_of
 from ganbench.reports.legend import mixed, too_few
-from ganbench.reports.standings import standings, spreads
+from ganbench.reports.standings import spreads, standings
 from ganbench.reports.view import View
 from ganbench.reports.words import scaled, thousands
 from ganbench.results.published import quoted
@@ -65,23 +65,23 @@ def notes_of(
     columns: Sequence[Column],
     shared: str,
     view: View,
-    left_out: Sequence[str],
-    hidden: Sequence[str],
+    also: Sequence[str],
     *,
     letters: bool,
 ) -> list[str]:
-    """Return the notes under a table. `shared`: options of all rows; `hidden`: metrics that are not shown."""
+    """Return the notes under a table. `shared`: options of all rows; `also`: more notes, those on columns."""
     dated = any(run.made for row in rows for run in row.runs)
     notes = [*_options(labels, shared), *_marks(rows, labels), *mixed(several(columns), dated=dated)]
     notes += [f"§ {told}" for column in columns if (told := too_few(column))]
     if not view.runs:
         notes += [*standings(columns, labels, letters=letters), *spreads(columns, labels)]
-    notes += [*_published(rows, columns), *_served(rows, labels), *_differing(rows, labels), *_runs(rows, labels, columns)]
-    if left_out:
-        notes.append(f"No room for {', '.join(left_out)}: see --columns all, or name columns.")
-    if hidden and not view.columns:
-        notes.append(f"Also measured: {brief(', '.join(hidden), 300)} (--columns all).")
-    return [*notes, *_makers(rows)]
+    notes += [
+        *_published(rows, columns),
+        *_served(rows, labels),
+        *_differing(rows, labels),
+        *_runs(rows, labels, columns),
+    ]
+    return [*notes, *also, *_makers(rows)]
 
 
 def _options(labels: Sequence[Label], shared: str) -> Iterator[str]:
@@ -111,8 +111,7 @@ def _half_lives(rows: Sequence[Row]) -> str:
     for row in rows:
         if weights_of(row) == "ema":
             images = row.sampling.get("half_life_images")
-            known = isinstance(images, int | float) and not isinstance(images, bool)
-            said = f"{thousands(images)} images" if known else "not recorded"
+            said = f"{thousands(images)} images" if isinstance(images, int | float) else "not recorded"
             lives.setdefault(said, {})[row.spec.variant] = None
     if len(lives) == 1:
         return next(iter(lives))
@@ -132,7 +131,7 @@ def _served(rows: Sequence[Row], labels: Sequence[Label]) -> Iterator[str]:
     pairs = [(label.text, row) for label, row in zip(labels, rows, strict=True) if not row.is_control]
     short = [(text, row.share_of_paper) for text, row in pairs]
     if some := [f"{text} {100 * share:.1g} %" for text, share in short if share is not None and share < SHORT]:
-        yield f"Served less than a tenth of the real images of their papers' runs (the share of them): {', '.join(some)}"
+        yield f"Served less than a tenth of the real images of their papers' runs, as a share: {', '.join(some)}"
     if rows[0].spec.budget.unit != "images":
         return
     served = {text: sorted({run.meters.images for run in finished([row])}) for text, row in pairs}

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from itertools import groupby
 
-from ganbench.errors import UserError
+from ganbench.errors import UserError, brief
 from ganbench.reports.former import settled
 from ganbench.reports.grid import columns_of
 from ganbench.reports.guard import guarded
@@ -51,7 +51,8 @@ def tables_of(found: Sequence[Row], by: str) -> tuple[dict[str, dict[str, float 
         several = Counter(label.name for label in labels)
         ranks[title] = {
             label.name: column.standing(index).rank if several[label.name] == 1 else None
-            for index, label in enumerate(labels)
+            for index, (label, row) in enumerate(zip(labels, table, strict=True))
+            if not row.is_control
         }
         metrics[title] = column.name
     if not ranks:
@@ -78,7 +79,7 @@ def write(ranks: dict[str, dict[str, float | None]], metrics: dict[str, str]) ->
     notes += [summary.note] if summary.note else []
     notes += ["Controls, and runs of an older ganbench, are not ranked"]
     if missing := [f"{name} ({len(where)} of {len(ranks)})" for name, where in summary.left_out.items()]:
-        notes.append(f"Left out, since they have no rank in some tables: {', '.join(missing)}")
+        notes.append(f"Left out, since they have no rank in some tables: {brief(', '.join(missing), 600)}")
     tables = f"{len(ranks)} table{'' if len(ranks) == 1 else 's'}"
     parts = [f"### Mean ranks over {tables}", *([aligned(header, lines)] if lines else []), "\n".join(bullets(notes))]
     return "\n\n".join(parts) + "\n"

@@ -8,14 +8,15 @@ from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Literal
 
+from ganbench.errors import brief
 from ganbench.reports.cells import Cell, count_cell, meter_cell, middle_cell, published_cell, real_cell, score_cell
 from ganbench.reports.grid import Column, columns_of, heading, ordered, several
 from ganbench.reports.labels import Label, labels_of
 from ganbench.reports.legend import legend, too_few, whole
 from ganbench.reports.notes import caption, notes_of
 from ganbench.reports.view import View, chosen, metrics_of
-from ganbench.results.rows import Row
 from ganbench.results.record import RunSpec
+from ganbench.results.rows import Row
 
 WIDTH = 100
 """A table that a reader did not choose the columns of is at most so wide, as text."""
@@ -91,13 +92,16 @@ def table(title: str, rows: Sequence[Row], view: View) -> Table:
     columns = columns_of(rows, metrics, ranked=not view.runs)
     labels, shared = labels_of(rows)
     lines = _lines(rows, labels, columns)
-    drawn = [*_counts(rows, lines, view), *_scores(columns, rows, lines), *_meters(meters, rows, lines, view)]
+    drawn = [*_counts(rows, lines, view), *_scores(columns, rows, lines, every=bool(view.columns))]
+    drawn += _meters(meters, rows, lines, view)
     left_out: list[str] = []
     if not view.columns:
-        drawn, left_out = _fitted(drawn, max(len(line.label) for line in lines))
+        drawn, left_out = _fitted(drawn, max(len(line.label) for line in lines), view.sort)
     shown = [column for column in columns if any(each.name == column.metric for each in drawn)]
-    hidden = [name for name in metrics_of(rows) if name not in metrics]
-    notes = notes_of(rows, labels, shown, shared, view, left_out, hidden, letters=_letters(drawn))
+    also = [f"No room for {', '.join(left_out)}: see --columns all, or name columns"] if left_out else []
+    if not view.columns and (hidden := [name for name in metrics_of(rows) if name not in metrics]):
+        also.append(f"Also measured: {brief(', '.join(hidden), 300)} (--columns all)")
+    notes = notes_of(rows, labels, shown, shared, view, also, letters=_letters(drawn))
     lines_of_legend = [*(whole(shown) if view.protocols else legend(shown))]
     return Table(title, caption(rows, view.runs), lines, drawn, lines_of_legend, notes)
 
@@ -128,14 +132,15 @@ def _counts(rows: Sequence[Row], lines: Sequence[Line], view: View) -> list[Draw
     ]
 
 
-def _scores(columns: Sequence[Column], rows: Sequence[Row], lines: Sequence[Line]) -> list[Drawn]:
+def _scores(columns: Sequence[Column], rows: Sequence[Row], lines: Sequence[Line], *, every: bool) -> list[Drawn]:
+    """Return means, from eight seeds on with interquartile means: of every metric, or of the first alone."""
     protocols, drawn = several(columns), []
     for number, column in enumerate(columns):
         mark = f" {FEW}" if too_few(column) else ""
         head = heading(column, protocols.get(column.metric, ())) + mark
         cells = [_cell(column, rows, line) for line in lines]
         drawn.append(Drawn(column.metric, head, cells))
-        if any(score and score.iqm is not None for score in column.scores):
+        if (number == 0 or every) and any(score and score.iqm is not None for score in column.scores):
             middle = [middle_cell(column.scores[line.index]) if line.kind == "variant" else Cell() for line in lines]
             drawn.append(Drawn(column.metric, f"{column.metric} IQM", middle, "middle"))
     return drawn
@@ -154,7 +159,7 @@ def _meters(names: Sequence[str], rows: Sequence[Row], lines: Sequence[Line], vi
     """Return what training took; images that are the same for all are in the caption."""
     drawn = []
     for name in names:
-        if name == "images" and not view.columns and _same_images(rows):
+        if name == "images" and not view.columns and view.sort != name and _same_images(rows):
             continue
         cells = [meter_cell(rows[line.index], name) if line.kind == "variant" else Cell() for line in lines]
         drawn.append(Drawn(name, TITLES.get(name, name), cells, "meter"))
@@ -170,10 +175,11 @@ def _letters(drawn: Sequence[Drawn]) -> bool:
     return any(cell.mark for column in drawn for cell in column.cells)
 
 
-def _fitted(drawn: list[Drawn], first: int) -> tuple[list[Drawn], list[str]]:
+def _fitted(drawn: list[Drawn], first: int, kept: str) -> tuple[list[Drawn], list[str]]:
     """Return as many columns as fit, and the names of the others.
 
     Letters beyond the first metric go first, then interquartile means, then meters, then metrics from the right.
+    `kept`: what rows are sorted by.
     """
     left_out: list[str] = []
     if _total(drawn, first) > WIDTH:
@@ -181,8 +187,8 @@ def _fitted(drawn: list[Drawn], first: int) -> tuple[list[Drawn], list[str]]:
         drawn = [each if number <= metric else _unmarked(each) for number, each in enumerate(drawn)]
     for kind in ("middle", "meter", "metric"):
         while _total(drawn, first) > WIDTH:
-            places = [number for number, column in enumerate(drawn) if column.kind == kind]
-            if len(places) <= (kind == "metric"):  # one metric stays
+            places = [number for number, column in enumerate(drawn) if column.kind == kind and column.name != kept]
+            if len(places) <= (kind == "metric" and not kept):  # one column stays
                 break
             gone = drawn.pop(places[-1])
             left_out.insert(0, gone.head)

@@ -69,10 +69,12 @@ def headline(rows: Sequence[Row]) -> list[str]:
 
 
 def chosen(rows: Sequence[Row], view: View) -> tuple[list[str], list[str]]:
-    """Return the metrics and the meters that a table of these rows shows, in order."""
+    """Return the metrics and the meters that a table of these rows shows, in order; what it is sorted by is there."""
     first, names = headline(rows), metrics_of(rows)
     if not view.columns:
-        return first, ["images", "time"]
+        by = [view.sort] if view.sort in names else []
+        meters = [view.sort] if view.sort in METERS else []
+        return list(dict.fromkeys([*by, *first])), list(dict.fromkeys([*meters, "images", "time"]))
     if ALL in view.columns:
         groups = sorted(set(names) - set(first), key=lambda name: (not companion(name, first), name))
         return [*first, *groups], list(METERS)

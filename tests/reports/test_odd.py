@@ -154,7 +154,7 @@ def test_values_near_the_largest_number_are_averaged() -> None:
 def test_a_stopped_or_running_run_is_neither_failed_nor_done(error: str) -> None:
     records = [make("gan", 0), make("gan", 1), make("gan", 2, "killed", error=error)]
     text = render(records)
-    assert "2/3, 1 stopped" in text and "failed" not in text
+    assert "|  2/3 |" in text and "failed" not in text
     assert "- gan seed 2: stopped (" in text
     (line,) = csv.DictReader(io.StringIO(render(records, format="csv")))
     assert [line[name] for name in ("seeds", "done", "failed", "stopped")] == ["3", "2", "0", "1"]
@@ -169,7 +169,8 @@ def test_a_stopped_or_running_run_is_neither_failed_nor_done(error: str) -> None
     [("killed", "its process was ended by SIGKILL (out of memory?)"), ("killed", ""), ("error", UNFINISHED)],
 )
 def test_a_run_whose_process_died_failed(status: Any, error: str) -> None:
-    assert "1/2, 1 failed" in render([make("gan", 0), make("gan", 1, status, error=error)])
+    text = render([make("gan", 0), make("gan", 1, status, error=error)])
+    assert "|  1/2 |" in text and f"- gan seed 1: {status}" in text
 
 
 # Read for reports
