@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ganbench.results.record import RunRecord
-from ganbench.results.rows import last_line, plain_text
+from ganbench.results.rows import last_line, plain_text, reasons
 from ganbench.results.store import ResultStore
 
 if TYPE_CHECKING:
@@ -27,11 +27,11 @@ def load(results: str | PathLike[str] = "results") -> DataFrame:
     """Return the records of a results folder as a table, a row for each run, metric, protocol and kind of weights.
 
     `options`: as `clip=0.1 lr=0.0002`. `status`: `done`, `diverged`, `error`, `killed` or `stopped`. `weights`: `raw`
-    or `ema`, empty for numbers of training. `spread`: standard error within one evaluation. `reference`: what real
-    data score. `protocol`: the hash that `ganbench report` shows; numbers of two of them are not to be compared.
-    `numbers`: of the harness, likewise. A run that has not come through, or a metric that came to nothing, has a row
-    with the value NaN and the reason in `error`. Warns of files that cannot be read; raises `UserError` where there is
-    nothing to read.
+    or `ema`, empty for numbers of training and for runs that did not come through. `spread`: standard error within one
+    evaluation. `reference`: what real data score. `protocol`: the hash that `ganbench report` shows; numbers of two of
+    them are not to be compared. `numbers`: of the harness, likewise. A run that has not come through, or a metric that
+    came to nothing, has a row with the value NaN and the reason in `error`. Warns of files that cannot be read; raises
+    `UserError` where there is nothing to read.
     """
     import pandas  # takes a second
 
@@ -71,17 +71,22 @@ def _cells(record: RunRecord) -> Iterator[Mapping[str, Any]]:
                 "protocol": value.protocol_hash,
                 "error": "",
             }
-    reasons = record.unscored if record.status == "done" else dict.fromkeys(_asked(record), last_line(record.error))
-    for metric, reason in reasons.items():
-        if not held.get(metric):
-            yield {"metric": metric, "weights": "", "value": math.nan, "protocol": "", "error": reason}
-    if not held and not reasons:
+    lacking = reasons(record)
+    if record.status != "done":
+        lacking = {(metric, ""): last_line(record.error) for metric in _asked(record)}
+    for (metric, weights), reason in lacking.items():
+        if not any(value.weights in ("", weights) for value in held.get(metric, [])):
+            yield {"metric": metric, "weights": weights, "value": math.nan, "protocol": "", "error": reason}
+    if not held and not lacking:
         yield {"metric": "", "weights": "", "value": math.nan, "protocol": "", "error": last_line(record.error)}
 
 
 def _asked(record: RunRecord) -> list[str]:
     """Return the metrics that a run was asked for, as far as its record knows."""
-    plugins = record.provenance.get("plugins")  # a record may hold anything
-    known = map(str, plugins) if isinstance(plugins, Mapping) else ()
-    names = [name.removeprefix("metric:") for name in known if name.startswith("metric:")]
-    return list(dict.fromkeys([*names, *record.values, *record.unscored]))
+    plugins, headline = record.provenance.get("plugins"), record.variant.get("headline")  # a record may hold anything
+    if isinstance(headline, list):
+        names = [str(name) for name in headline]
+    else:
+        known = map(str, plugins) if isinstance(plugins, Mapping) else ()
+        names = [name.removeprefix("metric:") for name in known if name.startswith("metric:")]
+    return list(dict.fromkeys([*names, *record.values, *(metric for metric, _ in reasons(record))]))

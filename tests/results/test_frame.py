@@ -59,6 +59,20 @@ def test_a_metric_that_came_to_nothing_is_there_with_its_reason(record, loaded):
     assert frame["error"].tolist() == ["", "no sample is near a mode"]
 
 
+def test_a_reason_is_of_the_weights_that_it_names(record, loaded):
+    values = {"fid": [Value(1.0, weights="ema")]}
+    unscored = {"fid of raw weights": "fid came out as nan", "is": "gone"}
+    frame = loaded(record("gan", 0, values, unscored=unscored, sampling={"raw": {}, "ema": {}}))
+    rows = frame[["metric", "weights", "error"]].itertuples(index=False, name=None)
+    assert list(rows) == [("fid", "ema", ""), ("fid", "raw", "fid came out as nan"), ("is", "ema", "gone")]
+
+
+def test_what_a_run_was_asked_for_stands_in_its_record(record, loaded):
+    facts = {"headline": ["fid@10k-test", "is"]}
+    frame = loaded(record("gan", 0, status="diverged", variant=facts, provenance=ASKED))
+    assert frame["metric"].tolist() == ["fid@10k-test", "is"]
+
+
 @pytest.mark.parametrize(
     ("status", "error", "shown", "reason"),
     [
