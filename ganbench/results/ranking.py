@@ -84,7 +84,7 @@ def rank_rows(rows: Sequence[Row], scores: Sequence[Score | None]) -> Ranking:
     ranks = _ranks([_key(measured[place].values()) for place in ranked])
     letters, firsts, note = _tested(badness, ranks)
     for index, place in enumerate(ranked):
-        row, bad = rows[place], sum(_is_bad(run, metric, scores[place]) for run in rows[place].runs)
+        row, bad = rows[place], sum(_is_bad(run, rows[place], scores[place], metric) for run in rows[place].runs)
         whole = row.complete and not bad and len(measured[place]) == len(seeds)
         standings[place] = Standing(ranks[index], letters[index], firsts[index] and whole, bad)
     if any(standing.letters for standing in standings) and not any(standing.best for standing in standings):
@@ -130,17 +130,18 @@ def _scale(scores: Sequence[Score | None]) -> Scale | None:
 
 def _by_seed(row: Row, score: Score | None, scale: Scale, metric: str) -> dict[int, float]:
     """Return how bad each seed is; those that are missing are not there, nor any where the metric was not asked for."""
-    if score is None and any(run.status == "done" and undefined(run, metric) is None for run in row.runs):
+    if score is None and any(run.status == "done" and undefined(run, metric, row.weights) is None for run in row.runs):
         return {}
     found = {seed: scale.badness(value) for seed, value in score.by_seed.items()} if score else {}
-    return found | {run.spec.seed: scale.worst for run in row.runs if _is_bad(run, metric, score)}
+    return found | {run.spec.seed: scale.worst for run in row.runs if _is_bad(run, row, score, metric)}
 
 
-def _is_bad(run: RunRecord, metric: str, score: Score | None) -> bool:
+def _is_bad(run: RunRecord, row: Row, score: Score | None, metric: str) -> bool:
     """Whether a run counts at the bad end: it did not come through, or its value is not defined."""
     if run.status != "done":
         return not run.is_open
-    return (score is None or run.spec.seed not in score.by_seed) and undefined(run, metric) is not None
+    has_value = score is not None and run.spec.seed in score.by_seed
+    return not has_value and undefined(run, metric, row.weights) is not None
 
 
 def _key(badness: Iterable[float]) -> tuple[float, float]:

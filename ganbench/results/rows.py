@@ -176,13 +176,30 @@ def _rank(spec: RunSpec) -> tuple[Any, ...]:
     return (*table_of(spec), spec.variant, plain_text(spec.shown_options), spec.seed)
 
 
-def undefined(run: RunRecord, metric: str) -> str | None:
+def reasons(run: RunRecord) -> dict[tuple[str, str], str]:
+    """Return why a run has no value, by metric and by which weights it would be of.
+
+    A record says `fid`, and of the weights that were scored beside the average `fid of raw weights`.
+    """
+    first = "ema" if "ema" in run.sampling else "raw" if "raw" in run.sampling else ""
+    found = {}
+    for name, why in run.unscored.items():
+        metric, _, weights = name.removesuffix(" weights").rpartition(" of ")
+        found[(metric, weights) if metric and weights in ("raw", "ema") else (name, first)] = why
+    return found
+
+
+def undefined(run: RunRecord, metric: str, weights: str = "") -> str | None:
     """Return why a run that is done has no value of this name and never will; None where it may be had yet.
 
-    A value that a metric gives beside its own (`modes-5`) has the reason of the metric.
+    `weights`: those of the row, where it has any. A value that a metric gives beside its own (`modes-5`) has the
+    reason of the metric.
     """
-    reason = next((why for name, why in run.unscored.items() if f"{metric}-".startswith(f"{name}-")), None)
-    return None if reason is None or reason.startswith((UNAVAILABLE, NOT_TRAINED)) else reason
+    for (name, of), why in reasons(run).items():
+        (plain_name, _, how), (other, _, others) = metric.partition("@"), name.partition("@")
+        if how == others and f"{plain_name}-".startswith(f"{other}-") and (not of or of == weights or not weights):
+            return None if why.startswith((UNAVAILABLE, NOT_TRAINED)) else why
+    return None
 
 
 def last_line(error: str) -> str:

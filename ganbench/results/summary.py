@@ -13,7 +13,7 @@ from ganbench.results.ranking import LEVEL, Standing
 from ganbench.results.rows import Row
 
 FEW_TABLES = 10
-"""Below, chi-squared only comes near the distribution of Friedman's statistic (Demšar 2006, section 3.2.2)."""
+"""Below, as a rule of thumb, chi-squared is far from how Friedman's statistic is distributed."""
 
 
 @dataclass(frozen=True)

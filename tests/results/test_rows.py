@@ -6,7 +6,7 @@ import pytest
 
 from ganbench.contract.types import UNAVAILABLE, Value
 from ganbench.results.record import NOT_TRAINED, STOPPED
-from ganbench.results.rows import last_line, rows, undefined
+from ganbench.results.rows import last_line, reasons, rows, undefined
 
 
 def values(raw=None, ema=None, training=None):
@@ -98,6 +98,23 @@ def test_only_what_will_never_have_a_value_is_undefined(record, name, reason, to
 def test_a_companion_has_the_reason_of_its_metric(record):
     run = record(unscored={"modes": "none"})
     assert (undefined(run, "modes-5"), undefined(run, "modest"), undefined(run, "mode")) == ("none", None, None)
+
+
+def test_a_companion_of_a_metric_asked_for_in_a_form_has_the_reason_of_that_form(record):
+    run = record(unscored={"prdc@classifier": "none"})
+    assert undefined(run, "prdc-density@classifier") == "none" and undefined(run, "prdc-density") is None
+
+
+def test_reasons_are_of_the_weights_that_they_name(record):
+    sampling = {"raw": {}, "ema": {}}
+    run = record(unscored={"fid": "of the average", "is of raw weights": "of the others"}, sampling=sampling)
+    assert reasons(run) == {("fid", "ema"): "of the average", ("is", "raw"): "of the others"}
+    assert undefined(run, "fid", "ema") == "of the average" and undefined(run, "fid", "raw") is None
+    assert undefined(run, "is", "raw") == "of the others" and undefined(run, "is", "ema") is None
+    assert reasons(record(unscored={"fid": "why", "rate of weights": "so"})) == {
+        ("fid", ""): "why",
+        ("rate of weights", ""): "so",
+    }
 
 
 def test_an_error_is_told_in_one_line():
