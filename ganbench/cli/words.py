@@ -104,8 +104,16 @@ WORDS: Mapping[str, Words] = {
             "FILE",
         ),
         ("csv", "write --format csv", ""),
+        ("latex tex", "write --format latex", ""),
+        ("variant model models gan gans method methods", "write --variants {}", "NAMES"),
+        ("datasets data-set data-sets", "write --dataset {}", "NAMES"),
+        ("metric metrics column select", "write --columns {}", "NAMES"),
+        ("sort-by order order-by by rank", "write --sort {}", "NAME"),
+        ("filter only query set seed batch", "write --where KEY=VALUE", ""),
+        ("protocol legend full", "write --protocols", ""),
         ("markdown md table", "write --format markdown", ""),
-        ("all details per-run run by-run", "write --runs", ""),
+        ("details per-run run by-run", "write --runs", ""),
+        ("all all-columns wide", "write --columns all", ""),
     ),
     "cache prune": _words(("age days older", "write --older-than {}", "DAYS")),
 }
@@ -113,6 +121,7 @@ COMMANDS: Mapping[str, Mapping[str, str]] = {
     "": dict.fromkeys(("train", "fit", "start", "benchmark", "bench", "resume", "go", "make"), "run")
     | dict.fromkeys(("table", "show", "plot", "print", "compare", "summary", "export"), "report")
     | dict.fromkeys(("ls", "plugins", "variants", "datasets", "backbones", "metrics", "presets", "info"), "list")
+    | dict.fromkeys(("protocol", "diff", "describe"), "explain")
     | dict.fromkeys(("test", "validate", "conformance", "lint"), "check")
     | dict.fromkeys(("gradients", "gradient"), "probe")
     | dict.fromkeys(("merge", "verify", "upgrade"), "results {}")

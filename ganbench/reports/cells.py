@@ -17,11 +17,12 @@ NOTHING = "–"
 
 @dataclass(frozen=True)
 class Cell:
-    """`text`: a number as `figure` writes it, or words. `mark`: letters beside it."""
+    """`text`: a number as `figure` writes it, or words. `mark`: letters beside it. `short`: where room is scarce."""
 
     text: str = ""
     mark: str = ""
     bold: bool = False
+    short: str = ""
 
 
 def score_cell(column: Column, index: int) -> Cell:
@@ -29,7 +30,11 @@ def score_cell(column: Column, index: int) -> Cell:
     score, standing = column.scores[index], column.standing(index)
     if score is None:
         return Cell(NOTHING)
-    return Cell(figure(score.mean, score.half_width), standing.letters, standing.best)
+    return _number(score.mean, score.half_width, standing.letters, bold=standing.best)
+
+
+def _number(mean: float, half_width: float | None, mark: str = "", *, bold: bool = False) -> Cell:
+    return Cell(figure(mean, half_width), mark, bold, figure(mean, half_width, 1))
 
 
 def middle_cell(score: Score | None) -> Cell:
@@ -55,7 +60,7 @@ def published_cell(row: Row, metric: str) -> Cell:
     if said is None:
         return Cell(NOTHING)
     if (interval := said.interval) is not None:
-        return Cell(figure(said.value, (interval[1] - interval[0]) / 2))
+        return _number(said.value, (interval[1] - interval[0]) / 2)
     return Cell(f"{said.value:g}" + (f" ({said.error:g})" if said.error is not None else ""))
 
 
@@ -69,7 +74,7 @@ def real_cell(column: Column) -> Cell:
         return Cell(f"{figure(reference)} exact")
     draws = next((value.references for value in values if len(value.references) > 1), ())
     drawn = Score(column.metric, {number: Value(draw) for number, draw in enumerate(draws)}) if draws else None
-    return Cell(figure(reference, drawn.half_width if drawn else None))
+    return _number(reference, drawn.half_width if drawn else None)
 
 
 def meter_cell(row: Row, name: str) -> Cell:

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ganbench.errors import UserError
-from ganbench.reports.former import settled
 from ganbench.reports.guard import guarded, warn
 from ganbench.reports.keys import KEY, head
 from ganbench.reports.view import DEFAULT, METERS, View, is_wanted, metrics_of, require_names
@@ -17,7 +16,7 @@ from ganbench.results.record import RunRecord
 from ganbench.results.rows import Row, rows
 from ganbench.results.statistics import Score
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA = ("=", "+", "-", "@", "\t", "\n")
 """A text that begins so is run as a formula by programs that open tables."""
 
 
@@ -32,7 +31,7 @@ def render(records: Iterable[RunRecord], view: View = DEFAULT) -> str:
         require_names(found, view)
         return _table(found, view)
 
-    text, problems = guarded(settled(list(records)), written)
+    text, problems = guarded(list(records), written)
     warn(problems)
     return text
 
@@ -90,4 +89,7 @@ def _cells(name: str, score: Score) -> Mapping[str, Any]:
 
 def harmless(cell: Any) -> Any:
     """Return a cell, a text that would be run as a formula after an apostrophe; numbers are numbers."""
-    return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell
+    if not isinstance(cell, str):
+        return cell
+    text = cell.replace("\r\n", "\n").replace("\r", "\n")  # which `csv` writes without quotes
+    return f"'{text}" if text.startswith(_FORMULA) else text

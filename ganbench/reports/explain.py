@@ -73,7 +73,8 @@ def compare(protocols: Mapping[str, Known], first: str, second: str) -> str:
         return f"### Protocols {first} and {second}\n\n{used}\n\nThey do not differ.\n"
     lines = [[escape(key), _said(one, key), _said(other, key)] for key in keys]
     table = aligned(["fact", first, second], lines, right=False)
-    return f"### Protocols {first} and {second}\n\n{used}\n\n{table}\n\nThe same in both: {same} facts.\n"
+    alike = f"The same in both: {same} fact{'' if same == 1 else 's'}."
+    return f"### Protocols {first} and {second}\n\n{used}\n\n{table}\n\n{alike}\n"
 
 
 def _said(facts: Mapping[str, Any], key: str) -> str:

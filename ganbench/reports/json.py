@@ -10,7 +10,6 @@ from typing import Any
 
 from pydantic_core import to_json
 
-from ganbench.reports.former import settled
 from ganbench.reports.guard import guarded, warn
 from ganbench.reports.keys import head
 from ganbench.reports.view import DEFAULT, View, is_wanted, require_names
@@ -32,7 +31,7 @@ def pieces(
 ) -> Iterator[str]:
     """Write so piece by piece, a line a row. `curves`: the text of those of records that were read without, by id."""
     runs = view.runs
-    table, problems = guarded(settled(list(records)), lambda some: rows(some, runs=runs))
+    table, problems = guarded(list(records), lambda some: rows(some, runs=runs))
     require_names(table, view)
     before = "[\n"
     for row in table:

@@ -8,7 +8,7 @@ from typing import Any
 
 from ganbench.results.rows import Row, flatten, plain_text
 
-OWN, OLDER, NEWER = "†", "‡", "newer"
+OWN, STALE = "†", "‡"
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def labels_of(rows: Sequence[Row]) -> tuple[list[Label], str]:
             f"({letters[text]})" if text else "",
             f"({number})" if number else "",
             OWN if row.own_architecture else "",
-            (NEWER if row.spec.is_newer else OLDER) if row.spec.is_stale and mixed else "",
+            f"{STALE}{row.spec.numbers}" if row.spec.is_stale and mixed else "",
         ]
         name = " ".join(filter(None, (row.spec.variant, weights_of(row), text)))
         labels.append(Label(" ".join(filter(None, parts)), name, letters.get(text, ""), text, number))

@@ -8,7 +8,7 @@ from typing import Any
 
 from ganbench.errors import brief
 from ganbench.reports.grid import Column, several
-from ganbench.reports.labels import OLDER, OWN, Label, key_of, namesakes, weights_of
+from ganbench.reports.labels import OWN, STALE as STALE_MARK, Label, key_of, namesakes, weights_of
 from ganbench.reports.legend import mixed, too_few
 from ganbench.reports.standings import spreads, standings
 from ganbench.reports.view import View
@@ -96,11 +96,10 @@ def _marks(rows: Sequence[Row], labels: Sequence[Label]) -> Iterator[str]:
     if lives := _half_lives(rows):
         yield f"ema: samples of averaged weights, half-life {lives}"
     several = len({row.spec.numbers for row in rows}) > 1
-    for newer, mark, say in ((False, OLDER, f"an older ganbench; {STALE}"), (True, "newer", f"a newer one, {NEWER}")):
-        stale = sorted({row.spec.numbers for row in rows if row.spec.is_stale and row.spec.is_newer is newer})
-        if stale:
-            which = f"{mark} numbers" if several else "All rows have numbers"
-            yield f"{which} {' and '.join(map(str, stale))}: made by {say}"
+    for newer, say in ((False, f"an older ganbench; {STALE}"), (True, f"a newer ganbench, {NEWER}")):
+        for numbers in sorted({row.spec.numbers for row in rows if row.spec.is_stale and row.spec.is_newer is newer}):
+            which = f"{STALE_MARK}{numbers} numbers" if several else "All rows are of numbers"
+            yield f"{which} {numbers}: made by {say}"
     if any(row.is_control for row in rows) and not all(row.is_control for row in rows):
         names = [label.text for row, label in zip(rows, labels, strict=True) if row.is_control]
         yield f"Controls, which are not trained: {', '.join(dict.fromkeys(names))}"

@@ -178,14 +178,17 @@ def _letters(drawn: Sequence[Drawn]) -> bool:
 def _fitted(drawn: list[Drawn], first: int, kept: str) -> tuple[list[Drawn], list[str]]:
     """Return as many columns as fit, and the names of the others.
 
-    Letters beyond the first metric go first, then interquartile means, then meters, then metrics from the right.
+    Letters beyond the first metric go first, then interquartile means, then second digits of intervals, then meters,
+    then metrics from the right.
     `kept`: what rows are sorted by.
     """
     left_out: list[str] = []
     if _total(drawn, first) > WIDTH:
         metric = next((number for number, column in enumerate(drawn) if column.kind == "metric"), 0)
         drawn = [each if number <= metric else _unmarked(each) for number, each in enumerate(drawn)]
-    for kind in ("middle", "meter", "metric"):
+    for kind in ("middle", "digits", "meter", "metric"):
+        if kind == "digits" and _total(drawn, first) > WIDTH:
+            drawn = [_shortened(column) for column in drawn]
         while _total(drawn, first) > WIDTH:
             places = [number for number, column in enumerate(drawn) if column.kind == kind and column.name != kept]
             if len(places) <= (kind == "metric" and not kept):  # one column stays
@@ -197,6 +200,10 @@ def _fitted(drawn: list[Drawn], first: int, kept: str) -> tuple[list[Drawn], lis
 
 def _unmarked(column: Drawn) -> Drawn:
     return replace(column, cells=[replace(cell, mark="") for cell in column.cells])
+
+
+def _shortened(column: Drawn) -> Drawn:
+    return replace(column, cells=[replace(cell, text=cell.short or cell.text) for cell in column.cells])
 
 
 def _total(drawn: Sequence[Drawn], first: int) -> int:

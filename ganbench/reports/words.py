@@ -9,15 +9,18 @@ from collections.abc import Sequence
 from ganbench.errors import ADDRESS
 
 
-def figure(mean: float, half_width: float | None = None) -> str:
-    """Write a mean with as many digits as its interval allows, `12.34 ± 0.56`; without an interval four."""
+def figure(mean: float, half_width: float | None = None, digits: int = 2) -> str:
+    """Write a mean with as many digits as its interval allows, `12.34 ± 0.56`; without an interval four.
+
+    `digits`: of the half-width, 2 or 1.
+    """
     if half_width is None:
         return f"{mean:.4g}"
     if not 1e-4 <= max(abs(mean), half_width) < 1e6:
         return f"{mean:.3g} ± {half_width:.2g}"
     if half_width < 1e-6 * abs(mean):
         return f"{mean:.7g} ± {half_width:.1g}"
-    decimals = max(0, 1 - math.floor(math.log10(half_width)))
+    decimals = max(0, digits - 1 - math.floor(math.log10(half_width)))
     return f"{round(mean, decimals) + 0.0:.{decimals}f} ± {half_width:.{decimals}f}"
 
 

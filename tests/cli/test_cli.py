@@ -47,7 +47,7 @@ def test_help_answers_without_torch_and_within_a_third_of_a_second() -> None:
 def test_run_prints_the_table_and_report_prints_the_same(tmp_path: Path) -> None:
     made = run_tiny(tmp_path)
     assert made.exit_code == 0, made.output
-    assert "| plain " in made.stdout and "protocol" in made.stdout
+    assert "| plain " in made.stdout and "- tiny-mean" in made.stdout
     again = call("report", "--results", str(tmp_path))
     assert again.stdout == made.stdout
     pictures = sorted(path.name for path in tmp_path.rglob("samples/*.png"))
@@ -56,7 +56,9 @@ def test_run_prints_the_table_and_report_prints_the_same(tmp_path: Path) -> None
     as_json = json.loads(call("report", "--results", str(tmp_path), "--json").stdout)
     assert as_json[0]["variant"] == "plain" and as_json[0]["meters"]["images"] == 1280
     csv = call("report", "--results", str(tmp_path), "--format", "csv").stdout.splitlines()
-    assert csv[0].startswith("dataset,size,backbone,batch,budget,precision,options,variant,seeds,done,diverged,failed,")
+    assert csv[0].startswith(
+        "dataset,size,backbone,batch,budget,precision,options,variant,weights,seeds,done,diverged,failed,"
+    )
     assert csv[0].endswith("images,d_updates,g_updates,flops,seconds,peak_bytes")
 
     file = tmp_path / "table.md"
@@ -141,10 +143,10 @@ def test_a_damaged_record_is_named_and_the_rest_is_reported(tmp_path: Path) -> N
     report = call("report", "--results", str(tmp_path))
     assert report.exit_code == 0
     assert f"Skipped: {first} is damaged" in report.stderr
-    assert "seed 1" in report.stdout
+    assert "Seed 1;" in report.stdout
     mended = run_tiny(tmp_path, "--seeds", "2")
     assert mended.exit_code == 0
-    assert "seeds 0, 1" in mended.stdout
+    assert "Seeds 0, 1;" in mended.stdout
 
 
 def test_a_record_of_a_newer_schema_is_named_and_never_overwritten(tmp_path: Path) -> None:
@@ -155,7 +157,7 @@ def test_a_record_of_a_newer_schema_is_named_and_never_overwritten(tmp_path: Pat
     result = run_tiny(tmp_path)
     assert result.exit_code == 2 and "newer ganbench" in result.output
     others = run_tiny(tmp_path, "--seeds", "2")
-    assert others.exit_code == 0 and "newer ganbench" in others.stderr and "seed 1" in others.stdout
+    assert others.exit_code == 0 and "newer ganbench" in others.stderr and "Seed 1;" in others.stdout
     assert path.read_text() == newer
 
 

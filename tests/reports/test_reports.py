@@ -405,6 +405,19 @@ def test_a_mean_has_as_many_digits_as_its_interval_allows(mean: float, half: flo
     assert figure(mean, half) == text
 
 
+@pytest.mark.parametrize(
+    ("mean", "half", "text"),
+    [
+        (12.3456, 0.5678, "12.3 ± 0.6"),
+        (1234.5, 123.4, "1234 ± 123"),
+        (0.31234, 0.0123, "0.31 ± 0.01"),
+        (0.5, None, "0.5"),
+    ],
+)
+def test_where_room_is_scarce_the_interval_has_one_digit(mean: float, half: float | None, text: str) -> None:
+    assert figure(mean, half, 1) == text
+
+
 def test_meters_are_written_for_people() -> None:
     meters = Meters(1, 1_234_567, {"D": 5_000, "G": 1_000}, 1.234e13, 5400.0, 3 * 2**29)
     row = cells(markdown.render([make(meters=meters)], view=View(columns=("all",))))["gan"]
