@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).parents[1] / "results"
-FORMATS = ("markdown", "csv", "json")
+FORMATS = ("markdown", "csv", "json", "latex")
 
 
 @dataclass(frozen=True)

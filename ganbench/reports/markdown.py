@@ -31,9 +31,7 @@ def render(records: Iterable[RunRecord], notes: Sequence[str] = (), view: View =
 def write(table: Table) -> str:
     """Write one table."""
     header = [table.first, *(escape(column.head) for column in table.columns)]
-    lines = [
-        [_label(line), *(_cell(column, number) for column in table.columns)] for number, line in enumerate(table.lines)
-    ]
+    lines = [list(line) for line in zip(map(_label, table.lines), *map(_cells, table.columns), strict=True)]
     notes = "\n".join(bullets([*table.legend, *table.notes]))
     parts = [f"### {escape(table.title)}", folded(quoted(table.caption)), aligned(header, lines), notes]
     return "\n\n".join(part for part in parts if part)
@@ -50,9 +48,10 @@ def _label(line: Line) -> str:
     return f"*{line.label}*" if line.kind == "real" else f"↳ *{line.label}*"
 
 
-def _cell(column: Drawn, number: int) -> str:
-    cell, widest = column.cells[number], max(len(each.mark) for each in column.cells)
-    return f"{_number(cell)} {cell.mark.ljust(widest)}" if widest else _number(cell)
+def _cells(column: Drawn) -> list[str]:
+    """Write the cells of a column; letters line up."""
+    widest = max(len(cell.mark) for cell in column.cells)
+    return [f"{_number(cell)} {cell.mark.ljust(widest)}" if widest else _number(cell) for cell in column.cells]
 
 
 def _number(cell: Cell) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import groupby
 from typing import Literal
 
@@ -44,7 +45,7 @@ class Drawn:
     cells: Sequence[Cell]
     kind: Literal["count", "metric", "middle", "meter"] = "metric"
 
-    @property
+    @cached_property
     def width(self) -> int:
         """Characters of its widest cell, as Markdown."""
         marks = max((len(cell.mark) + 1 for cell in self.cells if cell.mark), default=0)
