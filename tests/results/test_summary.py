@@ -87,6 +87,14 @@ def test_where_nothing_differs_all_are_one_group_and_it_is_said():
     assert "no difference is shown" in summary.note and "6 tables are few" in summary.note
 
 
+def test_what_friedman_does_not_find_is_not_looked_for_in_pairs():
+    """Mean ranks of 1.4 and 3.6 are further apart than the critical difference, but p is 5.03 %."""
+    ranks = [(2, 1, 3, 4), (1, 4, 2, 3), (1, 2, 3, 4), (2, 4, 1, 3), (1, 3, 2, 4)]
+    summary = summarise({f"t{n}": dict(zip("abcd", map(float, row), strict=True)) for n, row in enumerate(ranks)})
+    assert summary.p > 0.05 and summary.ranks["d"] - summary.ranks["a"] > summary.critical_difference
+    assert [sorted(clique) for clique in summary.cliques] == [list("abcd")]
+
+
 @pytest.mark.parametrize(
     ("tables", "told"),
     [
