@@ -4,10 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from ganbench.contract.types import Value
-from ganbench.results.ranking import rank_rows
-from ganbench.results.rows import rows
-from ganbench.results.summary import critical_difference, ranks_by_name, summarise
+from ganbench.results.summary import critical_difference, summarise
 
 # Demšar 2006, JMLR 7, table 6: areas under the ROC curve of four settings of C4.5 on 14 data sets. In
 # the last row but one it prints 0.975 twice, but its mean ranks are those of two numbers that differ.
@@ -109,16 +106,3 @@ def test_without_a_test_there_is_a_reason(tables, told):
     summary = summarise(tables)
     assert summary.note == told
     assert (summary.statistic, summary.p, summary.critical_difference, summary.cliques) == (None, None, None, ())
-
-
-def test_ranks_of_a_table_go_by_the_names_of_rows(record):
-    """A name that several rows have, of edited code for one, stands for none of them."""
-    records = [
-        record(name, 0, {"fid": [Value(number, higher_is_better=False)]}) for name, number in (("a", 2), ("b", 1))
-    ]
-    records += [
-        record("c", 0, {"fid": [Value(3.0, higher_is_better=False)]}, spec={"code": {"variant": code}}) for code in "xy"
-    ]
-    table = rows(records)
-    ranking = rank_rows(table, [row.scores["fid"][0] for row in table])
-    assert ranks_by_name(table, ranking.standings) == {"a": 2, "b": 1, "c": None}
