@@ -18,10 +18,10 @@ _NO_SPREAD = 1e-12
 def fewest_seeds(rows: int) -> int:
     """Return how many seeds two rows must share before they are tested, among so many rows.
 
-    With less, the t-test finds what is not there. In 20,000 simulated tables of rows that are all alike and collapse
-    on half of their seeds (3,000 of 40 rows), Holm's correction at 5 % was wrong in 13 % of 5 rows with 3 seeds and in
-    2 % with 5; in 17 % of 10 rows with 4 seeds and in 7 % with 5; in 36 % of 40 rows with 5 seeds and in 4 % with 8.
-    For normal, uniform and log-normal scores it was wrong in 6 % at most, with 2 seeds already.
+    With fewer, the t-test finds what is not there: `benchmarks/levels.py` counts how often rows that are all alike are
+    told apart, where 5 % of tables are allowed for. Of rows that collapse on half of their seeds it was 13 % of tables
+    of 5 rows with 3 seeds and 2 % with 5; 17 % of 10 rows with 4 seeds and 7 % with 5; 36 % of 40 rows with 5 seeds and
+    4 % with 8. Normal, uniform and log-normal scores gave 6 % at most, with 2 seeds already.
     """
     return 5 if rows <= FEW_ROWS else 8
 

@@ -84,8 +84,8 @@ def rank_rows(rows: Sequence[Row], scores: Sequence[Score | None]) -> Ranking:
     ranks = _ranks([_key(measured[place].values()) for place in ranked])
     letters, firsts, note = _tested(badness, ranks)
     for index, place in enumerate(ranked):
-        row, bad = rows[place], sum(_is_bad(run, rows[place], scores[place], metric) for run in rows[place].runs)
-        whole = row.complete and not bad and len(measured[place]) == len(seeds)
+        bad = sum(_is_bad(run, rows[place], scores[place], metric) for run in rows[place].runs)
+        whole = not bad and len(measured[place]) == len(seeds)
         standings[place] = Standing(ranks[index], letters[index], firsts[index] and whole, bad)
     if any(standing.letters for standing in standings) and not any(standing.best for standing in standings):
         note += "; nothing is clearly best"

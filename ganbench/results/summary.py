@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from ganbench.results.paired import Floats, mean_ranks
-from ganbench.results.ranking import LEVEL, Standing
-from ganbench.results.rows import Row
+from ganbench.results.ranking import LEVEL
 
 FEW_TABLES = 10
 """Below, as a rule of thumb, chi-squared is far from how Friedman's statistic is distributed."""
@@ -34,13 +32,6 @@ class Summary:
     critical_difference: float | None = None
     cliques: Sequence[Sequence[str]] = ()
     note: str = ""
-
-
-def ranks_by_name(rows: Sequence[Row], standings: Sequence[Standing]) -> dict[str, float | None]:
-    """Return the ranks of one table by the names of its rows; None for no rank, and where several have a name."""
-    several = Counter(row.name for row in rows)
-    pairs = zip(rows, standings, strict=True)
-    return {row.name: standing.rank if several[row.name] == 1 else None for row, standing in pairs}
 
 
 def summarise(tables: Mapping[str, Mapping[str, float | None]]) -> Summary:

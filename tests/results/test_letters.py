@@ -54,6 +54,12 @@ def test_neighbours_that_overlap_have_overlapping_letters():
     assert display(rows) == ["a", "ab", "ab", "bc", "c"]
 
 
+def test_a_letter_whose_pairs_the_others_cover_is_dropped():
+    """Rows 0, 2 and 4 are a clique as well, but each pair of them is in another."""
+    rows = near(6, [(0, 1), (0, 2), (0, 3), (0, 4), (1, 2), (2, 4), (2, 5), (3, 4), (4, 5)])
+    assert display(rows) == ["ab", "a", "ac", "b", "bc", "c"]
+
+
 def test_rows_that_are_all_near_share_one_letter_and_rows_that_are_not_have_their_own():
     assert display(near(4, itertools.combinations(range(4), 2))) == ["a"] * 4
     assert display(near(4, [])) == list("abcd")

@@ -88,6 +88,20 @@ def test_holms_correction_is_the_closed_test_of_bonferronis(p):
         assert found == pytest.approx(expected)
 
 
+def test_the_more_rows_the_more_seeds_a_test_takes():
+    assert [fewest_seeds(k) for k in (2, 10, 11, 40)] == [5, 5, 8, 8]
+
+
+@pytest.mark.parametrize(("k", "n"), [(5, 3), (40, 5)])
+def test_with_fewer_seeds_rows_that_collapse_at_random_would_be_told_apart(k, n):
+    assert n < fewest_seeds(k)
+    rng, wrong, tables = np.random.default_rng(k), 0, 300 if k < 40 else 100
+    for _ in range(tables):
+        rows = rng.normal(size=(k, n)) + 10 * (rng.random((k, n)) < 0.5)
+        wrong += bool((holm(compare(rows, n).p[np.triu_indices(k, 1)]) <= 0.05).any())
+    assert wrong / tables > 0.08
+
+
 @pytest.mark.parametrize("scores", ["normal", "log-normal", "collapsing"])
 @pytest.mark.parametrize(("k", "n"), [(2, 5), (5, 5), (40, 8)])
 def test_rows_that_are_alike_are_seldom_told_apart(scores, k, n):
