@@ -11,7 +11,7 @@ from ganbench import NUMBERS
 from ganbench.contract.types import Value, digest
 from ganbench.training.budget import Budget, Meters
 
-SCHEMA = 2
+SCHEMA = 3
 Status = Literal["done", "diverged", "error", "killed"]
 NOT_TRAINED = "a control is not trained"
 """Why a control has no value of a metric that looks at training."""
@@ -87,11 +87,15 @@ _SPEC = tuple(each.name for each in fields(RunSpec))
 
 @dataclass(frozen=True)
 class Mark:
-    """One evaluation point of the curve: the share of the budget spent, the meters, and the values by metric."""
+    """One evaluation point of the curve: the share of the budget spent, the meters, and the values by metric.
+
+    `raw`: those of the raw weights, where the average is scored as well.
+    """
 
     share: float
     meters: Meters
     values: Mapping[str, Value]
+    raw: Mapping[str, Value] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -140,5 +144,7 @@ def richer(old: RunRecord, new: RunRecord) -> RunRecord:
 
 def _lacks(new: RunRecord, old: RunRecord) -> bool:
     spent = [(record.meters.images, record.meters.steps, len(record.curve)) for record in (new, old)]
-    measured = [{(name, v.protocol_hash) for name, of in record.values.items() for v in of} for record in (new, old)]
+    measured = [
+        {(name, v.protocol_hash, v.weights) for name, of in record.values.items() for v in of} for record in (new, old)
+    ]
     return spent[0] < spent[1] or not measured[1] <= measured[0]

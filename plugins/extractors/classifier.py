@@ -152,6 +152,9 @@ class ClassifierExtractor(Extractor):
     name = "classifier"
     summary = "a small classifier of the data set: shipped for digits and mnist, else trained once and cached"
 
+    def width(self, data: Splits) -> int | None:
+        return WIDTH
+
     def prepare(self, dataset: str, data: Splits, weights: Path | None, device: torch.device) -> Embedding:
         spec = data.spec()
         if not spec.is_image or spec.classes < 2 or data.test.cond is None:
@@ -201,6 +204,9 @@ class Channels:
 class ChannelExtractor(Extractor):
     name = "mnist-channels"
     summary = "the shipped classifier of MNIST on each channel: tells the modes of stacked-mnist"
+
+    def width(self, data: Splits) -> int | None:
+        return WIDTH * int(data.test.images.shape[1])
 
     def prepare(self, dataset: str, data: Splits, weights: Path | None, device: torch.device) -> Embedding:
         spec, (made_for, _) = data.spec(), SHIPPED["mnist"]

@@ -110,7 +110,11 @@ def ganbench_metrics() -> list[Metric]:
     layers = ((64, "first max-pool"), (192, "second max-pool"), (768, "Mixed_6e"))
     return [
         whole(
-            "fid", partial(frechet, "fid"), "Fréchet Inception distance, as torch-fidelity's", higher_is_better=False
+            "fid",
+            partial(frechet, "fid"),
+            "Fréchet Inception distance, as torch-fidelity's",
+            higher_is_better=False,
+            covariance=True,
         ),
         *(
             costly(
@@ -119,6 +123,7 @@ def ganbench_metrics() -> list[Metric]:
                 f"Fréchet distance of the {width} features after Inception's {place}; for few samples; not FID",
                 extractor=f"inception-{width}",
                 higher_is_better=False,
+                covariance=True,
             )
             for width, place in layers
         ),

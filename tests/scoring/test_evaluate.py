@@ -20,7 +20,7 @@ from ganbench import NUMBERS, DataSpec, Extractor, Metric, UserError, Value, fre
 from ganbench.archives import read_archive, write_archive
 from ganbench.runs.opening import open_bench
 from ganbench.runs.registry import discover, load_file
-from ganbench.scoring.evaluate import UNAVAILABLE, Evaluator, misfit
+from ganbench.scoring.evaluate import UNAVAILABLE, Evaluator, Subject, misfit
 from ganbench.scoring.samples import NotFinite, generate
 from ganbench.seeds import derive
 from ganbench.training.bench import Bench
@@ -92,8 +92,9 @@ def evaluator(samples=64, *, extractors=None, data=DATA):
     return Evaluator(Bench(tiny.Tiny(), data, DCGAN(), extractors=found), samples=samples, device=CPU)
 
 
-def score(metrics, variant=None, *, by=None, seed=0, traces=None):
-    return (by or evaluator()).score(variant or build(), metrics, traces=traces or {}, seed=seed)
+def score(metrics, variant=None, *, by=None, seed=0, traces=None, repeats=1, **more):
+    subject = Subject(variant or build(), {} if traces is None else traces, seed, **more)
+    return (by or evaluator()).score(subject, metrics, repeats=repeats)
 
 
 # Quantisation
@@ -221,7 +222,8 @@ def test_a_metric_sees_the_whole_scene():
 
     traces = {"grad_norm/G": np.ones(3, np.float32)}
     by = evaluator(300)
-    by.score(build(tiny.Labelled, task="label"), [Metric("look", look, extractor="pixels")], traces=traces, seed=9)
+    variant = build(tiny.Labelled, task="label")
+    score([Metric("look", look, extractor="pixels")], variant, by=by, traces=traces, seed=9)
     (scene,) = seen
     assert scene.data == DATA.spec() and scene.conditional and scene.traces is traces and scene.seed == 9
     assert torch.equal(scene.real.images, DATA.test.images) and torch.equal(scene.real.labels, DATA.test.cond)
@@ -370,13 +372,14 @@ def test_a_smaller_reference_is_drawn_without_replacement_and_the_same_for_every
         return {"look": Value(float(scene.seed))}
 
     for run_seed in (1, 2):
-        found = evaluator(100).score(build(), [Metric("look", look, version=run_seed)], traces={}, seed=run_seed)
-        assert found.values["look"].value == run_seed and found.values["look"].reference == 0
-    one, other = shown[0], shown[2]
-    assert torch.equal(one, other) and len(one) == 100
+        found = score([Metric("look", look, version=run_seed)], by=evaluator(100), seed=run_seed)
+        assert found.values["look"].value == run_seed and found.values["look"].references == (0, 1)
+        assert found.values["look"].reference == 0.5
+    one, two, _, other, _, _ = shown
+    assert torch.equal(one, other) and len(one) == len(two) == 100
     train = {image.numpy().tobytes() for image in DATA.train.images}
-    drawn = {image.numpy().tobytes() for image in one}
-    assert len(drawn) == 100 and drawn <= train
+    drawn = {image.numpy().tobytes() for image in torch.cat([one, two])}
+    assert len(drawn) == 200 and drawn <= train  # 256 images give two draws that share none
 
 
 def test_fewer_training_images_than_samples_give_no_reference():
@@ -404,10 +407,6 @@ def test_a_protocol_is_the_same_for_every_seed_and_variant():
     assert len(hashes) == 1
 
 
-class Averaged(tiny.Plain):
-    ema_half_life_images = 1000.0
-
-
 OTHER_DATA = replace(DATA, fingerprint="8" * 64)
 OTHER_CROP = replace(DATA, protocol={"kind": "noise", "crop": "centre"})
 FEWER_REAL = replace(DATA, test=DATA.test._replace(images=DATA.test.images[:50], cond=DATA.test.cond[:50]))
@@ -420,7 +419,6 @@ FEWER_REAL = replace(DATA, test=DATA.test._replace(images=DATA.test.images[:50],
         (DISTANCE, tiny.Plain, 64, OTHER_DATA),
         (DISTANCE, tiny.Plain, 64, OTHER_CROP),
         (DISTANCE, tiny.Plain, 64, FEWER_REAL),
-        (DISTANCE, Averaged, 64, DATA),
         (replace(DISTANCE, version=2), tiny.Plain, 64, DATA),
     ],
 )
@@ -438,10 +436,11 @@ def test_a_protocol_says_what_a_reader_must_know():
         "n_fake": 64,
         "n_real": 64,
         "reference": "test split",
-        "weights": "raw",
+        "code": {"metric": "", "extractor": ""},
         "extractor": "pixels",
         "resize": "none",
     } == dict(protocol)
+    assert not {"weights", "batch_norm", "labels", "latents"} & protocol.keys()  # those are of the method
     assert re.fullmatch("[0-9a-f]{8}", Value(0.0, protocol).protocol_hash)
     json.dumps(protocol)
 
@@ -477,22 +476,22 @@ def shown_again(monkeypatch, codes, numbers):
         bench = Bench(tiny.Tiny(), DATA, DCGAN(), extractors={"pixels": extractor}, codes=plugins)
         measured.clear()
         score([replace(DISTANCE, compute=watched)], by=Evaluator(bench, samples=64, device=CPU))
-        for module in ("features", "evaluate"):
+        for module in ("features", "references"):
             monkeypatch.setattr(f"ganbench.scoring.{module}.NUMBERS", numbers)
     return images.shown, len(measured)
 
 
 def test_what_other_code_has_made_is_not_taken_from_the_cache(monkeypatch):
     number = NUMBERS
-    kept, whole = ([64], 1), ([64, 64, 64], 2)  # the generated samples alone, or both splits and the reference as well
+    kept, whole = ([64], 1), ([64] * 6, 5)  # the samples alone, or the test split and four draws of references as well
     other = {("extractor", "others"): "cc", ("metric", "others"): "cc"}
     assert shown_again(monkeypatch, {**CODES, **other}, number) == kept
     assert shown_again(monkeypatch, {**CODES, ("extractor", "pixels"): "cc"}, number) == whole
-    assert shown_again(monkeypatch, {**CODES, ("metric", "distance"): "cc"}, number) == ([64], 2)
+    assert shown_again(monkeypatch, {**CODES, ("metric", "distance"): "cc"}, number) == ([64], 5)
 
 
 def test_numbers_of_another_harness_are_not_taken_from_the_cache(monkeypatch):
-    assert shown_again(monkeypatch, CODES, NUMBERS + 1) == ([64, 64, 64], 2)
+    assert shown_again(monkeypatch, CODES, NUMBERS + 1) == ([64] * 6, 5)
 
 
 PLUGIN = """
@@ -552,7 +551,7 @@ def test_an_edited_plugin_is_measured_anew(file, old, new, factor, tmp_path, mon
             metrics=["level"],
             extractors=["level"],
         )
-        found = Evaluator(bench, samples=64, device=CPU).score(build(), bench.metrics, traces={}, seed=0)
+        found = score(bench.metrics, by=Evaluator(bench, samples=64, device=CPU))
         return found.values["level"].reference
 
     first = reference()
@@ -576,7 +575,7 @@ def test_features_of_other_data_are_not_taken_for_these():
     score([DISTANCE])
     pixels = Pixels()
     score([DISTANCE], by=evaluator(extractors={"pixels": pixels}, data=OTHER_DATA))
-    assert pixels.shown == [64, 64, 64]
+    assert pixels.shown == [64] * 6
 
 
 def spoil_packing(content):
@@ -605,7 +604,7 @@ NUMPY_FILE = b"\x93NUMPY\x01\x00v\x00{'descr': '<f8', 'fortran_order': False, 's
 def test_a_damaged_entry_is_made_again(damage, cache):
     first = score([BRIGHTNESS, DISTANCE])
     kept = {path: path.read_bytes() for path in cache.rglob("*.*")}
-    assert {path.parent.name for path in kept} == {"features", "references"} and len(kept) == 4
+    assert {path.parent.name for path in kept} == {"features", "references"} and len(kept) == 7  # the test split, four draws
     for path, content in kept.items():
         path.write_bytes(damage(content))
     assert any(path.read_bytes() != content for path, content in kept.items())
@@ -670,10 +669,10 @@ def test_features_that_are_not_those_asked_for_are_made_again(harm, cache):
     first = score([DISTANCE])
     paths = sorted((cache / "features").iterdir())
     contents = [path.read_bytes() for path in paths]
-    assert len(paths) == 2
+    assert len(paths) == 5  # the test split, four draws
     for reference in (cache / "references").iterdir():
         reference.unlink()
-    for path, others in zip(paths, ([contents[1]], [contents[0]]), strict=True):
+    for path, others in zip(paths, ([other] for other in contents[1:] + contents[:1]), strict=True):
         harm(path, others)
     assert score([DISTANCE]) == first
     assert [path.read_bytes() for path in paths] == contents
@@ -749,4 +748,4 @@ def test_a_cache_that_cannot_be_written_costs_only_time(tmp_path, monkeypatch):
     pixels = Pixels()
     by = evaluator(extractors={"pixels": pixels})
     assert score([BRIGHTNESS, DISTANCE], by=by) == score([BRIGHTNESS, DISTANCE], by=by) == first
-    assert pixels.shown == [64] * 4  # generated twice; the reference split and the training images once
+    assert pixels.shown == [64] * 7  # generated twice; the reference split and four draws once

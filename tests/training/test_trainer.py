@@ -17,7 +17,7 @@ from torch.optim import SGD, Adam
 from ganbench import ImageSet, Update, UserError, discriminator_loss, gradient_penalty, nonsaturating_loss
 from ganbench.runs.options import resolve
 from ganbench.runs.registry import discover, load_file
-from ganbench.scoring.evaluate import Evaluator
+from ganbench.scoring.evaluate import Evaluator, Subject
 from ganbench.scoring.samples import generate
 from ganbench.seeds import derive
 from ganbench.training import trainer
@@ -616,7 +616,7 @@ def test_evaluation_after_every_step_changes_nothing(backbone):
         watched.step()
         variant = watched.snapshot()
         generate(variant, 4, DATA, seed=0, purpose="picture")
-        evaluator.score(variant, tiny.ganbench_metrics(), traces=watched.traces(), seed=0)
+        evaluator.score(Subject(variant, watched.traces()), tiny.ganbench_metrics())
     assert equal(numbers(watched), numbers(alone))
 
 
