@@ -62,6 +62,8 @@ def plan(request: Request, registry: Registry, begin: Begin = unwatched) -> Plan
     """
     if not request.seed_numbers or min(request.seed_numbers) < 0:
         raise UserError(f"--seeds {request.seeds}: at least one seed is needed, and none below 0")
+    if strange := [each for each in request.score if each not in WEIGHTS]:
+        raise UserError(f"--score {strange[0]}: write raw, ema or both, as raw,ema")
     if request.compiled:
         require_compilable(request.device, request.precision)
     variants, claimed = expand(request.variants, "variant", registry)
@@ -159,11 +161,11 @@ def _plan_dataset(
                 own = settings_for(variant.item, settings, used, shared=True)
                 config = resolve(variant.item, name, own)
                 average = half_life(variant.item, average_for(variant.item, settings, used))
-                score = _weights(request.score, variant.item, average)
         except PluginError as error:
             result.skips.append(Skip(name, dataset.name, str(error)))
             continue
         try:
+            score = _weights(request.score, variant.item, average)
             # Finds what does not fit before anything is spent; on options of its own, which a plugin may change.
             built = bench.fit(variant.item, resolve(variant.item, name, own))
             _require_images(built, bench, request.batch)
@@ -251,8 +253,6 @@ def expand(patterns: Sequence[str], kind: Kind, registry: Registry) -> tuple[lis
 
 def _weights(asked: Sequence[str], cls: type[Variant], average: float | None) -> tuple[str, ...]:
     """Return what of a variant is sampled: what was asked for, its average first."""
-    if strange := [each for each in asked if each not in WEIGHTS]:
-        raise UserError(f"--score {strange[0]}: write raw, ema or both, as raw,ema")
     kept = WEIGHTS if average is not None else WEIGHTS[1:]
     found = tuple(each for each in kept if each in asked) if asked else kept[:1]
     if not found:

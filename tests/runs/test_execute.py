@@ -3,6 +3,7 @@
 import resource
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
@@ -57,7 +58,7 @@ def timeless(meters):
 def outcome(record):
     """What two runs of the same numbers have in common."""
     curve = [replace(mark, meters=timeless(mark.meters)) for mark in record.curve]
-    return replace(record, meters=timeless(record.meters), curve=curve)
+    return replace(record, meters=timeless(record.meters), curve=curve, made="")
 
 
 def same_traces(a, b):
@@ -65,7 +66,7 @@ def same_traces(a, b):
 
 
 def weights(store, job):
-    return torch.load(store.work(job.spec) / "final.pt", weights_only=True)["variant"]
+    return torch.load(store.work(job.spec) / "final.pt", weights_only=True)["raw"]
 
 
 # Records
@@ -115,7 +116,7 @@ def test_final_weights_and_a_picture_of_every_mark_are_kept_and_no_checkpoint(re
 
 def test_each_mark_takes_one_snapshot_and_the_last_one_is_kept(registry, store, monkeypatch):
     taken, snapshot = [], trainer.Trainer.snapshot
-    monkeypatch.setattr(trainer.Trainer, "snapshot", lambda run: taken.append(snapshot(run)) or taken[-1])
+    monkeypatch.setattr(trainer.Trainer, "snapshot", lambda run, *of: taken.append(snapshot(run, *of)) or taken[-1])
     job = job_of(registry)
     record = execute(job, store, registry, threads=1)
     assert len(taken) == len(record.curve) == job.marks
@@ -431,3 +432,48 @@ def test_two_owners_of_an_extractor_harm_nobody_who_does_not_use_it(store):
     registry = discover([PLUGIN])
     registry.entries["extractor"]["claimed-twice"] = [registry.get("variant", "plain")] * 2
     assert execute(job_of(registry), store, registry, threads=1).status == "done"
+
+
+# Averaged and raw weights, splits, repeats
+
+
+def test_both_weights_are_scored_and_told_apart(registry, store):
+    job = job_of(registry, settings=("mlp.width=16", "ema=200"), score=("raw", "ema"))
+    record = execute(job, store, registry, threads=1)
+    found = record.values["tiny-mean"]
+    assert [value.weights for value in found] == ["ema", "raw"] and found[0].value != found[1].value
+    assert found[0].protocol_hash == found[1].protocol_hash  # one measure of two methods
+    assert [value.weights for value in record.values["grad-norm-g"]] == [""]
+    assert record.sampling["ema"]["half_life_images"] == 200 and "half_life_images" not in record.sampling["raw"]
+    assert record.curve[-1].values["tiny-mean"] == found[0] and record.curve[-1].raw["tiny-mean"] == found[1]
+    assert store.get(job.spec) == record
+    plain = execute(job_of(registry), store, registry, threads=1)
+    assert plain.values["tiny-mean"][0].value == found[1].value  # training is the same
+    later = job_of(registry, settings=("mlp.width=16", "ema=200"), score=("raw", "ema"), metrics=("tiny-late",))
+    topped = execute(later, store, registry, threads=1)
+    assert [value.weights for value in topped.values["tiny-late"]] == ["ema", "raw"]
+    assert [value.value for value in topped.values["tiny-late"]] == [value.value for value in found]
+
+
+def test_a_value_asked_for_otherwise_is_measured_again(registry, store):
+    first = execute(job_of(registry), store, registry, threads=1)
+    again = execute(job_of(registry, reference="train"), store, registry, threads=1)
+    one, other = again.values["tiny-mean"]
+    assert one == first.values["tiny-mean"][0]
+    assert (one.protocol["reference"], other.protocol["reference"]) == ("test split", "training split")
+    assert (one.protocol["n_real"], other.protocol["n_real"]) == (64, 256)
+    assert execute(job_of(registry, reference="train"), store, registry, threads=1) == again  # nothing is left to do
+
+
+def test_repeats_average_over_samples_of_the_same_weights(registry, store):
+    once = execute(job_of(registry), store, registry, threads=1).values["tiny-mean"][0]
+    (same, mean) = execute(job_of(registry, repeats=4), store, registry, threads=1).values["tiny-mean"]
+    assert same == once and mean.protocol["repeats"] == 4
+    assert mean.repeats[0] == once.value and len(set(mean.repeats)) == 4
+    assert mean.value == pytest.approx(sum(mean.repeats) / 4)
+
+
+def test_a_record_tells_when_it_was_made(registry, store):
+    record = execute(job_of(registry), store, registry, threads=1)
+    assert datetime.fromisoformat(record.made).tzinfo is not None
+    assert abs(datetime.now(UTC) - datetime.fromisoformat(record.made)).total_seconds() < 600
