@@ -4,7 +4,7 @@ import lazy_loader
 
 __version__ = "0.2.0"
 
-NUMBERS = 2
+NUMBERS = 3
 """What a seed gives: goes up by one when a change of the harness (training, toolbox, data, sampling) alters it."""
 
 # Importing torch takes seconds: a public name is imported when it is first used, so `ganbench --help` does not wait.
