@@ -24,7 +24,7 @@ from ganbench.training.arithmetic import fuse, placed
 from ganbench.training.budget import Budget, Meters, Tick
 from ganbench.training.compiled import Compiled, Worked
 from ganbench.training.guard import Unfair, Watch, Weights, Work, checksum, require_metered
-from ganbench.training.meter import peak_bytes, reset_peak
+from ganbench.training.meter import norm_of, peak_bytes, reset_peak
 from ganbench.training.stream import Stream
 
 TICK_STEPS = 50
@@ -192,13 +192,13 @@ class Trainer:
                     weight.grad = gradient
             else:
                 update.loss.backward(inputs=params)
-            norm = torch.nn.utils.get_total_norm([p.grad for p in params if p.grad is not None])
+            norm = norm_of([p.grad for p in params if p.grad is not None])
             optimizer.step()
         self._put_switches_back()  # it may have hooks
         self.weights.require_update(self.variant.name, update.player, params)
         self.meters.updates[update.player] += 1
         self._trace(f"loss/{update.player}", update.loss)
-        self._trace(f"grad_norm/{update.player}", norm)
+        self._trace(f"grad_norm/{update.player}", norm, norm.dtype)
         for name, value in update.log.items():
             self._trace(f"log/{name}", value)
 
@@ -240,7 +240,7 @@ class Trainer:
             )
 
     def traces(self) -> dict[str, np.ndarray]:
-        """Return everything traced so far, float32, one entry an update."""
+        """Return everything traced so far, one entry an update; norms of gradients as float64, the rest float32."""
         return {name: trace.numpy() for name, trace in self._joined().items()}
 
     def state_dict(self) -> dict[str, Any]:
@@ -375,9 +375,9 @@ class Trainer:
         for hook in hooks.values():
             hook.remove()
 
-    def _trace(self, name: str, value: Tensor) -> None:
+    def _trace(self, name: str, value: Tensor, dtype: torch.dtype = torch.float32) -> None:
         # A copy: a logged buffer, or a loss, may be changed in place before the next tick.
-        self._pending.setdefault(name, []).append(value.detach().to(torch.float32, copy=True))
+        self._pending.setdefault(name, []).append(value.detach().to(dtype, copy=True))
 
     def _flush(self) -> None:
         for name, values in self._pending.items():

@@ -163,6 +163,28 @@ def test_updates_are_those_of_a_loop_written_by_hand():
         np.testing.assert_allclose(traces[f"grad_norm/{player}"], norms[player], rtol=1e-4)
 
 
+@pytest.mark.parametrize("scale", [1e-37, 1e-29, 1e20, 1e32])
+def test_gradients_that_vanish_or_grow_large_are_traced_as_they_are(scale):
+    class Scaled(tiny.Plain):
+        def optimizers(self):
+            return {player: SGD(each.param_groups[0]["params"], 0.0) for player, each in super().optimizers().items()}
+
+        def step(self, batch, clock):
+            for update in super().step(batch, clock):
+                yield replace(update, loss=scale * update.loss)
+
+    plain = steps(make(tiny.Plain, seed=3), 1).traces()
+    scaled = steps(make(Scaled, seed=3), 1)
+    resumed = make(Scaled, seed=3)
+    resumed.load_state_dict(scaled.state_dict())
+    for traces in (scaled.traces(), resumed.traces()):
+        assert traces["grad_norm/D"].dtype == np.float64 and traces["loss/D"].dtype == np.float32
+        # At 1e-37 some gradients are rounded to what float32 has below its smallest normal number.
+        np.testing.assert_allclose(
+            traces["grad_norm/D"], scale * plain["grad_norm/D"], rtol=1e-3 if scale < 1e-36 else 1e-5
+        )
+
+
 def test_an_update_moves_its_own_player_alone():
     moved = []
 
