@@ -119,7 +119,7 @@ class RunRecord:
     variant: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
     checksums: Mapping[str, str] = field(default_factory=dict)
-    made: str = ""
+    made: str = field(default="", compare=False)  # equal runs give equal records
     sampling: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     schema: int = SCHEMA
 

@@ -58,7 +58,7 @@ def timeless(meters):
 def outcome(record):
     """What two runs of the same numbers have in common."""
     curve = [replace(mark, meters=timeless(mark.meters)) for mark in record.curve]
-    return replace(record, meters=timeless(record.meters), curve=curve, made="")
+    return replace(record, meters=timeless(record.meters), curve=curve)
 
 
 def same_traces(a, b):
