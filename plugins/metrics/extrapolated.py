@@ -55,7 +55,7 @@ def extrapolate(fake: Tensor, real: Tensor, points: int, seed: int) -> tuple[flo
 
 
 def fid_inf(scene: Scene) -> Mapping[str, Value]:
-    """Extrapolate the distance to the reference in the number of generated samples (Chong & Forsyth 2020, §3).
+    """Extrapolate the distance to the reference in the number of generated samples (Chong & Forsyth 2020).
 
     The bias that is left is that of the number of reference images, which is the same for all. May be negative.
     """

@@ -107,7 +107,7 @@ def authentic(fake: Tensor, training: Callable[[], Iterable[Features]]) -> tuple
     """Return which of features `[m, d]` are authentic, and how many training samples there are.
 
     A sample is so unless it lies no farther from the nearest training sample than that one's nearest other training
-    sample does (Alaa et al. 2022, §3.3 and their program). `training` is passed through twice, piece by piece: for the
+    sample does (Alaa et al. 2022, by their program). `training` is passed through twice, piece by piece: for the
     nearest of each sample, then for the nearest of those. Raises `UserError` for fewer than 2 training samples.
     """
     centre = fake.double().mean(0)

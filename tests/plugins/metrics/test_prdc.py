@@ -72,7 +72,7 @@ def test_a_set_of_copies_has_balls_of_no_size() -> None:
 
 
 def test_two_halves_of_one_distribution_have_a_density_of_one_and_expected_coverage() -> None:
-    """Naeem et al. (2020), lemmas 1 and 2: E density = 1; E coverage = 1 - (n-1)…(n-k) / ((2n-1)…(2n-k))."""
+    """Of n + n samples drawn alike, each order is as likely: E coverage = 1 - (n-1)…(n-k) / ((2n-1)…(2n-k))."""
     n, k, runs = 60, 5, 100
     found = [numbers(prdc(normal(n, 3, seed=2 * i), normal(n, 3, seed=2 * i + 1), k)) for i in range(runs)]
     coverage = 1 - math.prod((n - j) / (2 * n - j) for j in range(1, k + 1))
