@@ -159,5 +159,6 @@ def ganbench_metrics() -> list[Metric]:
             higher_is_better=False,
             last_mark_only=True,
             config=Config(),
+            covariance=True,
         ),
     ]

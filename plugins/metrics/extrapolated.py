@@ -86,5 +86,6 @@ def ganbench_metrics() -> list[Metric]:
             needs=frozenset({"images"}),
             last_mark_only=True,
             config=Config(),
+            covariance=True,
         )
     ]

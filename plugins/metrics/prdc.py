@@ -90,8 +90,9 @@ def prdc(fake: Tensor, real: Tensor, k: int) -> Mapping[str, Value]:
 
 
 def _mean(numbers: Tensor, protocol: Mapping[str, object]) -> Value:
-    """Return the mean over samples, and its standard error."""
-    return Value(float(numbers.mean()), protocol, spread=float(numbers.std()) / math.sqrt(len(numbers)))
+    """Return the mean over samples, and its standard error where there are several."""
+    spread = float(numbers.std()) / math.sqrt(len(numbers)) if len(numbers) > 1 else None
+    return Value(float(numbers.mean()), protocol, spread=spread)
 
 
 def one_of_four(name: str, scene: Scene) -> Mapping[str, Value]:

@@ -63,6 +63,7 @@ def ganbench_metrics() -> list[Metric]:
             compute=fd_dinov2,
             summary="Fréchet distance in the features of DINOv2 ViT-L/14; closer to what people see than FID",
             extractor="dinov2",
+            covariance=True,
             higher_is_better=False,
             needs=frozenset({"images"}),
             last_mark_only=True,

@@ -163,6 +163,11 @@ def test_copies_are_not_authentic_and_what_is_far_away_is() -> None:
     assert authenticity(torch.cat([training[:10], training[:30] + 100]), training).value == 0.75
 
 
+def test_one_sample_has_no_spread() -> None:
+    value = authenticity(normal(1, 4) + 50, normal(9, 4, seed=1))
+    assert value.value == 1 and value.spread is None
+
+
 def test_a_copy_of_an_image_that_is_twice_there_is_a_copy() -> None:
     training = torch.cat([normal(20, 8), normal(20, 8)]) * 0.1 + 3
     assert authenticity(training[:20], training, 7).value == 0
