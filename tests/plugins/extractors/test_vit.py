@@ -299,3 +299,15 @@ def test_other_channels_are_refused(cls: type[VisionTransformer]) -> None:
 def test_the_file_of_clip_is_the_one_that_torch_fidelity_knows() -> None:
     known = MODEL_METADATA["clip-vit-l-14-336px"]
     assert (CLIP.file.path, CLIP.file.checksum) == (f"{known['filename']}.pt", f"sha256:{known['hash']}")
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize(("cls", "kind", "width"), CASES, ids=["dinov2", "clip"])
+def test_features_on_cuda_are_those_of_the_host(
+    cls: type[VisionTransformer], kind: Kind, width: int, tmp_path: Path
+) -> None:
+    made = extractor(cls, kind, write(tmp_path / "weights.pth", published(kind)))
+    images = noise(20, 3, 48, 48)
+    host, device = (made.prepare("mine", data(), tmp_path, torch.device(name)) for name in ("cpu", "cuda"))
+    assert (prepared(images.cuda(), kind).cpu() - prepared(images, kind)).abs().mean() < 1e-3
+    torch.testing.assert_close(device(images)[0].cpu(), host(images)[0], rtol=1e-2, atol=1e-2)
