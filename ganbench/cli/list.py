@@ -59,8 +59,9 @@ def _named(plugins: tuple[Path, ...], name: str, begin: Begin) -> list[dict[str,
     from dataclasses import asdict
 
     from ganbench.errors import UserError, quoted, suggestion
-    from ganbench.runs.describe import describe
+    from ganbench.runs.describe import average_of, describe
     from ganbench.runs.registry import HOOKS, discover
+    from ganbench.runs.settings import AVERAGE
 
     registry = discover(plugins, begin=begin)
     found: list[dict[str, Any]] = []
@@ -71,6 +72,8 @@ def _named(plugins: tuple[Path, ...], name: str, begin: Begin) -> list[dict[str,
             description = asdict(describe(item if itself else type(item)))
             if kind == "preset":
                 description = {"text": item.source, "options": [], "sections": _of_preset(item)}
+            if kind == "variant" and all(option["name"] != AVERAGE for option in description["options"]):
+                description["options"] = [*description["options"], asdict(average_of(item))]
             told = {"variant": ("task", "paper_images"), "metric": ("extractor", "any_extractor", "owner")}.get(
                 kind, ()
             )

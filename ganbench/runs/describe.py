@@ -44,13 +44,11 @@ def describe(owner: Any) -> Description:
     measured = getattr(owner, "compute", None)
     text, sections = _sections(inspect.cleandoc((measured or owner).__doc__ or ""))
     config = config_class(owner)
-    options = options_of(config) if config else []
-    if isinstance(owner, type) and hasattr(owner, "ema_half_life_images") and all(o.name != "ema" for o in options):
-        options = [*options, _average(owner)]
+    options = options_of(config) if config else ()
     return Description(text if not isinstance(measured, partial) else "", options, sections)
 
 
-def _average(variant: Any) -> Option:
+def average_of(variant: Any) -> Option:
     """Return the option that the harness gives every variant."""
     declared = variant.ema_half_life_images
     source = "its class" if declared is not None else ""

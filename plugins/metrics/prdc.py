@@ -163,10 +163,9 @@ def authenticity(scene: Scene) -> Mapping[str, Value]:
     if scene.training is None:
         raise UserError("authenticity compares with the training images, which are not at hand")
     assert scene.fake.embedding is not None
-    found, count = authentic(scene.fake.embedding.cpu(), scene.training)
+    found, _ = authentic(scene.fake.embedding.cpu(), scene.training)
     protocol = {
         "authentic": "farther from the nearest training image than that one's nearest other training image",
-        "n_train": count,
         "statistics": "float64",
     }
     return {"authenticity": _mean(found.double(), protocol)}
