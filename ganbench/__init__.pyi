@@ -53,6 +53,7 @@ from .files import (
     sha256_of as sha256_of,
     write_atomically as write_atomically,
 )
+from .results.frame import load as load
 from .seeds import derive as derive, seeded as seeded
 from .toolbox.augment import Augmentation as Augmentation
 from .toolbox.frechet import frechet_distance as frechet_distance

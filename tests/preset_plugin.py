@@ -14,6 +14,7 @@ PRESET = Preset(
         Published("ring", "gan", "modes", 6.3, 0.5),
         Published("ring", "loose", "modes", 7),
         Published("grid", "gan", "high-quality", 0.9),
+        Published("grid", "loose", "modes", 20.0, 1.0, runs=10, kind="standard error"),
     ),
     departures="Smaller networks",
 )

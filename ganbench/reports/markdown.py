@@ -113,9 +113,9 @@ def _labels(rows: Sequence[Row], runs: bool) -> list[str]:
 def _published_cell(said: Mapping[str, Any], metric: str) -> str:
     values = said.get("values")
     match values.get(metric) if isinstance(values, Mapping) else None:
-        case [int() | float() as value, None]:
+        case [int() | float() as value, None, *_]:
             return f"{value:g}"
-        case [int() | float() as value, int() | float() as error]:
+        case [int() | float() as value, int() | float() as error, *_]:
             return f"{value:g} ± {error:g}"
     return NOTHING
 

@@ -129,6 +129,22 @@ class RunRecord:
         return self.status == "killed" and (self.error == UNFINISHED or self.error.startswith("stopped on request"))
 
 
+def unscored_key(metric: str, weights: str, *, averaged: bool) -> str:
+    """Return the name under which a record keeps why a metric has no value.
+
+    It is the metric's where the weights are those that are sampled unless others are asked for; `averaged`: the run
+    keeps an average, so that its raw weights are others.
+    """
+    return f"{metric} of raw weights" if averaged and weights == "raw" else metric
+
+
+def metric_and_weights(key: str, run: RunRecord) -> tuple[str, str]:
+    """Return the metric and the weights that such a name is of."""
+    if key.endswith(" of raw weights"):
+        return key.removesuffix(" of raw weights"), "raw"
+    return key, "ema" if "ema" in run.sampling else "raw" if "raw" in run.sampling else ""
+
+
 def richer(old: RunRecord, new: RunRecord) -> RunRecord:
     """Return what is kept where a record of a run would take the place of an earlier one.
 

@@ -1,25 +1,33 @@
-"""Rows of a report: runs that differ in nothing but the seed, and statistics over them. Imports no torch."""
+"""Rows of a report: runs that differ in nothing but the seed, and what is said of them. Imports no torch."""
 
 from __future__ import annotations
 
 import json
 import marshal
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from ganbench.contract.types import CONTROL, Value
-from ganbench.results.record import RunRecord, RunSpec
+from ganbench.contract.types import CONTROL, UNAVAILABLE, Value
+from ganbench.results.record import NOT_TRAINED, RunRecord, RunSpec, metric_and_weights
 from ganbench.results.statistics import Score, mean_of
 
 
 @dataclass(frozen=True)
 class Row:
-    """Runs whose specs differ in nothing but the seed. `scored`: those whose numbers count."""
+    """Runs whose specs differ in nothing but the seed. `scored`: those whose numbers count.
+
+    `weights`: which weights its samples are of, `raw` or `ema`; nothing where its records do not say. Numbers of
+    training alone count whatever these are. `mark`: the same where a reader must know. `seeds`: those of its table,
+    which are all that its trained rows of today's numbers have.
+    """
 
     runs: Sequence[RunRecord]
     scored: Sequence[RunRecord]
+    weights: str = ""
+    mark: str = ""
+    seeds: frozenset[int] = frozenset()
 
     @property
     def spec(self) -> RunSpec:
@@ -33,8 +41,19 @@ class Row:
 
     @property
     def name(self) -> str:
-        """The variant and what the user set."""
-        return f"{self.spec.variant} {self.options}".rstrip()
+        """The variant, what the user set, and which weights are sampled where a reader must know."""
+        mark = f" ({self.mark})" if self.mark else ""
+        return f"{self.spec.variant} {self.options}".rstrip() + mark
+
+    @property
+    def sampling(self) -> Mapping[str, Any]:
+        """How the variant made the samples (half-life of the average, statistics of batch norm), as far as is known."""
+        return next((run.sampling[self.weights] for run in self.scored if self.weights in run.sampling), {})
+
+    @property
+    def complete(self) -> bool:
+        """Whether no seed is missing of those that the table has; one that failed is there."""
+        return self.seeds <= {run.spec.seed for run in self.runs if not run.is_open}
 
     @cached_property
     def facts(self) -> dict[str, Any]:
@@ -92,6 +111,8 @@ class Row:
         for run in self.scored:
             for metric, values in run.values.items():
                 for value in values:
+                    if value.weights not in ("", self.weights):
+                        continue
                     found.setdefault(metric, {}).setdefault(value.protocol_hash, {})[run.spec.seed] = value
         return {metric: [Score(metric, seeds) for seeds in found[metric].values()] for metric in sorted(found)}
 
@@ -113,7 +134,7 @@ METERS = ("images", "d_updates", "g_updates", "flops", "seconds", "peak_bytes")
 
 
 def rows(records: Iterable[RunRecord], *, runs: bool = False) -> list[Row]:
-    """Group records into rows, or make a row of every run.
+    """Group records into rows, or make a row of every run; those sampled with two kinds of weights make two rows.
 
     Runs of one name whose data, options or plugin code differ stand in rows of their own and are never averaged.
     """
@@ -126,13 +147,57 @@ def rows(records: Iterable[RunRecord], *, runs: bool = False) -> list[Row]:
             identity = texts[quick] = json.dumps(content, sort_keys=True)
         groups.setdefault(identity, []).append(record)
     ordered = sorted(groups.items(), key=lambda group: (*_rank(group[1][0].spec), group[0]))
-    return [Row(group, group if runs else [run for run in group if run.status == "done"]) for _, group in ordered]
+    found = [row for _, group in ordered for row in _by_weights(group, runs)]
+    if runs:
+        return found
+    seeds: dict[tuple[Any, ...], set[int]] = {}
+    for row in found:
+        of_table = seeds.setdefault(table_of(row.spec), set())
+        of_table.update(() if row.is_control or row.spec.is_stale else (run.spec.seed for run in row.runs))
+    return [replace(row, seeds=frozenset(seeds[table_of(row.spec)])) for row in found]
+
+
+def _by_weights(group: list[RunRecord], runs: bool) -> list[Row]:
+    scored = group if runs else [run for run in group if run.status == "done"]
+    kinds = {value.weights for run in scored for values in run.values.values() for value in values} - {""}
+    if len(kinds) < 2:
+        kind = "".join(kinds)
+        return [Row(group, scored, kind, "" if kind == "raw" else kind)]
+    return [Row(group, scored, kind, kind) for kind in sorted(kinds, reverse=True)]  # raw, then its average
+
+
+def table_of(spec: RunSpec) -> tuple[Any, ...]:
+    """Return what all rows of one table share."""
+    budget = (spec.budget.unit, spec.budget.amount)
+    return (spec.dataset, spec.size, spec.backbone, spec.batch, budget, spec.precision, spec.preset, spec.data)
 
 
 def _rank(spec: RunSpec) -> tuple[Any, ...]:
-    budget = (spec.budget.unit, spec.budget.amount)
-    place = (spec.dataset, spec.size, spec.backbone, spec.batch, budget, spec.precision, spec.preset, spec.data)
-    return (*place, spec.variant, plain_text(spec.shown_options), spec.seed)
+    return (*table_of(spec), spec.variant, plain_text(spec.shown_options), spec.seed)
+
+
+def reasons(run: RunRecord) -> dict[tuple[str, str], str]:
+    """Return why a run has no value, by metric and by which weights it would be of."""
+    return {metric_and_weights(key, run): why for key, why in run.unscored.items()}
+
+
+def undefined(run: RunRecord, metric: str, weights: str = "") -> str | None:
+    """Return why a run that is done has no value of this name and never will; None where it may be had yet.
+
+    `weights`: those of the row, where it has any. A value that a metric gives beside its own (`modes-5`) has the
+    reason of the metric.
+    """
+    for (name, of), why in reasons(run).items():
+        (plain_name, _, how), (other, _, others) = metric.partition("@"), name.partition("@")
+        if how == others and f"{plain_name}-".startswith(f"{other}-") and (not of or of == weights or not weights):
+            return None if why.startswith((UNAVAILABLE, NOT_TRAINED)) else why
+    return None
+
+
+def last_line(error: str) -> str:
+    """Return what an error says in one line, where it is a traceback its last."""
+    lines = error.strip().splitlines() or [""]
+    return lines[-1] if lines[0].startswith("Traceback") else lines[0]
 
 
 def plain_text(values: Mapping[str, Any]) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from ganbench.contract.types import UNAVAILABLE, Split, Value
-from ganbench.results.record import FINAL, RunRecord, RunSpec
+from ganbench.results.record import FINAL, RunRecord, RunSpec, unscored_key
 from ganbench.runs.settings import Settings
 
 
@@ -20,7 +20,8 @@ class Job:
     needs, without which any may be loaded. `taken`: names like those of its metrics' values that are other metrics'.
     `measured`: by metric, what the protocol of its value says if it is the one asked for. `reference`: the split that
     samples are compared with. `score`: what is sampled, `raw` or `ema`, its first the run's own value. `half_life`: of
-    averaged weights, in images, where it is not the paper's: none, or a number.
+    averaged weights, in images, where it is not the paper's: none, or a number. `averaged`: whether there is such an
+    average.
     """
 
     spec: RunSpec
@@ -44,6 +45,7 @@ class Job:
     reference: Split = "test"
     score: tuple[str, ...] = ("raw",)
     half_life: float | Literal["paper"] | None = "paper"
+    averaged: bool = False
     repeats: int = 1
 
 
@@ -64,7 +66,7 @@ def unscored_metrics(record: RunRecord, job: Job, weights: str = "") -> list[str
         return [name for name in job.metrics if any(name in names for names in lacking)]
 
     def scored(name: str) -> bool:
-        reason = record.unscored.get(unscored_key(name, weights, job.score))
+        reason = record.unscored.get(unscored_key(name, weights, averaged=job.averaged))
         if reason is not None and not reason.startswith(UNAVAILABLE):
             return True
         wanted = job.measured.get(name, {"n_fake": job.samples})
@@ -90,8 +92,3 @@ def _compared(value: Value, wanted: Mapping[str, Any]) -> Iterator[tuple[str, An
                 yield key, fact
         else:
             yield key, fact
-
-
-def unscored_key(name: str, weights: str, score: Sequence[str]) -> str:
-    """Return the name under which a record keeps why a metric of some weights has no value."""
-    return name if weights == score[0] else f"{name} of {weights} weights"

@@ -234,6 +234,7 @@ def _plan_dataset(
                     reference=request.reference,
                     score=score,
                     half_life=average if AVERAGE in options else "paper",
+                    averaged=average is not None,
                     repeats=request.repeats,
                     parameters={
                         part: sum(p.numel() for p in network.parameters()) for part, network in built.named_children()

@@ -84,5 +84,9 @@ def _key(setting: str) -> str:
 
 
 def _published(preset: Preset, dataset: str, label: str) -> dict[str, Any]:
-    found = {p.metric: [p.value, p.error] for p in preset.published if (p.dataset, p.label) == (dataset, label)}
+    found = {
+        p.metric: [p.value, p.error, *((p.runs, p.kind) if p.runs or p.kind else ())]
+        for p in preset.published
+        if (p.dataset, p.label) == (dataset, label)
+    }
     return {"values": found, "source": preset.source, "departures": preset.departures} if found else {}

@@ -20,12 +20,12 @@ from ganbench.contract.metrics import Past
 from ganbench.contract.types import UNAVAILABLE, Curve, Value
 from ganbench.contract.variant import Control, Variant
 from ganbench.errors import UserError
-from ganbench.results.record import NOT_TRAINED, UNFINISHED, Mark, RunRecord, Status
+from ganbench.results.record import NOT_TRAINED, UNFINISHED, Mark, RunRecord, Status, unscored_key
 from ganbench.results.store import ResultStore
 from ganbench.runs.blame import keep_traceback
 from ganbench.runs.checkpoint import Checkpoints, Unusable, load_state, save_state
 from ganbench.runs.facts import files_of, provenance, variant_facts
-from ganbench.runs.job import Job, unscored_key, unscored_metrics
+from ganbench.runs.job import Job, unscored_metrics
 from ganbench.runs.opening import open_bench, open_dataset
 from ganbench.runs.options import as_plain, resolve
 from ganbench.runs.registry import Registry
@@ -193,7 +193,7 @@ class Run:
             first, *others = scores
             raw = scores[others[0]].values if others else {}
             self.curve.append(replace(mark, values=scores[first].values, raw=raw))
-            self.unscored = _reasons(scores, self.job.score)
+            self.unscored = _reasons(scores, averaged=self.job.averaged)
             if trainer.tally() != spent:
                 raise Unfair(f"the meters of {spec.variant} changed while it was sampled: only the harness counts")
             if isinstance(trainer.variant, Control):
@@ -216,11 +216,11 @@ class Run:
         if record.status != "done" or not any(names.values()):
             return record
         values = {name: list(found) for name, found in record.values.items()}
-        unscored = dict(record.unscored)
+        unscored, sampling = dict(record.unscored), dict(record.sampling)
         for weights, lacking in names.items():
             if not lacking:
                 continue
-            keys = {name: unscored_key(name, weights, self.job.score) for name in lacking}
+            keys = {name: unscored_key(name, weights, averaged=self.job.averaged) for name in lacking}
             try:
                 variant = self._kept_variant(record, weights)
             except Unusable as error:
@@ -233,10 +233,13 @@ class Run:
             for name, value in scores.values.items():
                 values[name] = [*(old for old in values.get(name, []) if not _is_same(old, value)), value]
             unscored = {name: reason for name, reason in unscored.items() if name not in keys.values()}
-            unscored |= _reasons({weights: scores}, self.job.score)
+            unscored |= _reasons({weights: scores}, averaged=self.job.averaged)
+            sampling.setdefault(weights, self._sampling(weights, variant))
         headline = [*record.variant.get("headline", ()), *self.job.metrics]
         facts = {**record.variant, "headline": list(dict.fromkeys(headline))}
-        return self.store.add(replace(record, values=values, unscored=unscored, variant=facts, made=now()))
+        return self.store.add(
+            replace(record, values=values, unscored=unscored, sampling=sampling, variant=facts, made=now())
+        )
 
     def _kept_variant(self, record: RunRecord, weights: str) -> Variant:
         """Build the variant with its final weights. Raises `Unusable` where these cannot be had."""
@@ -288,7 +291,7 @@ class Run:
             curve=self.curve,
             checksums=checksums,
             made=now(),
-            sampling={each: self._sampling(each) for each in self.job.score},
+            sampling={each: self._sampling(each, trainer.variant) for each in self.job.score},
         )
         return self.store.add(record, trainer.traces())
 
@@ -352,14 +355,15 @@ class Run:
             require_asked(variant.name, drawn, asked, data.test.images)
         return drawn
 
-    def _sampling(self, weights: str) -> dict[str, Any]:
+    def _sampling(self, weights: str, variant: Variant) -> dict[str, Any]:
         """Return how samples are made that are of the method, not of the measure."""
-        assert self.trainer is not None
-        variant, facts = self.trainer.variant, dict[str, Any]()
+        facts = dict[str, Any]()
         if isinstance(variant, Control):
             return facts
         if weights == "ema":
-            facts |= {"half_life_images": self.trainer.half_life, "at_most": f"{EMA_RAMP:.0%} of the images served"}
+            declared = variant.ema_half_life_images if self.job.half_life == "paper" else self.job.half_life
+            half_life = self.trainer.half_life if self.trainer is not None else declared
+            facts |= {"half_life_images": half_life, "at_most": f"{EMA_RAMP:.0%} of the images served"}
         if any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in variant.modules()):
             facts["batch_norm"] = "statistics of 4096 samples" if weights == "ema" else "running statistics"
         if variant.task == "label":
@@ -403,10 +407,10 @@ def _past(curve: Sequence[Mark]) -> list[Past]:
     ]
 
 
-def _reasons(scores: Mapping[str, Scores], score: Sequence[str]) -> dict[str, str]:
+def _reasons(scores: Mapping[str, Scores], *, averaged: bool) -> dict[str, str]:
     """Return by metric why it has no value, of second weights under a name of their own."""
     return {
-        unscored_key(name, weights, score): reason
+        unscored_key(name, weights, averaged=averaged): reason
         for weights, found in scores.items()
         for name, reason in found.unscored.items()
     }

@@ -13,11 +13,13 @@ import torch
 
 from ganbench.errors import DiskError
 from ganbench.results.record import UNFINISHED
+from ganbench.results.rows import reasons
 from ganbench.results.store import ResultStore
 from ganbench.runs import run as module
 from ganbench.runs.execute import execute
 from ganbench.runs.plan import Request, plan
 from ganbench.runs.registry import discover
+from ganbench.scoring.evaluate import Scores
 from ganbench.training import trainer
 
 PLUGIN = Path(__file__).parents[1] / "tiny_plugin.py"
@@ -477,3 +479,31 @@ def test_a_record_tells_when_it_was_made(registry, store):
     record = execute(job_of(registry), store, registry, threads=1)
     assert datetime.fromisoformat(record.made).tzinfo is not None
     assert abs(datetime.now(UTC) - datetime.fromisoformat(record.made)).total_seconds() < 600
+
+
+def test_weights_asked_for_later_are_scored_beside_the_others(registry, store):
+    def job(**more):
+        return job_of(registry, settings=("mlp.width=16", "ema=200"), **more)
+
+    both = execute(job(score=("raw", "ema")), ResultStore(store.root / "both"), registry, threads=1)
+    for first, second in ((("ema",), ("raw",)), (("raw",), ("ema",))):
+        apart = ResultStore(store.root / first[0])
+        assert len(execute(job(score=first), apart, registry, threads=1).values["tiny-mean"]) == 1
+        joined = execute(job(score=second), apart, registry, threads=1)
+        key = {value.weights: value.value for value in joined.values["tiny-mean"]}
+        assert key == {value.weights: value.value for value in both.values["tiny-mean"]}
+        assert joined.sampling == both.sampling
+
+
+def test_why_one_kind_of_weights_has_no_value_is_told_apart(registry, store, monkeypatch):
+    def fails_of_raw(self, subject, metrics, *, repeats=1):
+        if subject.weights == "raw":
+            return Scores({}, {metric.name: "no luck" for metric in metrics})
+        return scored(self, subject, metrics, repeats=repeats)
+
+    scored = module.Evaluator.score
+    monkeypatch.setattr(module.Evaluator, "score", fails_of_raw)
+    both = job_of(registry, settings=("mlp.width=16", "ema=200"), score=("raw", "ema"), metrics=("tiny-mean",))
+    record = execute(both, store, registry, threads=1)
+    assert record.unscored == {"tiny-mean of raw weights": "no luck"}
+    assert reasons(record) == {("tiny-mean", "raw"): "no luck"}

@@ -51,6 +51,7 @@ def test_published_numbers_belong_to_an_entry_and_a_data_set(registry):
     }
     assert found["ring", "gan", None] == {"modes": [6.3, 0.5]}
     assert found["ring", "wgan", 0.1] == {"modes": [7, None]}
+    assert found["grid", "wgan", 0.1] == {"modes": [20.0, 1.0, 10, "standard error"]}
     assert found["ring", "wgan", 0.2] is None
     assert found["grid", "gan", None] == {"high-quality": [0.9, None]}
 
