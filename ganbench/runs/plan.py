@@ -38,6 +38,7 @@ from ganbench.runs.settings import (
     settings_for_metrics,
 )
 from ganbench.runs.steps import BUILD_SECONDS, TRIAL_SECONDS, Begin, Step, unwatched
+from ganbench.runs.sweeps import combinations, joined, require_swept
 from ganbench.scoring.evaluate import extractor_of, misfit
 from ganbench.training.bench import Bench, Measure
 from ganbench.training.budget import Budget
@@ -56,10 +57,21 @@ class WrongBatch(UserError):
 
 
 def plan(request: Request, registry: Registry, begin: Begin = unwatched) -> Plan:
-    """Make the product of variants, data sets and seeds. Raises `UserError` where the request is wrong.
+    """Make the product of variants, data sets, swept options and seeds. Raises `UserError` where the request is wrong.
 
     `begin`: told of each stretch of a plugin's code; what it refuses is left out with its reason.
     """
+    swept = combinations(request.sweeps, request.settings)
+    require_swept(swept, registry)
+    return joined(
+        {
+            options: _plan(replace(request, settings=(*request.settings, *options), sweeps=()), registry, begin)
+            for options in swept
+        }
+    )
+
+
+def _plan(request: Request, registry: Registry, begin: Begin) -> Plan:
     if not request.seed_numbers or min(request.seed_numbers) < 0:
         raise UserError(f"--seeds {request.seeds}: at least one seed is needed, and none below 0")
     if strange := [each for each in request.score if each not in WEIGHTS]:
