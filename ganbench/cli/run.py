@@ -79,6 +79,13 @@ if TYPE_CHECKING:
 @data_option
 @click.option("--weights", type=FullPath(), envvar="GANBENCH_WEIGHTS", help="Folder of metric weights.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="An option: lr=2e-4, wgan.clip=0.1.")
+@click.option(
+    "--sweep",
+    "sweeps",
+    multiple=True,
+    metavar="KEY=VALUES",
+    help="An option's values, a row each: lr=1e-4,2e-4. Several make every combination.",
+)
 @plugin_option
 @click.option(
     "--redo", type=click.Choice(["stale"]), help="Make again the runs of an older ganbench that gave other numbers."

@@ -16,7 +16,7 @@ from ganbench.errors import DiskError, UserError
 from ganbench.files import is_held, write_atomically
 from ganbench.results.codec import encode, read
 from ganbench.results.record import FINAL, RunRecord, metric_and_weights, richer
-from ganbench.results.store import ResultStore, own_traces
+from ganbench.results.store import ResultStore, apart, own_traces
 
 Check = Callable[[Path, RunRecord], str | None]
 """Says what is wrong with a file of a run's working folder, or nothing."""
@@ -159,7 +159,7 @@ def is_old(path: Path) -> bool:
 
 def _all_files(root: Path) -> Iterator[Path]:
     for folder, subfolders, names in os.walk(root):
-        subfolders.sort()
+        subfolders[:] = sorted(name for name in subfolders if not apart(Path(folder, name)))
         yield from (Path(folder, name) for name in sorted(names))
 
 

@@ -38,6 +38,7 @@ from ganbench.runs.settings import (
     settings_for_metrics,
 )
 from ganbench.runs.steps import BUILD_SECONDS, TRIAL_SECONDS, Begin, Step, unwatched
+from ganbench.runs.sweeps import combinations, joined, require_swept
 from ganbench.scoring.evaluate import extractor_of, misfit
 from ganbench.training.bench import Bench, Measure
 from ganbench.training.budget import Budget
@@ -51,15 +52,30 @@ SMALL = 8
 """A batch below it is tried out before it is trained with."""
 
 
+Missing = dict[tuple[str, str], str]
+"""By data set and metric, why it cannot be computed."""
+
+
 class WrongBatch(UserError):
     """A step needs more images than there are."""
 
 
 def plan(request: Request, registry: Registry, begin: Begin = unwatched) -> Plan:
-    """Make the product of variants, data sets and seeds. Raises `UserError` where the request is wrong.
+    """Make the product of variants, data sets, swept options and seeds. Raises `UserError` where the request is wrong.
 
     `begin`: told of each stretch of a plugin's code; what it refuses is left out with its reason.
     """
+    swept = combinations(request.sweeps, request.settings)
+    require_swept(swept, registry)
+    return joined(
+        {
+            options: _plan(replace(request, settings=(*request.settings, *options), sweeps=()), registry, begin)
+            for options in swept
+        }
+    )
+
+
+def _plan(request: Request, registry: Registry, begin: Begin) -> Plan:
     if not request.seed_numbers or min(request.seed_numbers) < 0:
         raise UserError(f"--seeds {request.seeds}: at least one seed is needed, and none below 0")
     if strange := [each for each in request.score if each not in WEIGHTS]:
@@ -128,6 +144,9 @@ def _plan_dataset(
         bench = open_bench(dataset, backbone.item.name, registry, mine, root=request.data_root, size=request.size)
     result.notes.extend(f"{dataset.name}: {note}" for note in bench.data.notes)
     metrics = _choose_metrics(request, bench, registry, settings, used, result.notes)
+    missing = _missing(text, metrics, bench, registry, request.weights, begin)
+    if not request.metrics:
+        metrics, missing = _without(missing, metrics, bench, request.marks_metrics, result.notes)
     mine["metric"] = settings_for_metrics([each.metric for each in metrics], settings, used)
     samples = _choose_samples(request, bench)
     # One that nobody offers takes only its metrics down, which the evaluator says.
@@ -142,7 +161,7 @@ def _plan_dataset(
     scorers += [registry.get("extractor", name) for name in extractors]
     named = [each.metric.name for each in metrics]
     taken = tuple(name for name in sorted(registry.entries["metric"]) if any(name.startswith(f"{m}-") for m in named))
-    result.missing.update(_missing(text, metrics, bench, registry, request.weights, begin))
+    result.missing.update(missing)
     result.notes.extend(_few_samples(dataset.name, metrics, bench, registry, samples, request.reference))
     measured = {
         each.name: wanted(each, registry, samples=samples, reference=request.reference, repeats=request.repeats)
@@ -309,7 +328,7 @@ def _choose_metrics(
 
 def _missing(
     text: str, measures: Sequence[Measure], bench: Bench, registry: Registry, weights: Path | None, begin: Begin
-) -> dict[tuple[str, str], str]:
+) -> Missing:
     """Return by data set and metric what is known to be missing for it, before anything is spent."""
     reasons: dict[str, str | None] = {}
     for name in {extractor_of(each.metric, bench.data.modes) for each in measures} - {None}:
@@ -327,6 +346,25 @@ def _missing(
             reasons[name] = f"extractor {name!r} fails: {reason_of(error, extractor.files)}"
     found = {each.name: reasons.get(extractor_of(each.metric, bench.data.modes) or "") for each in measures}
     return {(text, name): reason for name, reason in found.items() if reason}
+
+
+def _without(
+    missing: Missing, measures: Sequence[Measure], bench: Bench, asked: Sequence[str], notes: list[str]
+) -> tuple[list[Measure], Missing]:
+    """Leave out metrics that nobody `asked` for and that cannot be computed, where another distance remains."""
+    lacking = {name for _, name in missing}
+    distances = [each.name for each in measures if extractor_of(each.metric, bench.data.modes)]
+    if set(distances) <= lacking:
+        return list(measures), missing
+    left_out: dict[str, list[str]] = {}
+    for (_, name), reason in missing.items():
+        if name not in asked:
+            left_out.setdefault(reason, []).append(name)
+    for reason, names in left_out.items():
+        notes.append(f"{bench.dataset.name}: {' and '.join(names)} left out: {reason}")
+    gone = {name for names in left_out.values() for name in names}
+    kept = {key: reason for key, reason in missing.items() if key[1] not in gone}
+    return [each for each in measures if each.name not in gone], kept
 
 
 def _choose_samples(request: Request, bench: Bench) -> int:

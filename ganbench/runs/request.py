@@ -19,7 +19,8 @@ class Request:
     """What the user asked for; None means the data set's default. `seeds`: how many, from 0, or which.
 
     `reference`: the split that samples are compared with. `score`: `raw` or `ema` or both; by default the average where
-    a variant keeps one. `repeats`: how often each trained variant is sampled at its end.
+    a variant keeps one. `repeats`: how often each trained variant is sampled at its end. `sweeps`: options of
+    which each value makes runs of its own.
     """
 
     variants: Sequence[str]
@@ -39,6 +40,7 @@ class Request:
     score: Sequence[str] = ()
     repeats: int = 1
     settings: Sequence[str] = ()
+    sweeps: Sequence[str] = ()
     preset: str = ""
     plugins: Sequence[Path] = ()
     data_root: Path = Path("data")
