@@ -17,7 +17,7 @@ from ganbench import Count, Dataset, ImageSet, Modes, Positive, Splits, UserErro
 
 TRAIN, TEST = 100_000, 10_000
 THRESHOLD = 3.0  # standard deviations within which a point is of high quality
-APART = 12.0  # standard deviations between modes from which on no point passes for one of another mode: nine are between
+APART = 12.0  # standard deviations between modes from which on no point passes for one of another mode
 TAIL = 1e-15  # counts that are rarer are left out of an expectation
 
 

@@ -42,7 +42,7 @@ TAKEN = {
     (60_000, True): (5925, 6753, 5953, 6130, 5828, 5412, 5922, 6274, 5857, 5946),
     (70_000, True): (6908, 7898, 6983, 7142, 6812, 6304, 6869, 7299, 6833, 6952),
 }
-"""How many of the training images, and of all, the shipped classifier takes for each digit, by the option `positive`."""
+"""How many of the training images, and of all, the shipped classifier takes for each digit; by `positive`."""
 
 
 class Triples(Modes):
