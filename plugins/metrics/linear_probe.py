@@ -14,7 +14,7 @@ from torch.nn.functional import adaptive_max_pool2d
 from ganbench import Count, Features, Metric, Positive, Scene, UserError, Value, Variant, derive, hookimpl, to_float
 
 SIDE = 4
-"""Maps are pooled to a square of this side, or left where they are smaller (Radford et al. 2016; from memory, unchecked)."""
+"""Maps are pooled to a square of this side, after Radford et al. (2016, from memory, unchecked); smaller ones stay."""
 CHUNK = 256
 EPOCHS = 10_000
 """Passes of the solver over the training images, at most; a hundred or so are enough."""
