@@ -1,6 +1,6 @@
 """Two harnesses or two versions of a variant, at equal seeds: a metric over the images served, as CSV and picture.
 
-Run: python benchmarks/curves.py before=FOLDER after=FOLDER --metric fd-pixels --output results/mended/digits
+Run: python benchmarks/curves.py before=FOLDER after=FOLDER --metric fd-pixels --output results/published/mended/digits
 Each folder holds the records of `ganbench run --marks N`. A line of the CSV is one run at one mark; the picture has a
 panel for each variant, with a line for each seed and side.
 """

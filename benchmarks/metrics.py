@@ -35,7 +35,7 @@ from fid import prepared, seeded_weights
 from fid_evidence import images_of
 from ganbench_plugins.extractors.classifier import ChannelExtractor
 from ganbench_plugins.extractors.inception import GENUINE
-from ganbench_plugins.metrics.copies import nearest, vectors
+from ganbench_plugins.metrics.copies import Config, nearest, vectors
 from ganbench_plugins.metrics.inception import SPLITS, inception_score, kid
 from ganbench_plugins.metrics.ms_ssim import C1, C2, SIGMA, TAPS, WEIGHTS, ms_ssim
 from torch import Tensor
@@ -255,7 +255,11 @@ def copied(samples: Tensor, others: Tensor) -> Task:
         nearest_of = [torch.cdist(x, vectors(part)).amin(1) for part in others.split(CHUNK)]
         return torch.stack(nearest_of).amin(0)
 
-    ways: dict[str, Work] = {"ganbench": lambda: nearest(samples, others.split(CHUNK))[0], "torch.cdist": by_cdist}
+    as_they_are = Config(mirror=False)
+    ways: dict[str, Work] = {
+        "ganbench": lambda: nearest(samples, others.split(CHUNK), as_they_are),
+        "torch.cdist": by_cdist,
+    }
     return Task("copies: the nearest", f"{len(samples)} among {len(others)}", ways)
 
 

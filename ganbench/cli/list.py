@@ -59,18 +59,25 @@ def _named(plugins: tuple[Path, ...], name: str, begin: Begin) -> list[dict[str,
     from dataclasses import asdict
 
     from ganbench.errors import UserError, quoted, suggestion
-    from ganbench.runs.describe import describe
+    from ganbench.runs.describe import average_of, describe
     from ganbench.runs.registry import HOOKS, discover
+    from ganbench.runs.settings import AVERAGE
 
     registry = discover(plugins, begin=begin)
     found: list[dict[str, Any]] = []
     for kind in HOOKS:
         for entry in registry.entries[kind].get(name, []):
             item: Any = entry.item
-            description = asdict(describe(item if isinstance(item, type) else type(item)))
+            itself = isinstance(item, type) or kind == "metric"
+            description = asdict(describe(item if itself else type(item)))
             if kind == "preset":
                 description = {"text": item.source, "options": [], "sections": _of_preset(item)}
-            more = {name: getattr(item, name) for name in ("task", "paper_images")} if kind == "variant" else {}
+            if kind == "variant" and all(option["name"] != AVERAGE for option in description["options"]):
+                description["options"] = [*description["options"], asdict(average_of(item))]
+            told = {"variant": ("task", "paper_images"), "metric": ("extractor", "any_extractor", "owner")}.get(
+                kind, ()
+            )
+            more = {name: getattr(item, name) for name in told}
             found.append({"kind": kind, **_facts(entry), **more, **description})
     if not found:
         known = {other for kind in HOOKS for other in registry.entries[kind]} | {"all", *KINDS}
@@ -101,6 +108,7 @@ def _page(found: dict[str, Any]) -> str:
         "Family": found.get("family", ""),
         "Task": found.get("task", ""),
         "Networks": found.get("architecture") or ("those of the backbone" if found["kind"] == "variant" else ""),
+        "Features": _features_of(found),
         **found["sections"],
     }
     if images := found.get("paper_images"):
@@ -108,12 +116,21 @@ def _page(found: dict[str, Any]) -> str:
     lines += [_paragraph(found["text"], "  ")] if found["text"] else []
     lines += [_paragraph(text, f"  {word + ':':11} ") for word, text in told.items() if text]
     if found["options"]:
-        lines.append(f"  Options, as `--set {found['name']}.NAME=VALUE`:")
+        owner = found.get("owner") or found["name"]
+        lines.append(f"  Options, as `--set {owner}.NAME=VALUE`:")
     for option in found["options"]:
         source = f" [{option['source']}]" if option["source"] else ""
         lines.append(f"    {option['name']}={option['default']}  ({option['kind']})")
         lines += [_paragraph(f"{option['meaning']}{source}", "        ")] if option["meaning"] or source else []
     return "\n".join(lines)
+
+
+def _features_of(found: dict[str, Any]) -> str:
+    """Say whose features a metric sees."""
+    if not found.get("extractor"):
+        return ""
+    others = f"; with another as `{found['name']}@EXTRACTOR`" if found["any_extractor"] else ""
+    return f"of the extractor {found['extractor']}{others}"
 
 
 def _paragraph(text: str, lead: str) -> str:

@@ -98,13 +98,13 @@ def require_plugins(plugins: Sequence[Path]) -> None:
 def check_early(results: Path, request: Mapping[str, Any]) -> None:
     """Refuse what is wrong in itself before torch is imported, which takes seconds."""
     from ganbench.results.store import ResultStore
-    from ganbench.runs.settings import parse_settings
+    from ganbench.runs.sweeps import combinations
     from ganbench.training.budget import Budget
     from ganbench.training.devices import require_name
 
     if request.get("budget"):
         Budget.parse(request["budget"])
-    parse_settings(request["settings"])
+    combinations(request.get("sweeps", ()), request["settings"])
     for name in NAMED:
         given = request.get(name) or ()
         require_no_file(

@@ -47,6 +47,21 @@ if TYPE_CHECKING:
     help="Generated images an evaluation.  [default: the data set's, else its test split, ≤ 10000]",
 )
 @click.option(
+    "--reference",
+    type=click.Choice(["test", "train"]),
+    default="test",
+    show_default=True,
+    help="The real images that samples are compared with.",
+)
+@click.option("--score", type=Names(), help="raw, ema or raw,ema.  [default: the average where a variant keeps one]")
+@click.option(
+    "--repeats",
+    type=click.IntRange(1, 1000),
+    default=1,
+    show_default=True,
+    help="Times that each trained variant is sampled and scored.",
+)
+@click.option(
     "--marks", type=click.IntRange(1, 10_000), default=5, show_default=True, help="Evaluation points of the budget."
 )
 @click.option("--marks-metrics", type=Names(), help="Costly metrics to compute at every mark, not only the last.")
@@ -64,6 +79,13 @@ if TYPE_CHECKING:
 @data_option
 @click.option("--weights", type=FullPath(), envvar="GANBENCH_WEIGHTS", help="Folder of metric weights.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="An option: lr=2e-4, wgan.clip=0.1.")
+@click.option(
+    "--sweep",
+    "sweeps",
+    multiple=True,
+    metavar="KEY=VALUES",
+    help="An option's values, a row each: lr=1e-4,2e-4. Several make every combination.",
+)
 @plugin_option
 @click.option(
     "--redo", type=click.Choice(["stale"]), help="Make again the runs of an older ganbench that gave other numbers."
@@ -116,7 +138,7 @@ def command(
     from ganbench.runs.request import Request
 
     request["data_root"], request["size"] = request.pop("data"), request["size"] or 0
-    request["marks_metrics"] = request["marks_metrics"] or ()
+    request["marks_metrics"], request["score"] = request["marks_metrics"] or (), request["score"] or ()
     asked = {name: value for name, value in request.items() if _was_given(name)}
     planned = plan_apart(Request(**request), preset=preset, scale=scale, asked=asked)
     made, store = planned.plan, ResultStore(results, lookup_in(planned.known))

@@ -49,6 +49,10 @@ class Extractor(ABC):
     def prepare(self, dataset: str, data: Splits, weights: Path | None, device: torch.device) -> Embedding:
         """Make it ready for one data set. Raises `UserError` in one sentence where its weights are not to be had."""
 
+    def width(self, data: Splits) -> int | None:
+        """Return how many features an image has, or None where only `prepare` can tell."""
+        return None
+
     def missing(self, dataset: str, data: Splits, weights: Path | None) -> str | None:
         """Return why `prepare` would fail, or None: asked before anything is trained, so it trains nothing itself.
 
@@ -113,6 +117,7 @@ class Metric:
     every mark. `config`: a frozen dataclass of options with their defaults, for `--set NAME.field=value`; `owner`: the
     name that options go by where several metrics share them. `near_reference`: best is what real data score, so that
     nobody is rewarded for beating them. `worst`: what a run counts as that has no value, None where there is no end.
+    `covariance`: it estimates one of the features, for which there should be more samples than features.
     """
 
     name: str
@@ -129,3 +134,4 @@ class Metric:
     owner: str = ""
     near_reference: bool = False
     worst: float | None = None
+    covariance: bool = False

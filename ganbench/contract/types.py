@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 Task = Literal["generate", "label", "translate"]
 """What a sample is drawn from: noise, a class label, or a source image."""
 
+Split = Literal["train", "test"]
+"""A part of a data set."""
+
 UNAVAILABLE = "unavailable: "
 """How a reason begins why a metric has no value where another attempt may mend it (weights that were not to be had)."""
 

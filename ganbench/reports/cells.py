@@ -34,7 +34,7 @@ def score_cell(column: Column, index: int) -> Cell:
 
 
 def _number(mean: float, half_width: float | None, mark: str = "", *, bold: bool = False) -> Cell:
-    return Cell(figure(mean, half_width), mark, bold, figure(mean, half_width, 1))
+    return Cell(figure(mean, half_width), mark, bold, figure(mean, half_width, short=True))
 
 
 def middle_cell(score: Score | None) -> Cell:

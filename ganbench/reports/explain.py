@@ -6,9 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ganbench.contract.types import Value
 from ganbench.errors import UserError, brief
-from ganbench.reports.former import settled
 from ganbench.reports.words import aligned, escape
 from ganbench.results.record import RunRecord
 from ganbench.results.rows import flatten, plain
@@ -25,12 +23,10 @@ class Known:
 
 
 def protocols_in(records: Sequence[RunRecord]) -> dict[str, Known]:
-    """Return the protocols of all values by hash, those of before both as they are kept and as tables show them."""
+    """Return the protocols of all values by hash."""
     found: dict[str, Known] = {}
-    for record, shown in zip(records, settled(records), strict=True):
-        of_run: dict[tuple[str, str], Value] = {}
-        for each in (record,) if shown is record else (record, shown):
-            of_run |= {(name, v.protocol_hash): v for name, of in each.values.items() for v in of}
+    for record in records:
+        of_run = {(name, value.protocol_hash): value for name, of in record.values.items() for value in of}
         for (metric, protocol), value in of_run.items():
             used = found.setdefault(protocol, Known(value.protocol)).used
             used[metric, record.spec.dataset] = used.get((metric, record.spec.dataset), 0) + 1

@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterable, Sequence
 
 from ganbench.reports.cells import Cell
-from ganbench.reports.former import settled
 from ganbench.reports.guard import guarded, warn
 from ganbench.reports.table import Line, Table, tables
 from ganbench.reports.view import DEFAULT, View, require_names
@@ -47,7 +46,7 @@ def render(records: Iterable[RunRecord], view: View = DEFAULT) -> str:
         require_names(found, view)
         return [write(table) for table in tables(found, view)]
 
-    parts, problems = guarded(settled(list(records)), drawn)
+    parts, problems = guarded(list(records), drawn)
     warn(problems)
     return "\n\n".join(["% needs \\usepackage[T1]{fontenc} and \\usepackage{booktabs}", *parts]) + "\n"
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from ganbench.reports.cells import Cell
-from ganbench.reports.former import settled
 from ganbench.reports.guard import guarded
 from ganbench.reports.table import Drawn, Line, Table, tables
 from ganbench.reports.view import DEFAULT, View, require_names
@@ -22,7 +21,7 @@ def render(records: Iterable[RunRecord], notes: Sequence[str] = (), view: View =
         require_names(found, view)
         return [write(table) for table in tables(found, view)]
 
-    parts, odd = guarded(settled(list(records)), drawn)
+    parts, odd = guarded(list(records), drawn)
     if notes := [*notes, *odd]:
         parts.append("\n".join(["Not in the tables:", "", *bullets(notes)]))
     return "\n\n".join(parts) + "\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -22,6 +23,8 @@ SHORT = 0.1
 """A row that was served less than this share of its paper's images is told of."""
 STALE = "today's gives other numbers for the same seed, and makes such runs again with ganbench run --redo stale"
 NEWER = "which gives other numbers for the same seed"
+_FORMER = re.compile(r"half-life ([0-9.]+(?:e[+]?[0-9]+)?) images")
+"""How records of before say it."""
 _MANY = 8
 """Of more seeds than these only the first and the last are named."""
 
@@ -109,12 +112,19 @@ def _half_lives(rows: Sequence[Row]) -> str:
     lives: dict[str, dict[str, None]] = {}
     for row in rows:
         if weights_of(row) == "ema":
-            images = row.sampling.get("half_life_images")
-            said = f"{thousands(images)} images" if isinstance(images, int | float) else "not recorded"
+            said = _half_life(row.sampling)
             lives.setdefault(said, {})[row.spec.variant] = None
     if len(lives) == 1:
         return next(iter(lives))
     return "; ".join(f"{life} ({', '.join(names)})" for life, names in lives.items())
+
+
+def _half_life(sampling: Mapping[str, Any]) -> str:
+    images, most = sampling.get("half_life_images"), sampling.get("at_most")
+    if isinstance(images, int | float):
+        return f"{thousands(images)} images" + (f" or {most}" if isinstance(most, str) else "")
+    found = _FORMER.search(str(sampling.get("weights")))
+    return f"{thousands(float(found[1]))} images" if found else "not recorded"
 
 
 def _published(rows: Sequence[Row], columns: Sequence[Column]) -> Iterator[str]:

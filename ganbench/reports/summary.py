@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from itertools import groupby
 
 from ganbench.errors import UserError, brief
-from ganbench.reports.former import settled
 from ganbench.reports.grid import columns_of
 from ganbench.reports.guard import guarded
 from ganbench.reports.labels import labels_of
@@ -31,7 +30,7 @@ def render(records: Sequence[RunRecord], problems: Sequence[str] = (), view: Vie
         require_names(found, view)
         return write(*tables_of(found, view.sort))
 
-    text, odd = guarded(settled(list(records)), drawn)
+    text, odd = guarded(list(records), drawn)
     notes = [*problems, *odd]
     return text + ("\n".join(["", "Not in the summary:", "", *bullets(notes)]) + "\n" if notes else "")
 

@@ -177,26 +177,29 @@ def _letters(drawn: Sequence[Drawn]) -> bool:
 
 
 def _fitted(drawn: list[Drawn], first: int, kept: str) -> tuple[list[Drawn], list[str]]:
-    """Return as many columns as fit, and the names of the others.
+    """Return as many columns as fit beside a first one, and the headings of the others.
 
-    Letters beyond the first metric go first, then interquartile means, then second digits of intervals, then meters,
-    then metrics from the right.
-    `kept`: what rows are sorted by.
+    Letters beyond the first metric go first, then interquartile means, then second digits of intervals, then meters.
+    If that is not enough, intervals keep their digits and metrics go from the right. `kept`: what rows are sorted by.
     """
-    left_out: list[str] = []
-    if _total(drawn, first) > WIDTH:
-        metric = next((number for number, column in enumerate(drawn) if column.kind == "metric"), 0)
-        drawn = [each if number <= metric else _unmarked(each) for number, each in enumerate(drawn)]
-    for kind in ("middle", "digits", "meter", "metric"):
-        if kind == "digits" and _total(drawn, first) > WIDTH:
-            drawn = [_shortened(column) for column in drawn]
-        while _total(drawn, first) > WIDTH:
-            places = [number for number, column in enumerate(drawn) if column.kind == kind and column.name != kept]
-            if len(places) <= (kind == "metric" and not kept):  # one column stays
-                break
-            gone = drawn.pop(places[-1])
-            left_out.insert(0, gone.head)
-    return drawn, left_out
+    if _total(drawn, first) <= WIDTH:
+        return drawn, []
+    metric = next((number for number, column in enumerate(drawn) if column.kind == "metric"), 0)
+    plain = [each if number <= metric else _unmarked(each) for number, each in enumerate(drawn)]
+    alone = [each for each in plain if each.kind != "middle"]
+    bare = [each for each in alone if each.kind != "meter" or each.name == kept]
+    for some in (plain, alone, [_shortened(each) for each in alone], bare, [_shortened(each) for each in bare]):
+        if _total(some, first) <= WIDTH:
+            return some, _missing(drawn, some)
+    metrics = [each for each in bare if each.kind == "metric" and each.name != kept]
+    while _total(bare, first) > WIDTH and len(metrics) > (not kept):  # one column stays
+        bare.remove(metrics.pop())
+    return bare, _missing(drawn, bare)
+
+
+def _missing(drawn: Sequence[Drawn], shown: Sequence[Drawn]) -> list[str]:
+    there = {column.head for column in shown}
+    return [column.head for column in drawn if column.head not in there]
 
 
 def _unmarked(column: Drawn) -> Drawn:

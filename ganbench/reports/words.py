@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from ganbench.errors import ADDRESS
 
 
-def figure(mean: float, half_width: float | None = None, digits: int = 2) -> str:
+def figure(mean: float, half_width: float | None = None, *, short: bool = False) -> str:
     """Write a mean with as many digits as its interval allows, `12.34 ± 0.56`; without an interval four.
 
-    `digits`: of the half-width, 2 or 1.
+    `short`: half-widths have one digit instead of two unless that is a 1, `12.3 ± 0.6` and `12.34 ± 0.13`.
     """
     if half_width is None:
         return f"{mean:.4g}"
@@ -20,6 +20,7 @@ def figure(mean: float, half_width: float | None = None, digits: int = 2) -> str
         return f"{mean:.3g} ± {half_width:.2g}"
     if half_width < 1e-6 * abs(mean):
         return f"{mean:.7g} ± {half_width:.1g}"
+    digits = 1 if short and f"{half_width:e}"[0] != "1" else 2
     decimals = max(0, digits - 1 - math.floor(math.log10(half_width)))
     return f"{round(mean, decimals) + 0.0:.{decimals}f} ± {half_width:.{decimals}f}"
 

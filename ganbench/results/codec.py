@@ -40,7 +40,7 @@ def encode(record: RunRecord) -> bytes:
     return encoded
 
 
-_BLANK = frozenset({"worst", "spread", "near_reference", "references", "is_exact", "repeats", "weights"})
+_BLANK = frozenset({"worst", "spread", "near_reference", "references", "is_exact", "repeats", "weights", "raw"})
 
 
 def without_blanks(facts: Sequence[tuple[str, Any]]) -> dict[str, Any]:
@@ -66,7 +66,7 @@ def read_lean(path: Path, share: Shared, *, curve: bool) -> tuple[RunRecord, byt
     """
     content = _bytes(path)
     start, text, end = _part(content, b'\n "curve": ', b',\n "error": ', 0)
-    begin, made_by, rest = _part(content, b'\n "provenance": ', b',\n "schema": ', end)
+    begin, made_by, rest = _part(content, b'\n "provenance": ', b',\n "sampling": ', end)
     if text and (provenance := share.parsed(made_by)) is not None:  # as `encode` writes it
         record = _validated_text(content[:start] + content[end:begin] + content[rest:], provenance)
         if record is not None and share.take(record) and (not curve or _is_curve(text)):
@@ -160,7 +160,7 @@ def _curve_shape() -> SchemaValidator:
         weights=shape.str_schema(),
     )
     values = shape.dict_schema(shape.str_schema(), value)
-    return SchemaValidator(shape.list_schema(parts({"share": number, "meters": meters, "values": values})))
+    return SchemaValidator(shape.list_schema(parts({"share": number, "meters": meters, "values": values}, raw=values)))
 
 
 def text_of(curve: Sequence[Mark]) -> bytes:

@@ -11,7 +11,7 @@ from ganbench import NUMBERS
 from ganbench.contract.types import Value, digest
 from ganbench.training.budget import Budget, Meters
 
-SCHEMA = 2
+SCHEMA = 3
 Status = Literal["done", "diverged", "error", "killed"]
 NOT_TRAINED = "a control is not trained"
 """Why a control has no value of a metric that looks at training."""
@@ -87,11 +87,15 @@ _SPEC = tuple(each.name for each in fields(RunSpec))
 
 @dataclass(frozen=True)
 class Mark:
-    """One evaluation point of the curve: the share of the budget spent, the meters, and the values by metric."""
+    """One evaluation point of the curve: the share of the budget spent, the meters, and the values by metric.
+
+    `raw`: those of the raw weights, where the average is scored as well.
+    """
 
     share: float
     meters: Meters
     values: Mapping[str, Value]
+    raw: Mapping[str, Value] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -115,7 +119,7 @@ class RunRecord:
     variant: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
     checksums: Mapping[str, str] = field(default_factory=dict)
-    made: str = ""
+    made: str = field(default="", compare=False)  # equal runs give equal records
     sampling: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     schema: int = SCHEMA
 
@@ -123,6 +127,22 @@ class RunRecord:
     def is_open(self) -> bool:
         """Whether the run has no end yet: it is still running, or was stopped on request, or killed with all else."""
         return self.status == "killed" and (self.error == UNFINISHED or self.error.startswith("stopped on request"))
+
+
+def unscored_key(metric: str, weights: str, *, averaged: bool) -> str:
+    """Return the name under which a record keeps why a metric has no value.
+
+    It is the metric's where the weights are those that are sampled unless others are asked for; `averaged`: the run
+    keeps an average, so that its raw weights are others.
+    """
+    return f"{metric} of raw weights" if averaged and weights == "raw" else metric
+
+
+def metric_and_weights(key: str, run: RunRecord) -> tuple[str, str]:
+    """Return the metric and the weights that such a name is of."""
+    if key.endswith(" of raw weights"):
+        return key.removesuffix(" of raw weights"), "raw"
+    return key, "ema" if "ema" in run.sampling else "raw" if "raw" in run.sampling else ""
 
 
 def richer(old: RunRecord, new: RunRecord) -> RunRecord:
@@ -140,5 +160,7 @@ def richer(old: RunRecord, new: RunRecord) -> RunRecord:
 
 def _lacks(new: RunRecord, old: RunRecord) -> bool:
     spent = [(record.meters.images, record.meters.steps, len(record.curve)) for record in (new, old)]
-    measured = [{(name, v.protocol_hash) for name, of in record.values.items() for v in of} for record in (new, old)]
+    measured = [
+        {(name, v.protocol_hash, v.weights) for name, of in record.values.items() for v in of} for record in (new, old)
+    ]
     return spent[0] < spent[1] or not measured[1] <= measured[0]

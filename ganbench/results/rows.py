@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any
 
 from ganbench.contract.types import CONTROL, UNAVAILABLE, Value
-from ganbench.results.record import NOT_TRAINED, RunRecord, RunSpec
+from ganbench.results.record import NOT_TRAINED, RunRecord, RunSpec, metric_and_weights
 from ganbench.results.statistics import Score, mean_of
 
 
@@ -177,16 +177,8 @@ def _rank(spec: RunSpec) -> tuple[Any, ...]:
 
 
 def reasons(run: RunRecord) -> dict[tuple[str, str], str]:
-    """Return why a run has no value, by metric and by which weights it would be of.
-
-    A record says `fid`, and of the weights that were scored beside the average `fid of raw weights`.
-    """
-    first = "ema" if "ema" in run.sampling else "raw" if "raw" in run.sampling else ""
-    found = {}
-    for name, why in run.unscored.items():
-        metric, _, weights = name.removesuffix(" weights").rpartition(" of ")
-        found[(metric, weights) if metric and weights in ("raw", "ema") else (name, first)] = why
-    return found
+    """Return why a run has no value, by metric and by which weights it would be of."""
+    return {metric_and_weights(key, run): why for key, why in run.unscored.items()}
 
 
 def undefined(run: RunRecord, metric: str, weights: str = "") -> str | None:

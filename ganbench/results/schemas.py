@@ -64,7 +64,44 @@ def _from_1(content: Mapping[str, Any], lookup: Lookup) -> Mapping[str, Any]:
     return complete({**content, "schema": 2, "spec": spec, "variant": facts}, lookup)
 
 
-UPGRADES: dict[int, Callable[[Mapping[str, Any], Lookup], Mapping[str, Any]]] = {1: _from_1}
+_OF_SAMPLING = ("weights", "batch_norm", "labels", "latents")
+"""What protocols of schema 2 said of how a variant makes its samples."""
+
+
+def _from_2(content: Mapping[str, Any], lookup: Lookup) -> Mapping[str, Any]:
+    """Schema 3: how samples are made leaves the protocols for `sampling`, and values tell what weights they are of.
+
+    What the metric `ms-ssim` gave of one class at a time is `ms-ssim-class`.
+    """
+    sampling: dict[str, dict[str, Any]] = {}
+    values: dict[str, list[Any]] = {}
+    for name, of in content["values"].items():
+        for value in of:
+            values.setdefault(_name_now(name, value), []).append(_value_now(value, sampling))
+    curve = [
+        {**mark, "values": {_name_now(name, v): _value_now(v, sampling) for name, v in mark["values"].items()}}
+        for mark in content["curve"]
+    ]
+    found = {**content, "schema": 3, "values": values, "curve": curve, "sampling": sampling}
+    return complete(found, lookup) if is_dated(found) else found
+
+
+def _name_now(name: str, value: Mapping[str, Any]) -> str:
+    within = "within each of" in str(_mapping(value.get("protocol")).get("pairs"))
+    return "ms-ssim-class" if name == "ms-ssim" and within else name
+
+
+def _value_now(value: Mapping[str, Any], sampling: dict[str, dict[str, Any]]) -> Mapping[str, Any]:
+    protocol = _mapping(value.get("protocol"))
+    if "weights" not in protocol:
+        return value
+    weights = "raw" if protocol["weights"] == "raw" else "ema"
+    sampling.setdefault(weights, {key: protocol[key] for key in _OF_SAMPLING if key in protocol})
+    kept = {key: fact for key, fact in protocol.items() if key not in _OF_SAMPLING}
+    return {**value, "protocol": kept, "weights": weights}
+
+
+UPGRADES: dict[int, Callable[[Mapping[str, Any], Lookup], Mapping[str, Any]]] = {1: _from_1, 2: _from_2}
 """By schema: what makes the content of a record of that schema one of the next.
 
 Raises any of `KeyError`, `TypeError`, `AttributeError` and `ValueError` where the content is not as that schema wants.

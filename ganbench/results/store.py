@@ -26,6 +26,9 @@ from ganbench.results.sharing import Shared, uncollected
 _DEVICES = re.compile(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\.|$)")
 _PART_LENGTH = 80
 
+APART = ".ganbench-apart"
+"""A file of this name marks a folder of results as one of its own: whoever asks for a folder above does not see it."""
+
 Found = tuple[RunRecord, bytes]
 """A record, and the text of its curve where that was asked for."""
 
@@ -182,7 +185,10 @@ class ResultStore:
             raise UserError(f"no results in {self.root}: run `ganbench run` first")
 
     def files(self, problems: list[str]) -> Iterator[Path]:
-        """Yield every file that may be a record; folders that cannot be listed become problems."""
+        """Yield every file that may be a record; folders that cannot be listed become problems.
+
+        What a folder inside holds that is marked as one of its own is left out.
+        """
 
         def refused(error: OSError) -> None:
             if Path(error.filename) != self.root:
@@ -191,7 +197,7 @@ class ResultStore:
                 raise DiskError(f"cannot read results folder {self.root}: {error.strerror}") from error
 
         for folder, subfolders, names in os.walk(self.root, onerror=refused):
-            subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+            subfolders[:] = [name for name in subfolders if not name.startswith(".") and not apart(Path(folder, name))]
             for path in (Path(folder, name) for name in names if name.endswith(".json") and not name.startswith(".")):
                 if path.is_file() or not path.exists():  # a link that leads nowhere is told when it is read
                     yield path
@@ -242,6 +248,13 @@ class ResultStore:
 def _safe(part: str) -> str:
     name = re.sub(r"[^A-Za-z0-9._+-]+", "-", part)[:_PART_LENGTH].strip(".-") or "unnamed"
     return f"_{name}" if _DEVICES.match(name) else name
+
+
+def apart(folder: Path) -> bool:
+    """Whether a folder of results is one of its own, and no part of that which it lies in."""
+    with suppress(OSError):  # it may not be entered
+        return (folder / APART).exists()
+    return False
 
 
 def _set_aside(path: Path) -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+from typing import IO
+
 from ganbench.errors import DiskError, UserError
-from ganbench.results.codec import decode, id_in, load
+from ganbench.files import write_atomically
+from ganbench.results.codec import decode, encode, id_in, load
 from ganbench.results.moving import Former, move
-from ganbench.results.record import RunRecord
+from ganbench.results.record import SCHEMA, RunRecord
 from ganbench.results.schemas import Lookup, is_dated
 from ganbench.results.store import ResultStore
 
@@ -21,18 +25,20 @@ def upgrade(store: ResultStore, lookup: Lookup) -> tuple[list[RunRecord], list[s
     paths = sorted(store.files(problems))
     if not paths and not problems:
         raise UserError(f"no results in {store.root}: run `ganbench run` first")
-    found = []
+    found, moved = [], list[RunRecord]()
     for path in paths:
         try:
             content = load(path)
             record = decode(content, path, lookup)
             if is_dated(content) and record.spec.id != id_in(content):
                 found.append(Former(path, id_in(content), record))
+            elif content["schema"] < SCHEMA:  # under the name that it has
+                write_atomically(path, partial(_write, content=encode(record)))
+                moved.append(record)
         except FileNotFoundError:
             continue  # taken away since the folder was listed
         except UserError as error:
             problems.append(str(error))
-    moved = []
     for former in sorted(found, key=lambda former: former.rank):
         try:
             move(former, former.path.with_name(store.path(former.record.spec).name))
@@ -42,3 +48,7 @@ def upgrade(store: ResultStore, lookup: Lookup) -> tuple[list[RunRecord], list[s
         except UserError as error:
             problems.append(str(error))
     return moved, problems
+
+
+def _write(file: IO[bytes], *, content: bytes) -> None:
+    file.write(content)

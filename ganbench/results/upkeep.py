@@ -11,11 +11,12 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ganbench.contract.types import Value
 from ganbench.errors import DiskError, UserError
 from ganbench.files import is_held, write_atomically
 from ganbench.results.codec import encode, read
-from ganbench.results.record import FINAL, RunRecord, richer
-from ganbench.results.store import ResultStore, own_traces
+from ganbench.results.record import FINAL, RunRecord, metric_and_weights, richer
+from ganbench.results.store import ResultStore, apart, own_traces
 
 Check = Callable[[Path, RunRecord], str | None]
 """Says what is wrong with a file of a run's working folder, or nothing."""
@@ -158,7 +159,7 @@ def is_old(path: Path) -> bool:
 
 def _all_files(root: Path) -> Iterator[Path]:
     for folder, subfolders, names in os.walk(root):
-        subfolders.sort()
+        subfolders[:] = sorted(name for name in subfolders if not apart(Path(folder, name)))
         yield from (Path(folder, name) for name in sorted(names))
 
 
@@ -215,26 +216,35 @@ def _better(old: RunRecord, new: RunRecord) -> RunRecord:
     if old == new or _differ(old, new):
         return old
     if old.status == new.status == "done":
-        held = {(name, value.protocol_hash) for name, of in old.values.items() for value in of}
+        held = _numbers(old).keys()
         more = {
-            name: [*old.values.get(name, []), *(value for value in of if (name, value.protocol_hash) not in held)]
+            name: [*old.values.get(name, []), *(value for value in of if _key(name, value) not in held)]
             for name, of in new.values.items()
         }
-        values = {**old.values, **more}
-        unscored = {name: why for name, why in old.unscored.items() if name not in values}
-        return old if values == old.values else replace(old, values=values, unscored=unscored)
+        joined = replace(old, values={**old.values, **more}, sampling={**new.sampling, **old.sampling})
+        unscored = {key: why for key, why in old.unscored.items() if not _has(joined, *metric_and_weights(key, old))}
+        return old if joined.values == old.values else replace(joined, unscored=unscored)
     return new if richer(old, new) is new else old
 
 
 def _differ(old: RunRecord, new: RunRecord) -> bool:
     if not {old.status, new.status} <= FINAL:
         return False
-    numbers = [
-        {(name, value.protocol_hash): value.value for name, of in record.values.items() for value in of}
-        for record in (old, new)
-    ]
+    numbers = [_numbers(record) for record in (old, new)]
     shared = numbers[0].keys() & numbers[1].keys()
     return old.status != new.status or any(numbers[0][key] != numbers[1][key] for key in shared)
+
+
+def _numbers(record: RunRecord) -> dict[tuple[str, str, str], float]:
+    return {_key(name, value): value.value for name, of in record.values.items() for value in of}
+
+
+def _key(name: str, value: Value) -> tuple[str, str, str]:
+    return name, value.protocol_hash, value.weights
+
+
+def _has(record: RunRecord, metric: str, weights: str) -> bool:
+    return any(value.weights in ("", weights) or not weights for value in record.values.get(metric, ()))
 
 
 def _bring(store: ResultStore, source: ResultStore, path: Path, record: RunRecord, joined: RunRecord | None) -> None:

@@ -7,6 +7,7 @@ import inspect
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from ganbench.runs.options import config_class
@@ -38,11 +39,23 @@ class Description:
     sections: Mapping[str, str] = field(default_factory=dict)
 
 
-def describe(owner: type) -> Description:
-    """Read the docstrings of a plugin and of its options; what they do not say stays empty."""
-    text, sections = _sections(inspect.cleandoc(owner.__doc__ or ""))
+def describe(owner: Any) -> Description:
+    """Read the docstrings of a plugin (of a metric, that of `compute`) and of its options, as far as they say it."""
+    measured = getattr(owner, "compute", None)
+    text, sections = _sections(inspect.cleandoc((measured or owner).__doc__ or ""))
     config = config_class(owner)
-    return Description(text, options_of(config) if config else (), sections)
+    options = options_of(config) if config else ()
+    return Description(text if not isinstance(measured, partial) else "", options, sections)
+
+
+def average_of(variant: Any) -> Option:
+    """Return the option that the harness gives every variant."""
+    declared = variant.ema_half_life_images
+    source = "its class" if declared is not None else ""
+    meaning = (
+        "half-life of averaged weights in real images served, as 500k, at most 5 % of those served; none: no average"
+    )
+    return Option("ema", "none" if declared is None else f"{declared:g}", "number > 0 or none", meaning, source)
 
 
 def options_of(config: type) -> list[Option]:

@@ -11,6 +11,7 @@ from typing import Any
 from ganbench.contract.types import CONTROL
 from ganbench.contract.variant import Control, Variant
 from ganbench.runs.job import Job
+from ganbench.runs.measures import plain_name
 from ganbench.runs.options import as_plain, resolve
 from ganbench.runs.registry import Kind, Registry
 from ganbench.training.devices import cores, describe, resolve_device
@@ -27,13 +28,14 @@ def variant_facts(job: Job, registry: Registry) -> dict[str, Any]:
         "parameters": dict(job.parameters),
         **({"paper_images": cls.paper_images} if cls.paper_images else {}),
         "defaults": {kind: _defaults(kind, name, registry) for kind, name in _configured(job)},
+        "headline": list(job.metrics),
         **({"published": dict(job.published)} if job.published else {}),
     }
 
 
 def job_names(job: Job) -> list[tuple[Kind, str]]:
     """Return kind and name of everything that a job takes from plugins."""
-    used = [*_configured(job), *(("metric", name) for name in job.metrics)]
+    used = [*_configured(job), *(("metric", name) for name in dict.fromkeys(map(plain_name, job.metrics)))]
     return [*used, *(("extractor", name) for name in job.extractors)]
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ganbench.contract.data import Dataset
+from ganbench.runs.measures import measure, plain_name
 from ganbench.runs.options import resolve
 from ganbench.runs.registry import Entry, Kind, Registry
 from ganbench.runs.settings import Settings
@@ -32,12 +33,12 @@ def open_bench(
     """
     with kept():
         data = dataset.load(root, size or dataset.size)
-    scored_by: dict[Kind, Sequence[str]] = {"metric": metrics, "extractor": extractors}
+    scored_by: dict[Kind, Sequence[str]] = {"metric": list(map(plain_name, metrics)), "extractor": extractors}
     return Bench(
         dataset,
         data,
         configured(registry.get("backbone", backbone), settings["backbone"]),
-        tuple(registry.get("metric", name).item for name in metrics),
+        tuple(measure(name, registry, settings.get("metric", {}), dataset.name) for name in metrics),
         {name: registry.get("extractor", name).item for name in extractors},
         {(kind, name): registry.get(kind, name).code for kind, names in scored_by.items() for name in names},
     )

@@ -16,11 +16,14 @@ TEXTUAL = ("string_type", "path_type", "literal_error")
 """Faults of values that were taken for numbers, lists or nothing, although the option is a text."""
 
 
-def config_class(owner: type) -> type | None:
+def config_class(owner: Any) -> type | None:
     """Return the dataclass that a variant, data set or backbone declares in `config: Config`, or None.
 
-    No other annotation is looked at: a plugin may name types there that exist for a type checker only.
+    Of a metric, which is an object, that of the options it holds. No other annotation is looked at: a plugin may name
+    types there that exist for a type checker only.
     """
+    if not isinstance(owner, type):
+        return type(owner.config) if dataclasses.is_dataclass(owner.config) else None
     for cls in owner.__mro__:
         declared = inspect.get_annotations(cls).get("config")
         if declared is None:
@@ -36,13 +39,13 @@ def config_class(owner: type) -> type | None:
     return None
 
 
-def fields_of(owner: type) -> tuple[str, ...]:
+def fields_of(owner: Any) -> tuple[str, ...]:
     """Return the names of the options of a plugin."""
     declared = config_class(owner)
     return tuple(field.name for field in dataclasses.fields(declared)) if declared else ()
 
 
-def resolve(owner: type, name: str, settings: Mapping[str, str]) -> Any:
+def resolve(owner: Any, name: str, settings: Mapping[str, str]) -> Any:
     """Return the plugin's config with `settings` applied, or None if it has none.
 
     An option set to its default is the default, however it is written. Raises `UserError` that names the option, what
@@ -53,7 +56,7 @@ def resolve(owner: type, name: str, settings: Mapping[str, str]) -> Any:
     return config if len(changed) == len(settings) else _validated(owner, name, changed)
 
 
-def differing(owner: type, name: str, settings: Mapping[str, str], config: Any = None) -> dict[str, str]:
+def differing(owner: Any, name: str, settings: Mapping[str, str], config: Any = None) -> dict[str, str]:
     """Return the settings that change an option of a plugin from its default. Raises as `resolve`."""
     config = _validated(owner, name, settings) if config is None else config
     defaults = {field.name: field for field in dataclasses.fields(config)} if config is not None else {}
@@ -64,7 +67,7 @@ def _default_of(field: dataclasses.Field[Any]) -> Any:
     return field.default_factory() if callable(field.default_factory) else field.default
 
 
-def _validated(owner: type, name: str, settings: Mapping[str, str]) -> Any:
+def _validated(owner: Any, name: str, settings: Mapping[str, str]) -> Any:
     declared, known = config_class(owner), fields_of(owner)
     for key in settings:
         if key not in known:

@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ganbench.contract.metrics import Metric
-from ganbench.contract.types import Clock
+from ganbench.contract.types import Clock, Split
 from ganbench.contract.variant import Control, Variant
 from ganbench.errors import PluginError, UserError, brief
 from ganbench.files import parted
@@ -20,29 +19,41 @@ from ganbench.runs.blame import reason_of
 from ganbench.runs.code import HARNESS
 from ganbench.runs.hints import dataset_hint
 from ganbench.runs.job import Job
+from ganbench.runs.measures import measure, plain_name, wanted
 from ganbench.runs.opening import open_bench, open_dataset
 from ganbench.runs.options import as_plain, resolve
 from ganbench.runs.registry import Entry, Kind, Registry, needed
 from ganbench.runs.request import Plan, Request, Skip
 from ganbench.runs.settings import (
+    AVERAGE,
     Settings,
+    average_for,
+    half_life,
     options_of,
     parse_settings,
     reject_unused,
     require_known,
     require_meant_for_all,
     settings_for,
+    settings_for_metrics,
 )
 from ganbench.runs.steps import BUILD_SECONDS, TRIAL_SECONDS, Begin, Step, unwatched
+from ganbench.runs.sweeps import combinations, joined, require_swept
 from ganbench.scoring.evaluate import extractor_of, misfit
-from ganbench.training.bench import Bench
+from ganbench.training.bench import Bench, Measure
 from ganbench.training.budget import Budget
 from ganbench.training.compiled import require_compilable
 from ganbench.training.trainer import Trainer
 
 MOST_SAMPLES = 10_000
+WEIGHTS = ("ema", "raw")
+"""What of a variant can be sampled; its average comes first."""
 SMALL = 8
 """A batch below it is tried out before it is trained with."""
+
+
+Missing = dict[tuple[str, str], str]
+"""By data set and metric, why it cannot be computed."""
 
 
 class WrongBatch(UserError):
@@ -50,12 +61,25 @@ class WrongBatch(UserError):
 
 
 def plan(request: Request, registry: Registry, begin: Begin = unwatched) -> Plan:
-    """Make the product of variants, data sets and seeds. Raises `UserError` where the request is wrong.
+    """Make the product of variants, data sets, swept options and seeds. Raises `UserError` where the request is wrong.
 
     `begin`: told of each stretch of a plugin's code; what it refuses is left out with its reason.
     """
+    swept = combinations(request.sweeps, request.settings)
+    require_swept(swept, registry)
+    return joined(
+        {
+            options: _plan(replace(request, settings=(*request.settings, *options), sweeps=()), registry, begin)
+            for options in swept
+        }
+    )
+
+
+def _plan(request: Request, registry: Registry, begin: Begin) -> Plan:
     if not request.seed_numbers or min(request.seed_numbers) < 0:
         raise UserError(f"--seeds {request.seeds}: at least one seed is needed, and none below 0")
+    if strange := [each for each in request.score if each not in WEIGHTS]:
+        raise UserError(f"--score {strange[0]}: write raw, ema or both, as raw,ema")
     if request.compiled:
         require_compilable(request.device, request.precision)
     variants, claimed = expand(request.variants, "variant", registry)
@@ -119,23 +143,30 @@ def _plan_dataset(
     with dataset_entry.blamed("it cannot be loaded"):
         bench = open_bench(dataset, backbone.item.name, registry, mine, root=request.data_root, size=request.size)
     result.notes.extend(f"{dataset.name}: {note}" for note in bench.data.notes)
-    metrics = _choose_metrics(request, bench, registry, result.notes)
+    metrics = _choose_metrics(request, bench, registry, settings, used, result.notes)
+    missing = _missing(text, metrics, bench, registry, request.weights, begin)
+    if not request.metrics:
+        metrics, missing = _without(missing, metrics, bench, request.marks_metrics, result.notes)
+    mine["metric"] = settings_for_metrics([each.metric for each in metrics], settings, used)
     samples = _choose_samples(request, bench)
     # One that nobody offers takes only its metrics down, which the evaluator says.
-    extractors = sorted(
-        {extractor_of(metric, bench.data.modes) or "" for metric in metrics} & registry.entries["extractor"].keys()
-    )
+    found = {extractor_of(each.metric, bench.data.modes) or "" for each in metrics}
+    extractors = sorted(found & registry.entries["extractor"].keys())
     result.benches[text] = replace(
         bench,
         metrics=tuple(metrics),
         extractors={name: registry.get("extractor", name).item for name in extractors},
     )
-    scorers = [registry.get("metric", metric.name) for metric in metrics]
+    scorers = [registry.get("metric", each.metric.name) for each in metrics]
     scorers += [registry.get("extractor", name) for name in extractors]
-    taken = tuple(
-        name for name in sorted(registry.entries["metric"]) if any(name.startswith(f"{m.name}-") for m in metrics)
-    )
-    result.missing.update(_missing(text, metrics, bench, registry, request.weights, begin))
+    named = [each.metric.name for each in metrics]
+    taken = tuple(name for name in sorted(registry.entries["metric"]) if any(name.startswith(f"{m}-") for m in named))
+    result.missing.update(missing)
+    result.notes.extend(_few_samples(dataset.name, metrics, bench, registry, samples, request.reference))
+    measured = {
+        each.name: wanted(each, registry, samples=samples, reference=request.reference, repeats=request.repeats)
+        for each in metrics
+    }
     code = {"backbone": backbone.code}
     if dataset_entry.origin.distribution != HARNESS:
         code["dataset"] = dataset_entry.code
@@ -148,10 +179,12 @@ def _plan_dataset(
             with variant.blamed("its options cannot be read"):
                 own = settings_for(variant.item, settings, used, shared=True)
                 config = resolve(variant.item, name, own)
+                average = half_life(variant.item, average_for(variant.item, settings, used))
         except PluginError as error:
             result.skips.append(Skip(name, dataset.name, str(error)))
             continue
         try:
+            score = _weights(request.score, variant.item, average)
             # Finds what does not fit before anything is spent; on options of its own, which a plugin may change.
             built = bench.fit(variant.item, resolve(variant.item, name, own))
             _require_images(built, bench, request.batch)
@@ -174,6 +207,9 @@ def _plan_dataset(
             result.skips.append(Skip(name, dataset.name, fault))
             continue
         chosen: Settings = {**mine, "variant": own}
+        options = options_of(chosen, config, bench)
+        if average != variant.item.ema_half_life_images:
+            options[AVERAGE] = average
         for seed in request.seed_numbers:
             spec = RunSpec(
                 variant=name,
@@ -184,7 +220,7 @@ def _plan_dataset(
                 size=bench.size,
                 batch=request.batch,
                 precision=request.precision,
-                options=options_of(chosen, config, bench),
+                options=dict(sorted(options.items())),
                 config={
                     "variant": as_plain(config),
                     "backbone": as_plain(bench.backbone.config),
@@ -201,7 +237,7 @@ def _plan_dataset(
                     spec=spec,
                     dataset=text,
                     settings=chosen,
-                    metrics=tuple(metric.name for metric in metrics),
+                    metrics=tuple(measured),
                     extractors=tuple(extractors),
                     marks=request.marks,
                     marks_metrics=tuple(request.marks_metrics),
@@ -213,6 +249,12 @@ def _plan_dataset(
                     data_root=request.data_root,
                     weights=request.weights,
                     device=request.device,
+                    measured=measured,
+                    reference=request.reference,
+                    score=score,
+                    half_life=average if AVERAGE in options else "paper",
+                    averaged=average is not None,
+                    repeats=request.repeats,
                     parameters={
                         part: sum(p.numel() for p in network.parameters()) for part, network in built.named_children()
                     },
@@ -229,10 +271,50 @@ def expand(patterns: Sequence[str], kind: Kind, registry: Registry) -> tuple[lis
     return [name for name in names if name not in claimed], claimed
 
 
-def _choose_metrics(request: Request, bench: Bench, registry: Registry, notes: list[str]) -> list[Metric]:
+def _weights(asked: Sequence[str], cls: type[Variant], average: float | None) -> tuple[str, ...]:
+    """Return what of a variant is sampled: what was asked for, its average first."""
+    kept = WEIGHTS if average is not None else WEIGHTS[1:]
+    found = tuple(each for each in kept if each in asked) if asked else kept[:1]
+    if not found:
+        raise UserError(f"it keeps no average of its weights: --set {cls.name}.ema=500k gives it one, or --score raw")
+    return found
+
+
+def _few_samples(
+    name: str, measures: Sequence[Measure], bench: Bench, registry: Registry, samples: int, reference: Split
+) -> list[str]:
+    """Return a note for each metric that has fewer samples than its extractor has features."""
+    notes = []
+    for each in measures:
+        extractor, split = extractor_of(each.metric, bench.data.modes), each.reference or reference
+        if not each.metric.covariance or extractor not in registry.entries["extractor"]:
+            continue
+        width = registry.get("extractor", extractor).item.width(bench.data)
+        real = len((bench.data.test if split == "test" else bench.data.train).images)
+        least = min(each.samples or samples, real)
+        if width and least < width:
+            notes.append(
+                f"{name}: {each.name} compares covariances of {width} features on {least} images, too few for a "
+                f"number that others can be held against; raise --samples, or take a narrower extractor"
+            )
+    return notes
+
+
+def _choose_metrics(
+    request: Request,
+    bench: Bench,
+    registry: Registry,
+    settings: Mapping[str, str],
+    used: set[str],
+    notes: list[str],
+) -> list[Measure]:
     chosen, dataset, domain = [], bench.dataset, bench.data.domain
-    for name in dict.fromkeys((*(request.metrics or dataset.metrics), *request.marks_metrics)):
-        metric: Metric = registry.get("metric", name).item
+    names = dict.fromkeys((*(request.metrics or dataset.metrics), *request.marks_metrics))
+    items = [registry.get("metric", plain_name(name)).item for name in names]
+    own = settings_for_metrics(items, settings, used)
+    for name in names:
+        found = measure(name, registry, own, dataset.name)
+        metric = found.metric
         pairs = domain is not None and domain.paired
         reason = misfit(metric, bench.spec, modes=bench.data.modes is not None, pairs=pairs)
         if reason and request.metrics:
@@ -240,16 +322,16 @@ def _choose_metrics(request: Request, bench: Bench, registry: Registry, notes: l
         if reason:
             notes.append(f"{dataset.name}: {name} is left out, because {reason}")
             continue
-        chosen.append(metric)
+        chosen.append(found)
     return chosen
 
 
 def _missing(
-    text: str, metrics: Sequence[Metric], bench: Bench, registry: Registry, weights: Path | None, begin: Begin
-) -> dict[tuple[str, str], str]:
+    text: str, measures: Sequence[Measure], bench: Bench, registry: Registry, weights: Path | None, begin: Begin
+) -> Missing:
     """Return by data set and metric what is known to be missing for it, before anything is spent."""
     reasons: dict[str, str | None] = {}
-    for name in {extractor_of(metric, bench.data.modes) for metric in metrics} - {None}:
+    for name in {extractor_of(each.metric, bench.data.modes) for each in measures} - {None}:
         assert name is not None
         if name not in registry.entries["extractor"]:
             reasons[name] = f"there is no extractor {name!r}"
@@ -262,8 +344,27 @@ def _missing(
             reasons[name] = extractor.item.missing(bench.dataset.name, bench.data, weights)
         except Exception as error:  # a plugin may fail in any way
             reasons[name] = f"extractor {name!r} fails: {reason_of(error, extractor.files)}"
-    found = {metric.name: reasons.get(extractor_of(metric, bench.data.modes) or "") for metric in metrics}
+    found = {each.name: reasons.get(extractor_of(each.metric, bench.data.modes) or "") for each in measures}
     return {(text, name): reason for name, reason in found.items() if reason}
+
+
+def _without(
+    missing: Missing, measures: Sequence[Measure], bench: Bench, asked: Sequence[str], notes: list[str]
+) -> tuple[list[Measure], Missing]:
+    """Leave out metrics that nobody `asked` for and that cannot be computed, where another distance remains."""
+    lacking = {name for _, name in missing}
+    distances = [each.name for each in measures if extractor_of(each.metric, bench.data.modes)]
+    if set(distances) <= lacking:
+        return list(measures), missing
+    left_out: dict[str, list[str]] = {}
+    for (_, name), reason in missing.items():
+        if name not in asked:
+            left_out.setdefault(reason, []).append(name)
+    for reason, names in left_out.items():
+        notes.append(f"{bench.dataset.name}: {' and '.join(names)} left out: {reason}")
+    gone = {name for names in left_out.values() for name in names}
+    kept = {key: reason for key, reason in missing.items() if key[1] not in gone}
+    return [each for each in measures if each.name not in gone], kept
 
 
 def _choose_samples(request: Request, bench: Bench) -> int:

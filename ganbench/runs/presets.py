@@ -36,6 +36,8 @@ def _planned(
         raise UserError(f"--scale {scale:g}: name a share of the preset's budget, above 0 and at most 1")
     if fixed := sorted(asked.keys() & preset.request.keys() - {"seeds", "marks", "metrics"}):
         raise UserError(f"--{fixed[0]}: the preset {name!r} fixes it; leave it out, or run without the preset")
+    if request.sweeps:
+        raise UserError(f"--sweep: the preset {name!r} has rows of its own; leave it out, or run without the preset")
     wanted = claimed = None
     if asked.get("variants"):
         names, claimed = expand(asked["variants"], "variant", registry)

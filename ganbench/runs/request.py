@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ganbench.contract.types import Split
 from ganbench.runs.job import Job
 
 if TYPE_CHECKING:  # it imports torch, which a command that shows a plan need not
@@ -15,7 +16,12 @@ if TYPE_CHECKING:  # it imports torch, which a command that shows a plan need no
 
 @dataclass(frozen=True)
 class Request:
-    """What the user asked for; None means the data set's default. `seeds`: how many, from 0, or which."""
+    """What the user asked for; None means the data set's default. `seeds`: how many, from 0, or which.
+
+    `reference`: the split that samples are compared with. `score`: `raw` or `ema` or both; by default the average where
+    a variant keeps one. `repeats`: how often each trained variant is sampled at its end. `sweeps`: options of
+    which each value makes runs of its own.
+    """
 
     variants: Sequence[str]
     datasets: Sequence[str]
@@ -30,7 +36,11 @@ class Request:
     marks: int = 5
     marks_metrics: Sequence[str] = ()
     samples: int | None = None
+    reference: Split = "test"
+    score: Sequence[str] = ()
+    repeats: int = 1
     settings: Sequence[str] = ()
+    sweeps: Sequence[str] = ()
     preset: str = ""
     plugins: Sequence[Path] = ()
     data_root: Path = Path("data")

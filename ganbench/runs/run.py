@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from datetime import UTC, datetime
 from functools import cached_property, partial
 from types import MappingProxyType
 from typing import Any
@@ -15,11 +16,11 @@ import torch
 from pydantic import TypeAdapter
 from torch import Tensor, nn
 
-from ganbench.contract.metrics import Metric
+from ganbench.contract.metrics import Past
 from ganbench.contract.types import UNAVAILABLE, Curve, Value
 from ganbench.contract.variant import Control, Variant
 from ganbench.errors import UserError
-from ganbench.results.record import NOT_TRAINED, UNFINISHED, Mark, RunRecord, Status
+from ganbench.results.record import NOT_TRAINED, UNFINISHED, Mark, RunRecord, Status, unscored_key
 from ganbench.results.store import ResultStore
 from ganbench.runs.blame import keep_traceback
 from ganbench.runs.checkpoint import Checkpoints, Unusable, load_state, save_state
@@ -29,18 +30,18 @@ from ganbench.runs.opening import open_bench, open_dataset
 from ganbench.runs.options import as_plain, resolve
 from ganbench.runs.registry import Registry
 from ganbench.runs.stopping import Stopped
-from ganbench.scoring.evaluate import Evaluator, Scores, Unavailable
+from ganbench.scoring.evaluate import Evaluator, Scores, Subject, Unavailable
 from ganbench.scoring.gradients import OWN, canonical_curves, log_spaced, own_curve
 from ganbench.scoring.pictures import write_picture
 from ganbench.scoring.samples import generate, require_asked
 from ganbench.seeds import derive, seeded
 from ganbench.training.arithmetic import placed
-from ganbench.training.bench import Bench
+from ganbench.training.bench import Bench, Measure
 from ganbench.training.budget import Tick
 from ganbench.training.devices import make_repeatable, resolve_device
 from ganbench.training.guard import Unfair
 from ganbench.training.meter import FlopCounter
-from ganbench.training.trainer import Trainer
+from ganbench.training.trainer import EMA_RAMP, Trainer
 
 CHECKPOINT_SECONDS = 300.0
 PICTURE_SAMPLES = 64
@@ -92,6 +93,7 @@ class Run:
         self.evaluator = Evaluator(
             self.bench,
             samples=job.samples,
+            reference=job.reference,
             device=self.device,
             weights=job.weights,
             taken=job.taken,
@@ -156,12 +158,13 @@ class Run:
             device=self.device,
             precision=spec.precision,
             compiled=spec.compiled,
+            half_life=self.job.half_life,
         )
 
     def make(self, listen: Listener, stopping: Callable[[], bool]) -> RunRecord:
         """Train to the end of the budget, from the last checkpoint where there is one, scoring at the marks."""
         spec, trainer = self.job.spec, self.begin()
-        saved, snapshot = time.monotonic(), None
+        saved, kept = time.monotonic(), dict[str, Variant]()
         for number in range(1, self.job.marks + 1):
             share = number / self.job.marks
             if self.curve and self.curve[-1].share >= share - 1e-9:
@@ -184,57 +187,74 @@ class Run:
                 self._require_trained(trainer)
             spent, traces = trainer.tally(), trainer.traces()
             with self.at_once():
-                snapshot = self._rebuilt(trainer.snapshot())
-                scores = self._score(snapshot, traces, share)
-            self.curve.append(Mark(share, tick.meters, scores.values))
-            self.unscored = dict(scores.unscored)
+                kept = {each: self._rebuilt(trainer.snapshot(each)) for each in self.job.score}
+                mark = Mark(share, tick.meters, {})
+                scores = {each: self._score(each, variant, traces, mark) for each, variant in kept.items()}
+            first, *others = scores
+            raw = scores[others[0]].values if others else {}
+            self.curve.append(replace(mark, values=scores[first].values, raw=raw))
+            self.unscored = _reasons(scores, averaged=self.job.averaged)
             if trainer.tally() != spent:
                 raise Unfair(f"the meters of {spec.variant} changed while it was sampled: only the harness counts")
             if isinstance(trainer.variant, Control):
-                self.unscored |= {metric.name: NOT_TRAINED for metric in self.bench.metrics if not metric.samples}
+                self.unscored |= {m.name: NOT_TRAINED for m in self.bench.metrics if not m.metric.samples}
             self.checkpoint(trainer)
             self.keep("killed", UNFINISHED)
             saved = time.monotonic()
             listen(share, None, self.curve[-1])  # what is told is kept already
-        if snapshot is None:  # the last mark had been scored before the run was stopped
-            snapshot = trainer.snapshot()
-        checksum = save_state(self.work / "final.pt", {"variant": snapshot.state_dict()}, spec.id)
+        missing = [each for each in trainer.averages if each not in kept]  # of a run stopped after its last mark, all
+        kept |= {each: trainer.snapshot(each) for each in missing}
+        states = {each: variant.state_dict() for each, variant in kept.items()}
+        checksum = save_state(self.work / "final.pt", states, spec.id)
         record = self.keep("done", "", {"weights": checksum})
         self.checkpoints.remove()
         return record
 
     def top_up(self, record: RunRecord) -> RunRecord:
         """Score the metrics that a finished run has no value for, from its kept weights."""
-        names = unscored_metrics(record, self.job) if record.status == "done" else []
-        if not names:
+        names = {each: unscored_metrics(record, self.job, each) for each in self.job.score}
+        if record.status != "done" or not any(names.values()):
             return record
-        try:
-            variant = self._kept_variant(record)
-        except Unusable as error:
-            reason = f"{UNAVAILABLE}{error}; delete its record to train it again"
-            record = replace(record, unscored={**record.unscored, **dict.fromkeys(names, reason)})
-            return self.store.add(record)
-        missing = [metric for metric in self.bench.metrics if metric.name in names]
-        scores = self._measure(variant, missing, _KeptTraces(self.store, record))
         values = {name: list(found) for name, found in record.values.items()}
-        for name, value in scores.values.items():
-            kept = [old for old in values.get(name, []) if old.protocol_hash != value.protocol_hash]
-            values[name] = [*kept, value]
-        unscored = {name: reason for name, reason in record.unscored.items() if name not in names}
-        return self.store.add(replace(record, values=values, unscored=unscored | dict(scores.unscored)))
+        unscored, sampling = dict(record.unscored), dict(record.sampling)
+        for weights, lacking in names.items():
+            if not lacking:
+                continue
+            keys = {name: unscored_key(name, weights, averaged=self.job.averaged) for name in lacking}
+            try:
+                variant = self._kept_variant(record, weights)
+            except Unusable as error:
+                reason = f"{UNAVAILABLE}{error}; delete its record to train it again"
+                unscored |= dict.fromkeys(keys.values(), reason)
+                continue
+            missing = [measure for measure in self.bench.metrics if measure.name in lacking]
+            past = _past(record.curve)
+            scores = self._measure(weights, variant, missing, _KeptTraces(self.store, record), past, last=True)
+            for name, value in scores.values.items():
+                values[name] = [*(old for old in values.get(name, []) if not _is_same(old, value)), value]
+            unscored = {name: reason for name, reason in unscored.items() if name not in keys.values()}
+            unscored |= _reasons({weights: scores}, averaged=self.job.averaged)
+            sampling.setdefault(weights, self._sampling(weights, variant))
+        headline = [*record.variant.get("headline", ()), *self.job.metrics]
+        facts = {**record.variant, "headline": list(dict.fromkeys(headline))}
+        return self.store.add(
+            replace(record, values=values, unscored=unscored, sampling=sampling, variant=facts, made=now())
+        )
 
-    def _kept_variant(self, record: RunRecord) -> Variant:
+    def _kept_variant(self, record: RunRecord, weights: str) -> Variant:
         """Build the variant with its final weights. Raises `Unusable` where these cannot be had."""
         path = self.work / "final.pt"
         try:
-            weights = load_state(path, record.spec.id, record.checksums.get("weights"))
+            states = load_state(path, record.spec.id, record.checksums.get("weights"))
         except Unusable as error:
             raise Unusable(f"{path} {error}") from error
-        if weights is None:
+        if states is None:
             raise Unusable(f"its weights are no longer in {self.work}")
+        if (state := states.get(weights)) is None:
+            raise Unusable(f"its {'averaged' if weights == 'ema' else weights} weights were not kept")
         variant = placed(self.build(), self.device)
         try:
-            variant.load_state_dict(weights["variant"])
+            variant.load_state_dict(state)
         except (MemoryError, torch.OutOfMemoryError):
             raise
         except Exception as error:  # weights that do not fit fail in many ways
@@ -257,7 +277,10 @@ class Run:
         assert self.trainer is not None
         trainer, last = self.trainer, dict[str, list[Value]]()
         if status == "done":
-            last = {name: [value] for name, value in self.curve[-1].values.items()}
+            for values in (self.curve[-1].values, self.curve[-1].raw):
+                for name, value in values.items():
+                    if value.weights or name not in last:  # of training alone there is one
+                        last.setdefault(name, []).append(value)
         record = replace(
             self.blank,
             status=status,
@@ -267,6 +290,8 @@ class Run:
             unscored=self.unscored,
             curve=self.curve,
             checksums=checksums,
+            made=now(),
+            sampling={each: self._sampling(each, trainer.variant) for each in self.job.score},
         )
         return self.store.add(record, trainer.traces())
 
@@ -330,19 +355,75 @@ class Run:
             require_asked(variant.name, drawn, asked, data.test.images)
         return drawn
 
-    def _score(self, variant: Variant, traces: Mapping[str, np.ndarray], share: float) -> Scores:
-        data, last = self.bench.data, share > 1 - 1e-9
-        due = [m for m in self.bench.metrics if last or not m.last_mark_only or m.name in self.job.marks_metrics]
-        pictured = self._picture(variant)
-        if data.domain is not None:  # above each translation what it was made from
-            half = PICTURE_SAMPLES // 2
-            pictured = torch.stack([data.domain.test[:half], pictured[:half]], 1).flatten(0, 1)
-        write_picture(pictured, self.work / "samples" / f"{round(100 * share):03d}.png")
-        return self._measure(variant, due, traces)
+    def _sampling(self, weights: str, variant: Variant) -> dict[str, Any]:
+        """Return how samples are made that are of the method, not of the measure."""
+        facts = dict[str, Any]()
+        if isinstance(variant, Control):
+            return facts
+        if weights == "ema":
+            declared = variant.ema_half_life_images if self.job.half_life == "paper" else self.job.half_life
+            half_life = self.trainer.half_life if self.trainer is not None else declared
+            facts |= {"half_life_images": half_life, "at_most": f"{EMA_RAMP:.0%} of the images served"}
+        if any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in variant.modules()):
+            facts["batch_norm"] = "statistics of 4096 samples" if weights == "ema" else "running statistics"
+        if variant.task == "label":
+            facts["labels"] = "drawn from the training split"
+        return facts
 
-    def _measure(self, variant: Variant, metrics: Sequence[Metric], traces: Mapping[str, np.ndarray]) -> Scores:
+    def _score(self, weights: str, variant: Variant, traces: Mapping[str, np.ndarray], mark: Mark) -> Scores:
+        data, last = self.bench.data, mark.share > 1 - 1e-9
+        metrics = self.bench.metrics
+        due = [m for m in metrics if last or not m.metric.last_mark_only or m.name in self.job.marks_metrics]
+        if weights == self.job.score[0]:
+            pictured = self._picture(variant)
+            if data.domain is not None:  # above each translation what it was made from
+                half = PICTURE_SAMPLES // 2
+                pictured = torch.stack([data.domain.test[:half], pictured[:half]], 1).flatten(0, 1)
+            write_picture(pictured, self.work / "samples" / f"{round(100 * mark.share):03d}.png")
+        return self._measure(weights, variant, due, traces, _past([*self.curve, mark]), last=last)
+
+    def _measure(
+        self,
+        weights: str,
+        variant: Variant,
+        metrics: Sequence[Measure],
+        traces: Mapping[str, np.ndarray],
+        past: Sequence[Past],
+        *,
+        last: bool,
+    ) -> Scores:
         probe = partial(self.probe, variant)
-        return self.evaluator.score(variant, metrics, traces=traces, seed=self.job.spec.seed, probe=probe)
+        subject = Subject(variant, traces, self.job.spec.seed, weights, past, self._fresh, probe)
+        return self.evaluator.score(subject, metrics, repeats=self.job.repeats if last else 1)
+
+    def _fresh(self) -> Variant:
+        return placed(self.build(), self.device)
+
+
+def _past(curve: Sequence[Mark]) -> list[Past]:
+    return [
+        Past(mark.share, mark.meters.updates, {name: value.value for name, value in mark.values.items()})
+        for mark in curve
+    ]
+
+
+def _reasons(scores: Mapping[str, Scores], *, averaged: bool) -> dict[str, str]:
+    """Return by metric why it has no value, of second weights under a name of their own."""
+    return {
+        unscored_key(name, weights, averaged=averaged): reason
+        for weights, found in scores.items()
+        for name, reason in found.unscored.items()
+    }
+
+
+def _is_same(old: Value, new: Value) -> bool:
+    """Whether a value takes the place of another one."""
+    return old.protocol_hash == new.protocol_hash and old.weights == new.weights
+
+
+def now() -> str:
+    """Return the time, in UTC."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 class _KeptTraces(Mapping[str, np.ndarray]):

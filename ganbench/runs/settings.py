@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ganbench.errors import UserError, nearest, quoted, suggestion
 from ganbench.runs.options import as_plain, differing, fields_of, without
 from ganbench.runs.registry import Kind, Registry
+from ganbench.training.budget import Budget
 
 if TYPE_CHECKING:  # they import torch, and a wrong option is told before that
     from ganbench.training.bench import Bench
@@ -16,8 +17,10 @@ Settings = Mapping[Kind, Mapping[str, str]]
 """Options as they were written, by the kind of the plugin that has them."""
 
 
-OWNERS: tuple[Kind, ...] = ("variant", "backbone", "dataset")
+OWNERS: tuple[Kind, ...] = ("variant", "backbone", "dataset", "metric")
 """What can have options."""
+AVERAGE = "ema"
+"""The option of every variant: the half-life of averaged weights in real images served, or none."""
 
 
 def parse_settings(settings: Sequence[str]) -> dict[str, str]:
@@ -58,8 +61,8 @@ def require_known(settings: Mapping[str, str], registry: Registry) -> None:
     """Raise `UserError` for an option named for an owner that is not there or does not have it."""
     for key in settings:
         name, dot, option = key.rpartition(".")
-        owners = [entry.item for kind in OWNERS for entry in registry.entries[kind].get(name, [])]
-        known = [field for item in owners for field in fields_of(_class_of(item))]  # a variant and a backbone may share
+        owners = owners_of(name, registry)
+        known = [field for item in owners for field in known_of(item)]  # a variant and a backbone may share
         if not dot or option in known:
             continue
         if not owners:
@@ -68,16 +71,71 @@ def require_known(settings: Mapping[str, str], registry: Registry) -> None:
         raise UserError(f"--set {key}: {without(name, option, dict.fromkeys(known))}{others}")
 
 
+def owners_of(name: str, registry: Registry) -> list[Any]:
+    """Return the plugins that have the options of a name; metrics may share one."""
+    found = [entry.item for kind in OWNERS for entry in registry.entries[kind].get(name, [])]
+    metrics = [entry.item for entries in registry.entries["metric"].values() for entry in entries]
+    return [*found, *(metric for metric in metrics if metric.owner == name != metric.name)]
+
+
+def known_of(item: Any) -> tuple[str, ...]:
+    """Return the options that a plugin can be given, the harness's own of variants among them."""
+    fields = fields_of(_class_of(item))
+    return tuple(dict.fromkeys((*fields, AVERAGE))) if isinstance(item, type) else fields
+
+
+def settings_for_metrics(metrics: Sequence[Any], settings: Mapping[str, str], used: set[str]) -> dict[str, str]:
+    """Return the options of metrics, by the name of their owner and their own, and note them as used."""
+    names = {name: metric for metric in metrics for name in (metric.name, metric.owner) if name}
+    mine = {}
+    for key, value in settings.items():
+        name, _, option = key.rpartition(".")
+        if name in names and option in fields_of(names[name]):
+            mine[key] = value
+            used.add(key)
+    return mine
+
+
+def average_for(cls: Any, settings: Mapping[str, str], used: set[str]) -> str | None:
+    """Return what `ema` of a variant is set to, None where it is left to its paper, and note it as used.
+
+    A plugin that has an option of this name gets that one. Raises `UserError` for what is no number of images.
+    """
+    if AVERAGE in fields_of(cls):
+        return None
+    keys = [key for key in (AVERAGE, f"{cls.name}.{AVERAGE}") if key in settings]
+    used.update(keys)
+    return settings[keys[-1]] if keys else None
+
+
+def half_life(cls: Any, text: str | None) -> float | None:
+    """Return the half-life, in real images served, of the average that a variant is to have; None for no average.
+
+    `text`: what it is set to, as 500k or none; None leaves it to the paper.
+    """
+    if text is None:
+        declared: float | None = cls.ema_half_life_images
+        return declared
+    if text.lower() == "none":
+        return None
+    try:
+        return Budget.parse(f"{text}-images").amount
+    except UserError:
+        raise UserError(
+            f"{cls.name}.{AVERAGE}: {quoted(text)} is no half-life in real images: write 500k, or none for no average"
+        ) from None
+
+
 def _no_owner(name: str, option: str, registry: Registry) -> str:
     if ":" in name and name.partition(":")[0] in registry.entries["dataset"]:
         short = name.partition(":")[0]
         return f"options are of the data set {short!r}, whatever it is given: write {short}.{option}"
-    others: tuple[Kind, ...] = ("metric", "extractor", "preset")
+    others: tuple[Kind, ...] = ("extractor", "preset")
     for kind in others:
         if name in registry.entries[kind]:
             return f"{name!r} is a{'n' * (kind[0] == 'e')} {kind}, which has no options"
     known = [name for kind in OWNERS for name in registry.entries[kind]]
-    return f"there is no variant, backbone or data set {name!r}{suggestion(name, known)}"
+    return f"there is no variant, backbone, data set or metric {name!r}{suggestion(name, known)}"
 
 
 def require_meant_for_all(
@@ -88,7 +146,7 @@ def require_meant_for_all(
     `others`: backbone and data set of the run.
     """
     for key, value in settings.items():
-        lacking = [item for item in variants if key not in fields_of(_class_of(item))]
+        lacking = [item for item in variants if key not in known_of(item)]
         if "." not in key and lacking:
             hint = _who_has(key, value, lacking[0], [*variants, *others], registry)
             raise UserError(
@@ -100,7 +158,7 @@ def _who_has(key: str, value: str, lacking: Any, taking_part: Sequence[Any], reg
     """Say who has an option, or one like it; else what options there are."""
     options: dict[str, tuple[str, ...]] = {}
     for item in taking_part:  # a variant and a backbone may share a name
-        options[item.name] = (*options.get(item.name, ()), *fields_of(_class_of(item)))
+        options[item.name] = (*options.get(item.name, ()), *known_of(item))
     if having := [name for name, known in options.items() if key in known]:
         write = " ".join(f"--set {name}.{key}={value}" for name in having[:3]) + " and so on" * (len(having) > 3)
         return f": {_listed(having)} {'has' if len(having) == 1 else 'have'} it, write {write}"
@@ -114,7 +172,7 @@ def _who_has(key: str, value: str, lacking: Any, taking_part: Sequence[Any], reg
 def _elsewhere(option: str, registry: Registry) -> str:
     """Say who else has an option, in a run or not."""
     every = [entry.item for kind in OWNERS for owners in registry.entries[kind].values() for entry in owners]
-    having = sorted({item.name for item in every if option in fields_of(_class_of(item))})
+    having = sorted({item.name for item in every if option in known_of(item)})
     return f"; {_listed(having)} {'has' if len(having) == 1 else 'have'} one of that name" if having else ""
 
 
@@ -124,8 +182,9 @@ def _listed(names: Sequence[str]) -> str:
     return " and ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)
 
 
-def _class_of(item: Any) -> type:
-    return item if isinstance(item, type) else type(item)
+def _class_of(item: Any) -> Any:
+    """Return what declares the options of a plugin: its class, or a metric itself."""
+    return item if isinstance(item, type) or hasattr(item, "compute") else type(item)
 
 
 def reject_unused(settings: Mapping[str, str], used: set[str], variants: Sequence[str], registry: Registry) -> None:

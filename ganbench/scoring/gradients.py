@@ -16,6 +16,7 @@ from ganbench.contract.variant import Variant
 from ganbench.errors import UserError
 from ganbench.seeds import derive, seed_device
 from ganbench.toolbox.losses import discriminator_loss, nonsaturating_loss, saturating_loss
+from ganbench.training.meter import norm_of
 from ganbench.training.stream import Stream
 
 SATURATING, NONSATURATING, OWN = "log(1-D)", "-log D", "own"
@@ -116,9 +117,6 @@ def _conditions(variant: Variant, batch: Batch) -> Tensor | None:
 
 def _gradient_norm(loss: Tensor, weights: Sequence[Tensor]) -> Tensor:
     found = torch.autograd.grad(loss, weights, retain_graph=True, allow_unused=True)
-    # In float64, because squares of what is left of a vanished gradient would be zero; Apple's GPUs have none.
-    exact = torch.float32 if loss.device.type == "mps" else torch.float64
     if all(gradient is None for gradient in found):
         raise UserError("no weights have a part in the samples, so there is no gradient to probe")
-    squares = [gradient.to(exact).square().sum() for gradient in found if gradient is not None]
-    return torch.stack(squares).sum().sqrt()
+    return norm_of([gradient for gradient in found if gradient is not None])

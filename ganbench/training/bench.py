@@ -2,17 +2,46 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
 
 from ganbench.contract.backbone import Backbone
 from ganbench.contract.data import Dataset, Splits
 from ganbench.contract.metrics import Extractor, Metric
-from ganbench.contract.types import DataSpec
+from ganbench.contract.types import DataSpec, Split
 from ganbench.contract.variant import Variant
 from ganbench.training.networks import build_variant, fit_variant
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A metric as it was asked for. `asked`: what stands behind the first @ of its name, `classifier@10k-test`.
+
+    `options`: the metric's own. `samples`, `reference`: as many, and the split compared with; None as the run has them.
+    """
+
+    metric: Metric
+    asked: str = ""
+    options: Any = None
+    samples: int | None = None
+    reference: Split | None = None
+
+    @property
+    def name(self) -> str:
+        """The name of its own value, as it was asked for."""
+        return self.named(self.metric.name)
+
+    def named(self, value: str) -> str:
+        """Return the name in a record of a value that the metric gives."""
+        return f"{value}@{self.asked}" if self.asked else value
+
+    @property
+    def plain_options(self) -> dict[str, Any]:
+        """The options in plain values."""
+        return {} if self.options is None else json.loads(json.dumps(asdict(self.options), default=str))
 
 
 @dataclass(frozen=True)
@@ -25,7 +54,7 @@ class Bench:
     dataset: Dataset
     data: Splits
     backbone: Backbone
-    metrics: tuple[Metric, ...] = ()
+    metrics: tuple[Measure, ...] = ()
     extractors: Mapping[str, Extractor] = field(default_factory=dict)
     codes: Mapping[tuple[str, str], str] = field(default_factory=dict)
 

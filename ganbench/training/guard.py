@@ -97,7 +97,7 @@ class Watch:
 
 
 class Work(FlopCounter):
-    """A counter that also sees products which the meter of FLOPs has no formula for."""
+    """A counter that also sees outer products, which the meter of FLOPs takes for elementwise work."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -105,17 +105,11 @@ class Work(FlopCounter):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run the operation and add what it multiplies and sums."""
-        before = self.flops
         output = super().__torch_dispatch__(func, types, args, kwargs)
-        if self.flops == before and func._overloadpacket in _PRODUCTS:
-            self.unmetered += 2 * sum(1 * part.numel() for part in args if isinstance(part, Tensor) and part.ndim == 2)
-        elif func._overloadpacket is torch.ops.aten.mul and isinstance(output, Tensor):
+        if func._overloadpacket is torch.ops.aten.mul and isinstance(output, Tensor):
             widest = max((part.numel() for part in args if isinstance(part, Tensor)), default=0)
-            self.unmetered += output.numel() if output.numel() > widest else 0  # an outer product
+            self.unmetered += output.numel() if output.numel() > widest else 0
         return output
-
-
-_PRODUCTS = {torch.ops.aten.mv, torch.ops.aten.addmv, torch.ops.aten.addr}
 
 
 def require_metered(name: str, step: int, spent: Work, charged: float) -> None:

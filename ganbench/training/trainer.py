@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -24,7 +24,7 @@ from ganbench.training.arithmetic import fuse, placed
 from ganbench.training.budget import Budget, Meters, Tick
 from ganbench.training.compiled import Compiled, Worked
 from ganbench.training.guard import Unfair, Watch, Weights, Work, checksum, require_metered
-from ganbench.training.meter import peak_bytes, reset_peak
+from ganbench.training.meter import norm_of, peak_bytes, reset_peak
 from ganbench.training.stream import Stream
 
 TICK_STEPS = 50
@@ -46,6 +46,7 @@ class Trainer:
 
     `compiled`: whether steps after the first period become compiled code, but for those in which FLOPs are counted.
     `watched`: whether to look at a step closely, by its number; by default some that nobody can foresee.
+    `half_life`: of averaged weights, in images served, where it is not the paper's; None keeps no average.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class Trainer:
         precision: str = "fp32",
         compiled: bool = False,
         watched: Callable[[int], bool] | None = None,
+        half_life: float | Literal["paper"] | None = "paper",
     ) -> None:
         self.variant = placed(variant, device)
         with switches.kept():
@@ -82,8 +84,9 @@ class Trainer:
         self._switches = switches.read(device.type)
         self.weights, self._watched = Weights(self.variant), watched or Watch().is_due
         self.diverged = ""
-        self.ema = copy.deepcopy(self.variant) if variant.ema_half_life_images else None
-        self._half_life = variant.ema_half_life_images or 0.0
+        self._own_average = half_life == "paper"
+        self.half_life = (variant.ema_half_life_images if half_life == "paper" else half_life) or 0.0
+        self.ema = copy.deepcopy(self.variant) if self.half_life and not isinstance(variant, Control) else None
         self._rates = {player: [g["lr"] for g in o.param_groups] for player, o in self.optimizers.items()}
         self._flops = [0.0] * self.period
         self._compiled = Compiled(self.variant, self.optimizers, self.players) if compiled else None
@@ -189,22 +192,29 @@ class Trainer:
                     weight.grad = gradient
             else:
                 update.loss.backward(inputs=params)
-            norm = torch.nn.utils.get_total_norm([p.grad for p in params if p.grad is not None])
+            norm = norm_of([p.grad for p in params if p.grad is not None])
             optimizer.step()
         self._put_switches_back()  # it may have hooks
         self.weights.require_update(self.variant.name, update.player, params)
         self.meters.updates[update.player] += 1
         self._trace(f"loss/{update.player}", update.loss)
-        self._trace(f"grad_norm/{update.player}", norm)
+        self._trace(f"grad_norm/{update.player}", norm, norm.dtype)
         for name, value in update.log.items():
             self._trace(f"log/{name}", value)
 
-    def snapshot(self) -> Variant:
-        """Return a frozen copy in evaluation mode: of the moving average where the variant declares one, else raw."""
+    @property
+    def averages(self) -> tuple[str, ...]:
+        """What there is to sample: the moving average where one is kept, and the raw weights."""
+        return ("raw",) if self.ema is None else ("ema", "raw")
+
+    def snapshot(self, weights: str = "") -> Variant:
+        """Return a frozen copy in evaluation mode: of the average (`ema`) or `raw`, by default the first kept."""
         self._require_traces()
-        copied = copy.deepcopy(self.variant if self.ema is None else self.ema).requires_grad_(False)
-        if self.ema is not None:
-            self._renew_statistics(copied)
+        if (weights or self.averages[0]) == "raw":
+            return copy.deepcopy(self.variant).requires_grad_(False).eval()
+        copied = copy.deepcopy(self.ema)
+        assert copied is not None
+        self._renew_statistics(copied.requires_grad_(False))
         return copied.eval()
 
     def tally(self) -> tuple[Any, ...]:
@@ -230,7 +240,7 @@ class Trainer:
             )
 
     def traces(self) -> dict[str, np.ndarray]:
-        """Return everything traced so far, float32, one entry an update."""
+        """Return everything traced so far, one entry an update; norms of gradients as float64, the rest float32."""
         return {name: trace.numpy() for name, trace in self._joined().items()}
 
     def state_dict(self) -> dict[str, Any]:
@@ -327,16 +337,18 @@ class Trainer:
                     group[key] = setting
 
     def _set_average(self, values: dict[str, Any]) -> None:
+        if not self._own_average:
+            return  # it is the user's
         if self.ema is None or set(values) != {"half_life_images"}:
             found = ", ".join(map(repr, values)) if self.ema is not None else "it declares no `ema_half_life_images`"
             raise ValueError(f"{self.variant.name} schedules its average; `half_life_images` can be set: {found}")
-        self._half_life = float(values["half_life_images"])
+        self.half_life = float(values["half_life_images"])
 
     @torch.no_grad()
     def _move_ema(self, images: int) -> None:
         assert self.ema is not None
         # A young average would hold on to the initial weights: its half-life is no more than a part of what was served.
-        half_life = min(self._half_life, EMA_RAMP * self.meters.images)
+        half_life = min(self.half_life, EMA_RAMP * self.meters.images)
         weight = 1 - 0.5 ** (images / half_life) if half_life > 0 else 1.0
         torch._foreach_lerp_(list(self.ema.parameters()), list(self.variant.parameters()), weight)
         for mine, new in zip(self.ema.buffers(), self.variant.buffers(), strict=True):
@@ -363,9 +375,9 @@ class Trainer:
         for hook in hooks.values():
             hook.remove()
 
-    def _trace(self, name: str, value: Tensor) -> None:
+    def _trace(self, name: str, value: Tensor, dtype: torch.dtype = torch.float32) -> None:
         # A copy: a logged buffer, or a loss, may be changed in place before the next tick.
-        self._pending.setdefault(name, []).append(value.detach().to(torch.float32, copy=True))
+        self._pending.setdefault(name, []).append(value.detach().to(dtype, copy=True))
 
     def _flush(self) -> None:
         for name, values in self._pending.items():

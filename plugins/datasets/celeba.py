@@ -69,7 +69,7 @@ class CelebA(Dataset):
     name, summary = "celeba", "CelebA: 202,599 aligned faces in colour, or a part of them; 32, 64 or 128 px"
     size = 64
     budget = "1M-images"
-    metrics = ("fid", "fid-768", "ms-ssim", "grad-norm-g", "grad-norm-d")
+    metrics = ("fid", "fid-768", "fd-pixels", "copies", "ms-ssim", "grad-norm-g", "grad-norm-d")
     config: Config = Config()
     count = 202_599
 

@@ -75,6 +75,8 @@ class Source(NamedTuple):
 
 class Folder(Dataset):
     name, summary = "folder", "folder:PATH, your own images: any tree (class subfolders are labels) or an .npz file"
+    # A classifier of its own where there are labels; where there are none, what needs neither them nor weights.
+    metrics = ("fd-classifier", "fid", "fid-768", "fd-pixels", "copies", "ms-ssim", "grad-norm-g", "grad-norm-d")
     config: Config = Config()
     argument = ""
 

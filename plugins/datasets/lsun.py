@@ -51,7 +51,7 @@ class LSUN(Dataset):
     name, summary = "lsun", "lsun:CLASS, LSUN's scenes and objects (lsun:bedroom), colour, 32, 64 or 128 px"
     size = 64
     budget = "1M-images"
-    metrics = ("fid", "fid-768", "ms-ssim", "grad-norm-g", "grad-norm-d")
+    metrics = ("fid", "fid-768", "fd-pixels", "copies", "ms-ssim", "grad-norm-g", "grad-norm-d")
     config: Config = Config()
     category = ""
 

@@ -5,6 +5,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from ganbench import Count, Dataset, ImageSet, Modes, Positive, Splits, UserErro
 
 TRAIN, TEST = 100_000, 10_000
 THRESHOLD = 3.0  # standard deviations within which a point is of high quality
+APART = 12.0  # standard deviations between modes from which on no point passes for one of another mode
+TAIL = 1e-15  # counts that are rarer are left out of an expectation
 
 
 class Mixture(Modes):
@@ -31,12 +34,53 @@ class Mixture(Modes):
         distance, nearest = torch.cdist(points, self.centres, compute_mode="donot_use_mm_for_euclid_dist").min(dim=1)
         return nearest.to(samples.device), (distance < THRESHOLD * self.sigma).to(samples.device)
 
+    def exact(self, n: int) -> Mapping[str, float]:
+        """Return what `n` points of the mixture score in expectation; nothing where its modes overlap.
+
+        That of mode-kl is taken over the draws with a point of high quality: without one it is not defined.
+        """
+        if self.count > 1 and float(torch.pdist(self.centres).min()) < APART * self.sigma:
+            return {}
+        quality = -math.expm1(-(THRESHOLD**2) / 2)  # the distance from the centre has a Rayleigh distribution
+        return {
+            "modes": -self.count * math.expm1(n * math.log1p(-quality / self.count)),
+            "high-quality": quality,
+            "mode-kl": expected_kl(n, quality, self.count),
+        }
+
     def draw(self, n: int, seed: int) -> Tensor:
         """Draw `n` points, the same on every machine."""
         generator = np.random.Generator(np.random.PCG64(seed))
         chosen = generator.integers(self.count, size=n)
         points = self.centres.numpy()[chosen] + self.sigma * generator.standard_normal((n, 2))
         return torch.from_numpy(points.astype(np.float32))
+
+
+@cache
+def expected_kl(n: int, quality: float, modes: int) -> float:
+    """Return the mean of KL(histogram || uniform), in nats, of those of `n` samples that are of high quality.
+
+    These are a binomial number, at least one, and so is the number in each mode, as every mode is equally likely.
+    """
+    total = weight = 0.0
+    for good, often in zip(*_binomial(n, quality), strict=True):
+        if good:
+            count, share = _binomial(int(good), 1 / modes)
+            total += often * (math.log(modes) + modes * float(share @ _times_log(count / good)))
+            weight += often
+    return total / weight
+
+
+def _binomial(n: int, p: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return the numbers of successes that are not all too rare, and their probabilities."""
+    from scipy.stats import binom  # takes a second, and is needed for reports of real samples alone
+
+    successes = np.arange(binom.ppf(TAIL, n, p), binom.isf(TAIL, n, p) + 1)
+    return successes, binom.pmf(successes, n, p)
+
+
+def _times_log(x: np.ndarray) -> np.ndarray:
+    return x * np.log(np.where(x > 0, x, 1))
 
 
 class Points(Dataset):

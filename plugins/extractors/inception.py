@@ -218,6 +218,9 @@ class InceptionExtractor(Extractor):
     def __init__(self, weights: Weights = GENUINE, passes: dict[tuple[Path, str], SharedPass] | None = None) -> None:
         self.weights, self.passes = weights, {} if passes is None else passes
 
+    def width(self, data: Splits) -> int | None:
+        return self.layer
+
     def missing(self, dataset: str, data: Splits, weights: Path | None) -> str | None:
         if find_spec("torch_fidelity") is None:
             return "the Inception network needs torch-fidelity: pip install torch-fidelity"

@@ -24,5 +24,6 @@ def ganbench_metrics() -> list[Metric]:
             extractor="classifier",
             higher_is_better=False,
             needs=frozenset({"images", "labels"}),
+            covariance=True,
         )
     ]

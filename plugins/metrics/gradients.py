@@ -28,7 +28,8 @@ def gradient_norm(scene: Scene, *, player: str) -> Mapping[str, Value]:
     positive = norms > 0
     if positive.sum() > 1:
         progress = np.linspace(0, 1, len(norms))[positive]
-        slope = float(np.polynomial.Polynomial.fit(progress, np.log10(norms[positive]), 1).convert().coef[1])
+        coefficients = np.polynomial.Polynomial.fit(progress, np.log10(norms[positive]), 1).convert().coef
+        slope = float(coefficients[1]) if len(coefficients) > 1 else 0.0  # of norms that are all alike
         rule = "slope of log10 from first update to last, least squares, zeros left out"
         values[f"{name}-trend"] = Value(slope, {"statistic": rule})
     if not positive.all():

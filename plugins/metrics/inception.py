@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from functools import partial
+from statistics import stdev
 
 import torch
 from torch import Tensor
@@ -53,25 +55,34 @@ def _kernel(x: Tensor, y: Tensor) -> Tensor:
 
 
 def kid(scene: Scene) -> Mapping[str, Value]:
-    """Average the estimate over random subsets of 1000; of fewer samples than that, one estimate over them all."""
+    """Average the estimate over random subsets of 1000; of fewer samples than that, one estimate over them all.
+
+    `spread`, from 2000 samples of each set: what new samples would change, by the rule of subsampling. An estimate from
+    all n samples varies √(m/n) times as much as one from m; within n given samples, subsets of m vary √(1-m/n) times as
+    much; and there are only 100 subsets. Other tools print the standard deviation over the subsets, mostly much more.
+    """
     assert scene.fake.embedding is not None and scene.real.embedding is not None
     fake, real = scene.fake.embedding.cpu(), scene.real.embedding.cpu()
     least = min(len(fake), len(real))
     if least < 2:
         raise UserError(f"kid needs at least 2 samples of each set, not {least}")
     if least < SUBSET_SIZE:
-        value, rule = squared_mmd(fake, real), f"all samples at once, as one set has fewer than {SUBSET_SIZE}"
+        value, spread = squared_mmd(fake, real), None
+        rule = f"all samples at once, as one set has fewer than {SUBSET_SIZE}"
     else:
         generator = torch.Generator().manual_seed(derive(scene.seed, "kid"))
 
         def subset(features: Tensor) -> Tensor:
             return features.index_select(0, torch.randperm(len(features), generator=generator)[:SUBSET_SIZE])
 
-        value = sum(squared_mmd(subset(fake), subset(real)) for _ in range(SUBSETS)) / SUBSETS
+        estimates = [squared_mmd(subset(fake), subset(real)) for _ in range(SUBSETS)]
+        value, spread = sum(estimates) / SUBSETS, None
+        if least >= 2 * SUBSET_SIZE:
+            spread = stdev(estimates) * math.sqrt(SUBSET_SIZE / (least - SUBSET_SIZE) + 1 / SUBSETS)
         rule = f"mean over {SUBSETS} random subsets of {SUBSET_SIZE}"
     precision = "float64 of products in float32"
     protocol = {"estimate": f"unbiased, {rule}", "kernel": "(x·y/d + 1)³", "statistics": precision}
-    return {"kid": Value(value, protocol)}
+    return {"kid": Value(value, protocol, spread=spread)}
 
 
 def inception_score(probs: Tensor, splits: int) -> float:
@@ -79,6 +90,11 @@ def inception_score(probs: Tensor, splits: int) -> float:
 
     Salimans et al. (2016). In float64; parts are taken in the order given.
     """
+    return sum(scores_of_parts(probs, splits)) / splits
+
+
+def scores_of_parts(probs: Tensor, splits: int) -> list[float]:
+    """Return the score of each part."""
     p, scores = probs.double(), []
     for part in range(splits):
         own = p[part * len(p) // splits : (part + 1) * len(p) // splits]
@@ -86,11 +102,15 @@ def inception_score(probs: Tensor, splits: int) -> float:
         # The mean of Σ p log p̄ over samples is Σ p̄ log p̄: half the logarithms.
         divergence = torch.special.xlogy(own, own).sum(1).mean() - torch.special.xlogy(mean, mean).sum()
         scores.append(float(divergence.exp()))
-    return sum(scores) / splits
+    return scores
 
 
 def score(scene: Scene) -> Mapping[str, Value]:
-    """Score generated images alone; as many real ones score the reference."""
+    """Score generated images alone; as many real ones score the reference.
+
+    `spread`: standard error of the mean over the parts, as if they were drawn independently. Published "±" are mostly
+    the standard deviation over the parts, √10 times as much and a little less.
+    """
     probs = scene.fake.probs
     assert probs is not None
     if len(probs) < SPLITS:
@@ -100,7 +120,8 @@ def score(scene: Scene) -> Mapping[str, Value]:
         "logits": "without the bias of the last layer",
         "statistics": "float64",
     }
-    return {"is": Value(inception_score(probs.cpu(), SPLITS), protocol)}
+    scores = scores_of_parts(probs.cpu(), SPLITS)
+    return {"is": Value(sum(scores) / SPLITS, protocol, spread=stdev(scores) / math.sqrt(SPLITS))}
 
 
 @hookimpl
@@ -110,7 +131,11 @@ def ganbench_metrics() -> list[Metric]:
     layers = ((64, "first max-pool"), (192, "second max-pool"), (768, "Mixed_6e"))
     return [
         whole(
-            "fid", partial(frechet, "fid"), "Fréchet Inception distance, as torch-fidelity's", higher_is_better=False
+            "fid",
+            partial(frechet, "fid"),
+            "Fréchet Inception distance, as torch-fidelity's",
+            higher_is_better=False,
+            covariance=True,
         ),
         *(
             costly(
@@ -119,9 +144,10 @@ def ganbench_metrics() -> list[Metric]:
                 f"Fréchet distance of the {width} features after Inception's {place}; for few samples; not FID",
                 extractor=f"inception-{width}",
                 higher_is_better=False,
+                covariance=True,
             )
             for width, place in layers
         ),
         whole("kid", kid, "kernel Inception distance; unbiased, so that few samples do", higher_is_better=False),
-        whole("is", score, "Inception score: distinct and varied ImageNet classes", higher_is_better=True),
+        whole("is", score, "Inception score: distinct and varied ImageNet classes", higher_is_better=True, worst=1.0),
     ]

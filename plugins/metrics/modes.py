@@ -47,7 +47,8 @@ def modes(scene: Scene) -> Mapping[str, Value]:
     values = {}
     for name, least in found.items():
         rule = f"modes with at least {least} sample{'s' if least > 1 else ''}{_samples(scene)}"
-        values[name] = Value(float((histogram >= least).sum()), _protocol(scene, name, rule), higher_is_better=True)
+        count = float((histogram >= least).sum())
+        values[name] = Value(count, _protocol(scene, name, rule), higher_is_better=True, worst=0)
     return values
 
 
@@ -61,7 +62,8 @@ def high_quality(scene: Scene) -> Mapping[str, Value]:
 def mode_kl(scene: Scene) -> Mapping[str, Value]:
     """KL divergence, in nats, from the uniform distribution of the histogram over modes (Lin et al. 2018).
 
-    The histogram is that of `modes`; an empty mode contributes 0. Raises `UserError` where all are empty.
+    The histogram is that of `modes`; an empty mode contributes 0. Worst is the logarithm of the number of modes: all
+    samples in one. Raises `UserError` where all are empty.
     """
     histogram = _histogram(scene).double()
     if not histogram.sum():
@@ -69,19 +71,23 @@ def mode_kl(scene: Scene) -> Mapping[str, Value]:
     share = histogram / histogram.sum()
     divergence = math.log(len(share)) + float(torch.xlogy(share, share).sum())
     rule = f"KL(samples{_samples(scene)} over modes || uniform), natural logarithm"
-    return {"mode-kl": Value(max(divergence, 0.0), _protocol(scene, "mode-kl", rule))}  # rounding may leave -1e-16
+    value = max(divergence, 0.0)  # rounding may leave -1e-16
+    return {"mode-kl": Value(value, _protocol(scene, "mode-kl", rule), worst=math.log(len(share)))}
 
 
 def _metric(
-    name: str, compute: Callable[[Scene], Mapping[str, Value]], higher_is_better: bool, summary: str, *needs: str
+    name: str, compute: Callable[[Scene], Mapping[str, Value]], summary: str, *needs: str, **said: Any
 ) -> Metric:
-    return Metric(name, compute, summary, higher_is_better=higher_is_better, needs=frozenset({"modes", *needs}))
+    return Metric(name, compute, summary, needs=frozenset({"modes", *needs}), **said)
 
 
 @hookimpl
 def ganbench_metrics() -> list[Metric]:
+    # Samples that shrink towards their modes, or are spread more evenly than chance spreads them, are no better.
+    quality: dict[str, Any] = {"higher_is_better": True, "near_reference": True, "worst": 0}
+    uneven: dict[str, Any] = {"higher_is_better": False, "near_reference": True}
     return [
-        _metric("modes", modes, True, "true modes with at least one sample"),
-        _metric("high-quality", high_quality, True, "share of samples close to a true mode", "points"),
-        _metric("mode-kl", mode_kl, False, "unevenness over the true modes: KL to uniform, in nats"),
+        _metric("modes", modes, "true modes with at least one sample", higher_is_better=True, worst=0),
+        _metric("high-quality", high_quality, "share of samples close to a true mode", "points", **quality),
+        _metric("mode-kl", mode_kl, "unevenness over the true modes: KL to uniform, in nats", **uneven),
     ]

@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ganbench import Metric, Scene, UserError, Value, derive, hookimpl
+from ganbench import Count, Metric, Scene, UserError, Value, Variant, derive, hookimpl, to_uint8
 
 WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 TAPS, SIGMA = 11, 1.5
 C1, C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
-BATCH, BATCHES, PER_CLASS = 64, 5, 100
+BATCH, BATCHES = 64, 5
 PART = 64  # pixels of a side that are convolved by one product of matrices
 CHUNK = 2**18  # pixels of pairs worked on at once: small enough for the processor's cache
+WINDOW = {"window": f"{TAPS} taps cut to the image, sigma {SIGMA} kept", "dtype": "float64"}
+
+
+@dataclass(frozen=True)
+class Config:
+    """Options of `ms-ssim-class`.
+
+    pairs: how many of each class are compared, of two different images each.
+    """
+
+    pairs: Count = 100
 
 
 def ms_ssim(images: Tensor, pairs: Tensor) -> Tensor:
@@ -86,43 +99,101 @@ def _all_pairs(scene: Scene) -> Iterator[tuple[Tensor, Tensor]]:
             yield rows, torch.combinations(torch.arange(size))
 
 
-def _pairs_of_class(scene: Scene, labels: Tensor, label: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Random pairs of different images of one class (Odena et al. 2017), a few at a time."""
-    members = (labels.cpu() == label).nonzero()[:, 0]
-    if len(members) < 2:
-        raise UserError(f"ms-ssim compares images of one class, but there are {len(members)} of class {label}")
-    generator = torch.Generator().manual_seed(derive(scene.seed, "ms-ssim", label))
-    first = torch.randint(len(members), (PER_CLASS,), generator=generator)
-    other = (first + torch.randint(1, len(members), (PER_CLASS,), generator=generator)) % len(members)
-    for i, j in zip(first.split(BATCH // 2), other.split(BATCH // 2), strict=True):
-        yield members[torch.cat([i, j])], torch.arange(2 * len(i)).view(2, -1).T
-
-
 def compute(scene: Scene) -> Mapping[str, Value]:
-    """Mean over all pairs of 5 batches of 64; over 100 pairs a class where samples were asked for by label."""
-    images, labels = scene.fake.images, scene.fake.labels
+    """Mean over all pairs of 5 batches of 64, of whatever classes. Raises `UserError` for fewer than 2 images."""
+    images = scene.fake.images
     if len(images) < 2:
         raise UserError(f"ms-ssim compares images with one another: it needs at least 2, not {len(images)}")
-    if scene.conditional and labels is not None:
-        groups = [_pairs_of_class(scene, labels, label) for label in range(scene.data.classes)]
-        rule = f"{PER_CLASS} random pairs within each of {scene.data.classes} classes"
-    else:
-        groups = [_all_pairs(scene)]
-        rule = f"all pairs within batches of {min(BATCH, len(images))}"
-    scores = torch.cat([_scores(images, rows, pairs) for group in groups for rows, pairs in group])
-    protocol = {
-        "pairs": rule,
-        "n_pairs": len(scores),
-        "window": f"{TAPS} taps cut to the image, sigma {SIGMA} kept",
-        "dtype": "float64",
+    batches = [_scores(images[rows.to(images.device)], pairs) for rows, pairs in _all_pairs(scene)]
+    means = torch.stack([scores.mean() for scores in batches])  # of equally many pairs each
+    rule = f"all pairs within batches of {min(BATCH, len(images))}"
+    protocol = {"pairs": rule, "n_pairs": sum(map(len, batches)), **WINDOW}
+    spread = float(means.std()) / math.sqrt(len(means)) if len(means) > 1 else None
+    return {"ms-ssim": Value(float(means.mean()), protocol, spread=spread)}
+
+
+def within_classes(scene: Scene) -> Mapping[str, Value]:
+    """Mean over classes of the mean over pairs of one class (Odena et al. 2017), from samples of the metric's own.
+
+    `-collapsed`: share of classes whose mean is above that of every class of training images. Of real images in the
+    generator's place, and where there are fewer than two for each pair, pairs share images. Raises `UserError` where
+    samples are not asked for by label.
+    """
+    if not scene.conditional:
+        raise UserError("ms-ssim-class compares images of one class, but the variant's samples are of no known class")
+    if scene.training is None:
+        raise UserError("ms-ssim-class compares with the training images, which are not at hand")
+    count = (scene.options or Config()).pairs
+    training = dict(_training_by_class(scene, 2 * count))
+    made = _asked_for(scene.generator(), training, 2 * count, scene.seed) if scene.generator else _own(scene)
+    scores, real = ([_in_pairs(images, count, scene.seed) for images in each] for each in (made, training.values()))
+    if not scores or not real:
+        raise UserError("ms-ssim-class compares images of one class, but of none there are two")
+    means = torch.stack([each.mean() for each in scores])
+    collapsed = (means > max(float(each.mean()) for each in real)).double().mean()
+    protocol = {"pairs": f"{count} within each class of at least 2 training images, mean of classes", **WINDOW}
+    spread = float(torch.stack([each.var() for each in scores]).div(count).sum().sqrt()) / len(means)
+    rule = {"statistic": "share of classes with a higher mean than every class of training images"}
+    return {
+        "ms-ssim-class": Value(float(means.mean()), protocol, spread=spread if count > 1 else None),
+        "ms-ssim-class-collapsed": Value(float(collapsed), protocol | rule, higher_is_better=False, worst=1),
     }
-    return {"ms-ssim": Value(float(scores.mean()), protocol)}  # groups are equally large: also the mean of their means
 
 
-def _scores(images: Tensor, rows: Tensor, pairs: Tensor) -> Tensor:
-    chosen = images[rows.to(images.device)]
-    chosen = chosen if chosen.is_cuda else chosen.cpu()  # not every accelerator knows float64
-    return ms_ssim(chosen, pairs.to(chosen.device)).cpu()
+def _training_by_class(scene: Scene, n: int) -> Iterator[tuple[int, Tensor]]:
+    """Yield each class of at least two training images, and `n` of its images drawn at random, or all."""
+    assert scene.training is not None
+    labels = torch.cat([piece.labels.cpu() for piece in scene.training() if piece.labels is not None])
+    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(derive(scene.seed, "ms-ssim-class")))
+    rows = [order[labels[order] == label][:n] for label in range(scene.data.classes)]
+    chosen, kept, start = torch.cat(rows).sort().values, [], 0
+    for piece in scene.training():
+        inside = chosen[(chosen >= start) & (chosen < start + len(piece.images))]
+        kept.append(piece.images[(inside - start).to(piece.images.device)])
+        start += len(piece.images)
+    images = torch.cat(kept)
+    for label in range(scene.data.classes):
+        mine = images[(labels[chosen] == label).to(images.device)]
+        if len(mine) > 1:
+            yield label, mine
+
+
+@torch.no_grad()
+def _asked_for(variant: Variant, labels: Iterable[int], n: int, seed: int) -> Iterator[Tensor]:
+    """Yield `n` samples of each class, quantised. Raises `UserError` where one is not finite."""
+    device = variant.device
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(derive(seed, "ms-ssim-class", "samples"))
+        for label in labels:
+            samples = variant.sample(n, torch.full((n,), label, device=device))
+            if not bool(samples.isfinite().all()):
+                raise UserError(f"{variant.name} generates values of class {label} that are not finite")
+            yield to_uint8(samples)
+
+
+def _own(scene: Scene) -> Iterator[Tensor]:
+    """Yield the images of each class of two or more among those that stand for generated ones."""
+    images, labels = scene.fake.images, scene.fake.labels
+    assert labels is not None
+    for label in range(scene.data.classes):
+        if int((labels == label).sum()) > 1:
+            yield images[labels == label]
+
+
+def _in_pairs(images: Tensor, count: int, seed: int) -> Tensor:
+    """Score pairs of different images, `[count]`, each image in one of them if there are enough."""
+    n = len(images)
+    if n >= 2 * count:
+        return _scores(images[: 2 * count], torch.arange(2 * count).view(count, 2))
+    generator = torch.Generator().manual_seed(derive(seed, "ms-ssim-class", "pairs"))
+    first = torch.randint(n, (count,), generator=generator)
+    other = (first + torch.randint(1, n, (count,), generator=generator)) % n
+    return _scores(images, torch.stack([first, other], 1))
+
+
+def _scores(images: Tensor, pairs: Tensor) -> Tensor:
+    images = images if images.is_cuda else images.cpu()  # not every accelerator knows float64
+    return ms_ssim(images, pairs.to(images.device)).cpu()
 
 
 @hookimpl
@@ -134,5 +205,18 @@ def ganbench_metrics() -> list[Metric]:
             summary="how alike generated images are (five scales, any size); lower is more diverse",
             higher_is_better=False,
             needs=frozenset({"images"}),
-        )
+            near_reference=True,
+            worst=1,
+        ),
+        Metric(
+            name="ms-ssim-class",
+            compute=within_classes,
+            summary="how alike generated images of one class are, and the share of classes that collapsed",
+            higher_is_better=False,
+            needs=frozenset({"images", "labels", "generator"}),
+            last_mark_only=True,
+            config=Config(),
+            near_reference=True,
+            worst=1,
+        ),
     ]

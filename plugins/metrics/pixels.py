@@ -35,6 +35,10 @@ class PixelExtractor(Extractor):
 
     name, summary = "pixels", f"the pixels themselves, at most {SIDE} a side"
 
+    def width(self, data: Splits) -> int | None:
+        channels, height, width = data.test.images.shape[1:]
+        return int(channels) * min(SIDE, height, width) ** 2
+
     def prepare(self, dataset: str, data: Splits, weights: Path | None, device: torch.device) -> Embedding:
         return Pixels()
 
@@ -72,6 +76,7 @@ def ganbench_metrics() -> list[Metric]:
             extractor="pixels",
             higher_is_better=False,
             needs=frozenset({"images"}),
+            covariance=True,
         ),
         Metric(
             name="pixel-error",

@@ -64,6 +64,7 @@ FLAGS = {
     "--older-than": any_number,
     "--weights": any_text,
     "--set": any_setting,
+    "--sweep": any_setting,
     "--plugin": any_text,
     "--allow-missing": None,
     "--runs": None,

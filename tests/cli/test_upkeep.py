@@ -70,7 +70,7 @@ def test_sound_runs_are_sound_and_untouched(here: Path) -> None:
 def edit_weights(results: Path) -> None:
     path = paths(results)[2]
     state = torch.load(path)
-    next(iter(state["variant"].values())).add_(1)
+    next(iter(state["raw"].values())).add_(1)
     torch.save(state, path)
 
 

@@ -59,9 +59,3 @@ def test_the_first_digits_are_enough_where_they_are_of_one(records: list[RunReco
     alike = {"ab1": known[hash_of(ONE)], "ab2": known[hash_of(ONE)]}
     with pytest.raises(UserError, match="ab begins 2 protocols: ab1, ab2; write more of it"):
         find(alike, "ab")
-
-
-def test_a_record_of_before_is_known_as_it_is_kept_and_as_tables_show_it(record: Make) -> None:
-    kept = {**ONE, "weights": "raw", "batch_norm": "running statistics"}
-    known = protocols_in([record("gan", 0, {"fid": Value(1.0, kept)})])
-    assert set(known) == {hash_of(ONE), hash_of(kept)} and known[hash_of(ONE)].protocol == ONE

@@ -17,7 +17,7 @@ from ganbench.results.record import RunRecord
 from ganbench.results.store import ResultStore
 
 Make = Callable[..., RunRecord]
-RESULTS = Path(__file__).parents[2] / "results"
+RESULTS = Path(__file__).parents[2] / "results" / "published"
 FOLDERS = sorted({path.relative_to(RESULTS).parts[0] for path in RESULTS.rglob("seed*.json")})
 COMMANDS = {
     *("begin", "end", "centering", "caption", "toprule", "midrule", "bottomrule", "par", "medskip", "raggedright"),

@@ -27,7 +27,7 @@ def make(variant: str = "gan", seed: int = 0, status: Any = "done", **facts: Any
     return RunRecord(spec, status, meters=Meters(3125, 200_000, {"D": 3125, "G": 3125}, 1.5e13, 90.0, 2**29), **facts)
 
 
-RESULTS = Path(__file__).parents[2] / "results"
+RESULTS = Path(__file__).parents[2] / "results" / "published"
 """The records of this repository."""
 
 

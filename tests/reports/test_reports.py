@@ -410,12 +410,14 @@ def test_a_mean_has_as_many_digits_as_its_interval_allows(mean: float, half: flo
     [
         (12.3456, 0.5678, "12.3 ± 0.6"),
         (1234.5, 123.4, "1234 ± 123"),
-        (0.31234, 0.0123, "0.31 ± 0.01"),
+        (0.31234, 0.0923, "0.31 ± 0.09"),
+        (12.3456, 0.1234, "12.35 ± 0.12"),
+        (5.0, 0.0, "5 ± 0"),
         (0.5, None, "0.5"),
     ],
 )
-def test_where_room_is_scarce_the_interval_has_one_digit(mean: float, half: float | None, text: str) -> None:
-    assert figure(mean, half, 1) == text
+def test_where_room_is_scarce_the_interval_has_a_digit_less(mean: float, half: float | None, text: str) -> None:
+    assert figure(mean, half, short=True) == text
 
 
 def test_meters_are_written_for_people() -> None:

@@ -18,7 +18,7 @@ from ganbench.contract.types import Value
 from ganbench.errors import DiskError, UserError
 from ganbench.results.record import SCHEMA, Mark, RunRecord, RunSpec
 from ganbench.results.schemas import UPGRADES, Lookup
-from ganbench.results.store import ResultStore
+from ganbench.results.store import APART, ResultStore
 from ganbench.training.budget import Budget, Meters
 
 
@@ -401,7 +401,7 @@ FULL_DISK = """
 import resource, sys
 from pathlib import Path
 from ganbench.errors import DiskError
-from ganbench.results.store import ResultStore
+from ganbench.results.store import APART, ResultStore
 store = ResultStore(Path(sys.argv[1]))
 (record,), _ = store.records()
 resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
@@ -529,7 +529,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 import numpy as np
-from ganbench.results.store import ResultStore
+from ganbench.results.store import APART, ResultStore
 store = ResultStore(Path(sys.argv[1]))
 (record, *_), problems = store.records()
 assert not problems
@@ -563,7 +563,7 @@ def test_two_processes_that_add_the_same_runs_never_show_a_half_record(tmp_path:
 LOCK = """
 import sys
 from pathlib import Path
-from ganbench.results.store import ResultStore
+from ganbench.results.store import APART, ResultStore
 store = ResultStore(Path(sys.argv[1]))
 spec = store.records()[0][0].spec
 with store.lock(spec) as got:
@@ -588,3 +588,22 @@ def test_a_run_is_locked_to_one_process(tmp_path: Path) -> None:
         assert got
     with store.lock(make_spec()) as got:
         assert got
+
+
+# Folders of their own
+
+
+def test_a_folder_of_its_own_is_seen_by_those_alone_who_name_it(tmp_path: Path) -> None:
+    mine, published = ResultStore(tmp_path), ResultStore(tmp_path / "published")
+    mine.add(make_record())
+    for seed in (1, 2):
+        ResultStore(published.root / "zoo").add(make_record(seed=seed))
+    assert [record.spec.seed for record in mine.records()[0]] == [0, 1, 2]
+    (published.root / APART).touch()
+    assert [record.spec.seed for record in mine.records()[0]] == [0]
+    assert [record.spec.seed for record in mine.summaries(curves=True)[0]] == [0]
+    for root in (published.root, published.root / "zoo"):
+        assert [record.spec.seed for record in ResultStore(root).records()[0]] == [1, 2]
+    mine.path(make_spec()).unlink()
+    with pytest.raises(UserError, match="no results in"):
+        mine.records()

@@ -297,8 +297,8 @@ def test_what_cannot_be_loaded_into_the_trainer_is_set_aside(spoil, registry, st
     ("harm", "why"),
     [
         (lambda mine, other: shutil.copy(other, mine), "is of another run"),
-        (lambda mine, other: edited(mine, lambda c: next(iter(c["variant"].values())).mul_(2)), "checksum"),
-        (lambda mine, other: torch.save({"variant": torch.load(other)["variant"]}, mine), "not what the record"),
+        (lambda mine, other: edited(mine, lambda c: next(iter(c["raw"].values())).mul_(2)), "checksum"),
+        (lambda mine, other: torch.save({"raw": torch.load(other)["raw"]}, mine), "not what the record"),
         (lambda mine, other: mine.write_bytes(b"cut"), "is damaged"),
         (lambda mine, other: mine.unlink(), "no longer in"),
     ],

@@ -3,6 +3,7 @@
 import resource
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
@@ -12,11 +13,13 @@ import torch
 
 from ganbench.errors import DiskError
 from ganbench.results.record import UNFINISHED
+from ganbench.results.rows import reasons
 from ganbench.results.store import ResultStore
 from ganbench.runs import run as module
 from ganbench.runs.execute import execute
 from ganbench.runs.plan import Request, plan
 from ganbench.runs.registry import discover
+from ganbench.scoring.evaluate import Scores
 from ganbench.training import trainer
 
 PLUGIN = Path(__file__).parents[1] / "tiny_plugin.py"
@@ -65,7 +68,7 @@ def same_traces(a, b):
 
 
 def weights(store, job):
-    return torch.load(store.work(job.spec) / "final.pt", weights_only=True)["variant"]
+    return torch.load(store.work(job.spec) / "final.pt", weights_only=True)["raw"]
 
 
 # Records
@@ -115,7 +118,7 @@ def test_final_weights_and_a_picture_of_every_mark_are_kept_and_no_checkpoint(re
 
 def test_each_mark_takes_one_snapshot_and_the_last_one_is_kept(registry, store, monkeypatch):
     taken, snapshot = [], trainer.Trainer.snapshot
-    monkeypatch.setattr(trainer.Trainer, "snapshot", lambda run: taken.append(snapshot(run)) or taken[-1])
+    monkeypatch.setattr(trainer.Trainer, "snapshot", lambda run, *of: taken.append(snapshot(run, *of)) or taken[-1])
     job = job_of(registry)
     record = execute(job, store, registry, threads=1)
     assert len(taken) == len(record.curve) == job.marks
@@ -431,3 +434,76 @@ def test_two_owners_of_an_extractor_harm_nobody_who_does_not_use_it(store):
     registry = discover([PLUGIN])
     registry.entries["extractor"]["claimed-twice"] = [registry.get("variant", "plain")] * 2
     assert execute(job_of(registry), store, registry, threads=1).status == "done"
+
+
+# Averaged and raw weights, splits, repeats
+
+
+def test_both_weights_are_scored_and_told_apart(registry, store):
+    job = job_of(registry, settings=("mlp.width=16", "ema=200"), score=("raw", "ema"))
+    record = execute(job, store, registry, threads=1)
+    found = record.values["tiny-mean"]
+    assert [value.weights for value in found] == ["ema", "raw"] and found[0].value != found[1].value
+    assert found[0].protocol_hash == found[1].protocol_hash  # one measure of two methods
+    assert [value.weights for value in record.values["grad-norm-g"]] == [""]
+    assert record.sampling["ema"]["half_life_images"] == 200 and "half_life_images" not in record.sampling["raw"]
+    assert record.curve[-1].values["tiny-mean"] == found[0] and record.curve[-1].raw["tiny-mean"] == found[1]
+    assert store.get(job.spec) == record
+    plain = execute(job_of(registry), store, registry, threads=1)
+    assert plain.values["tiny-mean"][0].value == found[1].value  # training is the same
+    later = job_of(registry, settings=("mlp.width=16", "ema=200"), score=("raw", "ema"), metrics=("tiny-late",))
+    topped = execute(later, store, registry, threads=1)
+    assert [value.weights for value in topped.values["tiny-late"]] == ["ema", "raw"]
+    assert [value.value for value in topped.values["tiny-late"]] == [value.value for value in found]
+
+
+def test_a_value_asked_for_otherwise_is_measured_again(registry, store):
+    first = execute(job_of(registry), store, registry, threads=1)
+    again = execute(job_of(registry, reference="train"), store, registry, threads=1)
+    one, other = again.values["tiny-mean"]
+    assert one == first.values["tiny-mean"][0]
+    assert (one.protocol["reference"], other.protocol["reference"]) == ("test split", "training split")
+    assert (one.protocol["n_real"], other.protocol["n_real"]) == (64, 256)
+    assert execute(job_of(registry, reference="train"), store, registry, threads=1) == again  # nothing is left to do
+
+
+def test_repeats_average_over_samples_of_the_same_weights(registry, store):
+    once = execute(job_of(registry), store, registry, threads=1).values["tiny-mean"][0]
+    (same, mean) = execute(job_of(registry, repeats=4), store, registry, threads=1).values["tiny-mean"]
+    assert same == once and mean.protocol["repeats"] == 4
+    assert mean.repeats[0] == once.value and len(set(mean.repeats)) == 4
+    assert mean.value == pytest.approx(sum(mean.repeats) / 4)
+
+
+def test_a_record_tells_when_it_was_made(registry, store):
+    record = execute(job_of(registry), store, registry, threads=1)
+    assert datetime.fromisoformat(record.made).tzinfo is not None
+    assert abs(datetime.now(UTC) - datetime.fromisoformat(record.made)).total_seconds() < 600
+
+
+def test_weights_asked_for_later_are_scored_beside_the_others(registry, store):
+    def job(**more):
+        return job_of(registry, settings=("mlp.width=16", "ema=200"), **more)
+
+    both = execute(job(score=("raw", "ema")), ResultStore(store.root / "both"), registry, threads=1)
+    for first, second in ((("ema",), ("raw",)), (("raw",), ("ema",))):
+        apart = ResultStore(store.root / first[0])
+        assert len(execute(job(score=first), apart, registry, threads=1).values["tiny-mean"]) == 1
+        joined = execute(job(score=second), apart, registry, threads=1)
+        key = {value.weights: value.value for value in joined.values["tiny-mean"]}
+        assert key == {value.weights: value.value for value in both.values["tiny-mean"]}
+        assert joined.sampling == both.sampling
+
+
+def test_why_one_kind_of_weights_has_no_value_is_told_apart(registry, store, monkeypatch):
+    def fails_of_raw(self, subject, metrics, *, repeats=1):
+        if subject.weights == "raw":
+            return Scores({}, {metric.name: "no luck" for metric in metrics})
+        return scored(self, subject, metrics, repeats=repeats)
+
+    scored = module.Evaluator.score
+    monkeypatch.setattr(module.Evaluator, "score", fails_of_raw)
+    both = job_of(registry, settings=("mlp.width=16", "ema=200"), score=("raw", "ema"), metrics=("tiny-mean",))
+    record = execute(both, store, registry, threads=1)
+    assert record.unscored == {"tiny-mean of raw weights": "no luck"}
+    assert reasons(record) == {("tiny-mean", "raw"): "no luck"}

@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from ganbench.contract.types import Value
 from ganbench.errors import UserError
@@ -170,3 +172,61 @@ def test_compiled_runs_are_others_and_what_cannot_be_compiled_is_left_out(regist
     for wrong in ({"device": "cuda:0"}, {"precision": "bf16"}):
         with pytest.raises(UserError, match="--compile is for"):
             plan(request("plain", compiled=True, **wrong), registry)
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> str:
+    for number in range(80):
+        image = Image.fromarray(np.random.default_rng(number).integers(0, 255, (8, 8, 3), dtype=np.uint8))
+        image.save(tmp_path / f"{number}.png")
+    return f"folder:{tmp_path}"
+
+
+LACKING = {
+    "everything is there": ((), ["fid", "fid-768", "fd-pixels", "copies", "ms-ssim", "grad-norm-g", "grad-norm-d"]),
+    "one width lacks": (("inception",), ["fid-768", "fd-pixels", "copies", "ms-ssim", "grad-norm-g", "grad-norm-d"]),
+    "all lack": (("inception", "inception-768"), ["fd-pixels", "copies", "ms-ssim", "grad-norm-g", "grad-norm-d"]),
+}
+
+
+def without_weights(monkeypatch: pytest.MonkeyPatch, lacking: tuple[str, ...]) -> Registry:
+    found = discover([PLUGIN])
+    for name in ("inception", "inception-768", "pixels"):
+        why = f"no weights of {name}" if name in lacking else None
+        monkeypatch.setattr(found.get("extractor", name).item, "missing", lambda *_, why=why: why)
+    return found
+
+
+@pytest.mark.parametrize(("lacking", "left"), LACKING.values(), ids=LACKING)
+def test_photos_without_labels_are_measured_by_what_is_there(
+    monkeypatch: pytest.MonkeyPatch, photos: str, lacking: tuple[str, ...], left: list[str]
+) -> None:
+    made = plan(request("plain", dataset=photos, seeds=1, size=8), without_weights(monkeypatch, lacking))
+    assert list(made.jobs[0].metrics) == left and not made.missing
+    told = [note for note in made.notes if "left out: no weights" in note]
+    assert len(told) == len(lacking) and not made.skips
+
+
+def test_what_was_asked_for_is_never_left_out_in_silence(monkeypatch: pytest.MonkeyPatch, photos: str) -> None:
+    found = without_weights(monkeypatch, ("inception", "inception-768"))
+    named = plan(request("plain", dataset=photos, seeds=1, size=8, metrics=("fid", "fd-pixels")), found)
+    assert named.jobs[0].metrics == ("fid", "fd-pixels") and named.missing == {
+        (photos, "fid"): "no weights of inception"
+    }
+    marked = plan(request("plain", dataset=photos, seeds=1, size=8, marks_metrics=("fid",)), found)
+    assert "fid" in marked.jobs[0].metrics and "fid-768" not in marked.jobs[0].metrics
+    assert marked.missing == {(photos, "fid"): "no weights of inception"}
+
+
+def test_defaults_are_not_left_out_where_no_distance_would_remain(monkeypatch: pytest.MonkeyPatch, photos: str) -> None:
+    made = plan(
+        request("plain", dataset=photos, seeds=1, size=8),
+        without_weights(monkeypatch, ("inception", "inception-768", "pixels")),
+    )
+    assert {name for _, name in made.missing} == {"fid", "fid-768", "fd-pixels"} <= set(made.jobs[0].metrics)
+
+
+def test_faces_and_scenes_are_measured_without_weights_too() -> None:
+    registry = discover()
+    for name in ("celeba", "lsun", "folder"):
+        assert {"fid", "fd-pixels", "copies"} <= set(registry.get("dataset", name).item.metrics)

@@ -14,16 +14,17 @@ import pytest
 import torch
 from ganbench_plugins.backbones.dcgan import DCGAN
 from ganbench_plugins.backbones.mlp import MLP, Config
+from ganbench_plugins.variants.controls import Memorizer, Real
 from torch import nn
 
-from ganbench import NUMBERS, DataSpec, Extractor, Metric, UserError, Value, frechet_distance, to_float, to_uint8
+from ganbench import NUMBERS, DataSpec, Extractor, Metric, Past, UserError, Value, frechet_distance, to_float, to_uint8
 from ganbench.archives import read_archive, write_archive
 from ganbench.runs.opening import open_bench
 from ganbench.runs.registry import discover, load_file
-from ganbench.scoring.evaluate import UNAVAILABLE, Evaluator, misfit
+from ganbench.scoring.evaluate import UNAVAILABLE, Evaluator, Subject, misfit
 from ganbench.scoring.samples import NotFinite, generate
 from ganbench.seeds import derive
-from ganbench.training.bench import Bench
+from ganbench.training.bench import Bench, Measure
 from ganbench.training.networks import build_variant
 
 CPU = torch.device("cpu")
@@ -92,8 +93,9 @@ def evaluator(samples=64, *, extractors=None, data=DATA):
     return Evaluator(Bench(tiny.Tiny(), data, DCGAN(), extractors=found), samples=samples, device=CPU)
 
 
-def score(metrics, variant=None, *, by=None, seed=0, traces=None):
-    return (by or evaluator()).score(variant or build(), metrics, traces=traces or {}, seed=seed)
+def score(metrics, variant=None, *, by=None, seed=0, traces=None, repeats=1, **more):
+    subject = Subject(variant or build(), {} if traces is None else traces, seed, **more)
+    return (by or evaluator()).score(subject, metrics, repeats=repeats)
 
 
 # Quantisation
@@ -221,7 +223,8 @@ def test_a_metric_sees_the_whole_scene():
 
     traces = {"grad_norm/G": np.ones(3, np.float32)}
     by = evaluator(300)
-    by.score(build(tiny.Labelled, task="label"), [Metric("look", look, extractor="pixels")], traces=traces, seed=9)
+    variant = build(tiny.Labelled, task="label")
+    score([Metric("look", look, extractor="pixels")], variant, by=by, traces=traces, seed=9)
     (scene,) = seen
     assert scene.data == DATA.spec() and scene.conditional and scene.traces is traces and scene.seed == 9
     assert torch.equal(scene.real.images, DATA.test.images) and torch.equal(scene.real.labels, DATA.test.cond)
@@ -370,13 +373,14 @@ def test_a_smaller_reference_is_drawn_without_replacement_and_the_same_for_every
         return {"look": Value(float(scene.seed))}
 
     for run_seed in (1, 2):
-        found = evaluator(100).score(build(), [Metric("look", look, version=run_seed)], traces={}, seed=run_seed)
-        assert found.values["look"].value == run_seed and found.values["look"].reference == 0
-    one, other = shown[0], shown[2]
-    assert torch.equal(one, other) and len(one) == 100
+        found = score([Metric("look", look, version=run_seed)], by=evaluator(100), seed=run_seed)
+        assert found.values["look"].value == run_seed and found.values["look"].references == (0, 1)
+        assert found.values["look"].reference == 0.5
+    one, two, _, other, _, _ = shown
+    assert torch.equal(one, other) and len(one) == len(two) == 100
     train = {image.numpy().tobytes() for image in DATA.train.images}
-    drawn = {image.numpy().tobytes() for image in one}
-    assert len(drawn) == 100 and drawn <= train
+    drawn = {image.numpy().tobytes() for image in torch.cat([one, two])}
+    assert len(drawn) == 200 and drawn <= train  # 256 images give two draws that share none
 
 
 def test_fewer_training_images_than_samples_give_no_reference():
@@ -404,10 +408,6 @@ def test_a_protocol_is_the_same_for_every_seed_and_variant():
     assert len(hashes) == 1
 
 
-class Averaged(tiny.Plain):
-    ema_half_life_images = 1000.0
-
-
 OTHER_DATA = replace(DATA, fingerprint="8" * 64)
 OTHER_CROP = replace(DATA, protocol={"kind": "noise", "crop": "centre"})
 FEWER_REAL = replace(DATA, test=DATA.test._replace(images=DATA.test.images[:50], cond=DATA.test.cond[:50]))
@@ -420,7 +420,6 @@ FEWER_REAL = replace(DATA, test=DATA.test._replace(images=DATA.test.images[:50],
         (DISTANCE, tiny.Plain, 64, OTHER_DATA),
         (DISTANCE, tiny.Plain, 64, OTHER_CROP),
         (DISTANCE, tiny.Plain, 64, FEWER_REAL),
-        (DISTANCE, Averaged, 64, DATA),
         (replace(DISTANCE, version=2), tiny.Plain, 64, DATA),
     ],
 )
@@ -438,10 +437,11 @@ def test_a_protocol_says_what_a_reader_must_know():
         "n_fake": 64,
         "n_real": 64,
         "reference": "test split",
-        "weights": "raw",
+        "code": {"metric": "", "extractor": ""},
         "extractor": "pixels",
         "resize": "none",
     } == dict(protocol)
+    assert not {"weights", "batch_norm", "labels", "latents"} & protocol.keys()  # those are of the method
     assert re.fullmatch("[0-9a-f]{8}", Value(0.0, protocol).protocol_hash)
     json.dumps(protocol)
 
@@ -477,22 +477,22 @@ def shown_again(monkeypatch, codes, numbers):
         bench = Bench(tiny.Tiny(), DATA, DCGAN(), extractors={"pixels": extractor}, codes=plugins)
         measured.clear()
         score([replace(DISTANCE, compute=watched)], by=Evaluator(bench, samples=64, device=CPU))
-        for module in ("features", "evaluate"):
+        for module in ("features", "references"):
             monkeypatch.setattr(f"ganbench.scoring.{module}.NUMBERS", numbers)
     return images.shown, len(measured)
 
 
 def test_what_other_code_has_made_is_not_taken_from_the_cache(monkeypatch):
     number = NUMBERS
-    kept, whole = ([64], 1), ([64, 64, 64], 2)  # the generated samples alone, or both splits and the reference as well
+    kept, whole = ([64], 1), ([64] * 6, 5)  # the samples alone, or the test split and four draws of references as well
     other = {("extractor", "others"): "cc", ("metric", "others"): "cc"}
     assert shown_again(monkeypatch, {**CODES, **other}, number) == kept
     assert shown_again(monkeypatch, {**CODES, ("extractor", "pixels"): "cc"}, number) == whole
-    assert shown_again(monkeypatch, {**CODES, ("metric", "distance"): "cc"}, number) == ([64], 2)
+    assert shown_again(monkeypatch, {**CODES, ("metric", "distance"): "cc"}, number) == ([64], 5)
 
 
 def test_numbers_of_another_harness_are_not_taken_from_the_cache(monkeypatch):
-    assert shown_again(monkeypatch, CODES, NUMBERS + 1) == ([64, 64, 64], 2)
+    assert shown_again(monkeypatch, CODES, NUMBERS + 1) == ([64] * 6, 5)
 
 
 PLUGIN = """
@@ -552,7 +552,7 @@ def test_an_edited_plugin_is_measured_anew(file, old, new, factor, tmp_path, mon
             metrics=["level"],
             extractors=["level"],
         )
-        found = Evaluator(bench, samples=64, device=CPU).score(build(), bench.metrics, traces={}, seed=0)
+        found = score(bench.metrics, by=Evaluator(bench, samples=64, device=CPU))
         return found.values["level"].reference
 
     first = reference()
@@ -576,7 +576,7 @@ def test_features_of_other_data_are_not_taken_for_these():
     score([DISTANCE])
     pixels = Pixels()
     score([DISTANCE], by=evaluator(extractors={"pixels": pixels}, data=OTHER_DATA))
-    assert pixels.shown == [64, 64, 64]
+    assert pixels.shown == [64] * 6
 
 
 def spoil_packing(content):
@@ -605,7 +605,9 @@ NUMPY_FILE = b"\x93NUMPY\x01\x00v\x00{'descr': '<f8', 'fortran_order': False, 's
 def test_a_damaged_entry_is_made_again(damage, cache):
     first = score([BRIGHTNESS, DISTANCE])
     kept = {path: path.read_bytes() for path in cache.rglob("*.*")}
-    assert {path.parent.name for path in kept} == {"features", "references"} and len(kept) == 4
+    assert {path.parent.name for path in kept} == {"features", "references"} and len(
+        kept
+    ) == 7  # the test split, four draws
     for path, content in kept.items():
         path.write_bytes(damage(content))
     assert any(path.read_bytes() != content for path, content in kept.items())
@@ -670,10 +672,10 @@ def test_features_that_are_not_those_asked_for_are_made_again(harm, cache):
     first = score([DISTANCE])
     paths = sorted((cache / "features").iterdir())
     contents = [path.read_bytes() for path in paths]
-    assert len(paths) == 2
+    assert len(paths) == 5  # the test split, four draws
     for reference in (cache / "references").iterdir():
         reference.unlink()
-    for path, others in zip(paths, ([contents[1]], [contents[0]]), strict=True):
+    for path, others in zip(paths, ([other] for other in contents[1:] + contents[:1]), strict=True):
         harm(path, others)
     assert score([DISTANCE]) == first
     assert [path.read_bytes() for path in paths] == contents
@@ -749,4 +751,138 @@ def test_a_cache_that_cannot_be_written_costs_only_time(tmp_path, monkeypatch):
     pixels = Pixels()
     by = evaluator(extractors={"pixels": pixels})
     assert score([BRIGHTNESS, DISTANCE], by=by) == score([BRIGHTNESS, DISTANCE], by=by) == first
-    assert pixels.shown == [64] * 4  # generated twice; the reference split and the training images once
+    assert pixels.shown == [64] * 7  # generated twice; the reference split and four draws once
+
+
+# What the harness says of every metric
+
+
+def test_samples_are_drawn_for_each_number_asked_for_and_compared_with_the_split_asked_for():
+    seen = {}
+
+    def look(scene, name):
+        seen.setdefault(name, (len(scene.fake.images), len(scene.real.images)))
+        return {name: Value(1.0)}
+
+    some = [
+        Measure(Metric("one", partial(look, name="one"), extractor="pixels")),
+        Measure(Metric("two", partial(look, name="two")), "9-train", samples=9, reference="train"),
+    ]
+    found = score(some).values
+    assert seen == {"one": (64, 64), "two": (9, 256)}
+    assert found["two@9-train"].protocol["n_fake"] == 9 and found["two@9-train"].protocol["n_real"] == 256
+    assert found["two@9-train"].protocol["reference"] == "training split"
+
+
+def test_against_the_training_split_real_data_are_test_images():
+    shown = []
+
+    def look(scene):
+        shown.append(scene.fake.images)
+        return {"look": Value(1.0)}
+
+    by = Evaluator(Bench(tiny.Tiny(), DATA, DCGAN()), samples=20, device=CPU, reference="train")
+    score([Metric("look", look)], by=by)
+    tests = {image.numpy().tobytes() for image in DATA.test.images}
+    drawn = [image.numpy().tobytes() for images in shown[:-1] for image in images]
+    assert len(drawn) == len(set(drawn)) == 60 and set(drawn) <= tests  # three draws of 64
+
+
+def training_seen(variant):
+    seen = []
+
+    def look(scene):
+        seen.append((scene.fake.images, torch.cat([piece.images for piece in scene.training()])))
+        return {"look": Value(0.0)}
+
+    score([Metric("look", look)], variant)
+    return seen
+
+
+def rows_in(images, others):
+    known = {image.numpy().tobytes() for image in others}
+    return sum(image.numpy().tobytes() in known for image in images)
+
+
+def test_what_was_trained_is_compared_with_all_that_it_was_served_and_real_images_never_with_themselves():
+    *draws, (_, whole) = training_seen(build())
+    assert torch.equal(whole, DATA.train.images)
+    for fake, training in draws:
+        assert len(training) == 192 and rows_in(fake, training) == 0
+    *_, (held_back, training) = training_seen(build(Real))
+    assert rows_in(held_back, training) == 0 and len(training) == 128
+    *_, (learnt, training) = training_seen(build(Memorizer))
+    assert rows_in(learnt, training) == 64
+
+
+def test_training_images_come_with_features_and_labels():
+    def look(scene):
+        pieces = list(scene.training())
+        embedding = torch.cat([piece.embedding for piece in pieces])
+        assert torch.equal(embedding, Pixels().embed(DATA.train.images)[0])
+        assert torch.equal(torch.cat([piece.labels for piece in pieces]), DATA.train.cond)
+        return {"look": Value(0.0)}
+
+    assert score([Metric("look", look, extractor="pixels")], by=evaluator(300)).unscored == {}
+
+
+def test_a_metric_that_asks_for_the_generator_gets_a_copy():
+    def spoil(scene):
+        generator = scene.generator()
+        assert generator.sample(2).shape == (2, 1, 8, 8) and generator.noise(3).shape == (3, 4)
+        for weight in generator.parameters():
+            weight.data.fill_(7.0)
+        return {"spoil": Value(float(scene.fresh().z_dim))}
+
+    variant = build()
+    before = [weight.clone() for weight in variant.parameters()]
+    found = score([Metric("spoil", spoil, needs=frozenset({"generator"}))], variant, fresh=build)
+    assert found.values["spoil"].value == 4
+    assert all(map(torch.equal, before, variant.parameters()))
+    assert score([Metric("spoil", spoil)], variant).unscored  # nobody else is offered it
+
+
+def test_the_past_ends_with_what_has_been_measured_now():
+    def look(scene):
+        return {"look": Value(float(len(scene.past)) + scene.past[-1].values["brightness"])}
+
+    past = [Past(0.5, {"G": 3}, {"brightness": 1.0}), Past(1.0, {"G": 6}, {})]
+    found = score([Metric("look", look, needs=frozenset({"past"})), BRIGHTNESS], past=past).values
+    assert found["look"].value == 2 + found["brightness"].value
+
+
+class Levelled(tiny.Labelled):
+    """Another task."""
+
+
+class Shifted(Different):
+    ema_half_life_images = 1000.0
+
+
+def test_no_protocol_of_any_metric_depends_on_the_variant():
+    data = discover().get("dataset", "digits").item.load(Path(), 8)
+    bench = open_bench(
+        discover().get("dataset", "digits").item,
+        "mlp",
+        discover(),
+        {"backbone": {"width": "16"}},
+        root=Path(),
+        metrics=[
+            name
+            for name, (entry,) in discover().entries["metric"].items()
+            if entry.item.extractor in (None, "pixels", "classifier")
+            and misfit(entry.item, data.spec(), modes=False) is None
+        ],
+        extractors=["classifier", "pixels"],
+    )
+    by = Evaluator(bench, samples=40, device=CPU)
+    traces = {f"grad_norm/{player}": np.ones(50, np.float32) for player in "GD"}
+    hashes: dict[str, set[str]] = {}
+    for cls, task in ((tiny.Plain, "generate"), (Levelled, "label"), (Shifted, "generate"), (Real, "generate")):
+        variant = build_variant(cls, bench.backbone, data.spec(task), seed=1).requires_grad_(False).eval()
+        for weights in ("raw", "ema"):
+            found = score(bench.metrics, variant, by=by, traces=traces, weights=weights)
+            for name, value in found.values.items():
+                hashes.setdefault(name, set()).add(value.protocol_hash)
+    assert {"fd-classifier", "ms-ssim", "copies", "fd-pixels", "grad-norm-g"} <= hashes.keys()
+    assert {name for name, of in hashes.items() if len(of) > 1} == set()

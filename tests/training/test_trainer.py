@@ -17,7 +17,7 @@ from torch.optim import SGD, Adam
 from ganbench import ImageSet, Update, UserError, discriminator_loss, gradient_penalty, nonsaturating_loss
 from ganbench.runs.options import resolve
 from ganbench.runs.registry import discover, load_file
-from ganbench.scoring.evaluate import Evaluator
+from ganbench.scoring.evaluate import Evaluator, Subject
 from ganbench.scoring.samples import generate
 from ganbench.seeds import derive
 from ganbench.training import trainer
@@ -161,6 +161,28 @@ def test_updates_are_those_of_a_loop_written_by_hand():
     for player in "DG":
         np.testing.assert_allclose(traces[f"loss/{player}"], losses[player], rtol=1e-5)
         np.testing.assert_allclose(traces[f"grad_norm/{player}"], norms[player], rtol=1e-4)
+
+
+@pytest.mark.parametrize("scale", [1e-37, 1e-29, 1e20, 1e32])
+def test_gradients_that_vanish_or_grow_large_are_traced_as_they_are(scale):
+    class Scaled(tiny.Plain):
+        def optimizers(self):
+            return {player: SGD(each.param_groups[0]["params"], 0.0) for player, each in super().optimizers().items()}
+
+        def step(self, batch, clock):
+            for update in super().step(batch, clock):
+                yield replace(update, loss=scale * update.loss)
+
+    plain = steps(make(tiny.Plain, seed=3), 1).traces()
+    scaled = steps(make(Scaled, seed=3), 1)
+    resumed = make(Scaled, seed=3)
+    resumed.load_state_dict(scaled.state_dict())
+    for traces in (scaled.traces(), resumed.traces()):
+        assert traces["grad_norm/D"].dtype == np.float64 and traces["loss/D"].dtype == np.float32
+        # At 1e-37 some gradients are rounded to what float32 has below its smallest normal number.
+        np.testing.assert_allclose(
+            traces["grad_norm/D"], scale * plain["grad_norm/D"], rtol=1e-3 if scale < 1e-36 else 1e-5
+        )
 
 
 def test_an_update_moves_its_own_player_alone():
@@ -616,7 +638,7 @@ def test_evaluation_after_every_step_changes_nothing(backbone):
         watched.step()
         variant = watched.snapshot()
         generate(variant, 4, DATA, seed=0, purpose="picture")
-        evaluator.score(variant, tiny.ganbench_metrics(), traces=watched.traces(), seed=0)
+        evaluator.score(Subject(variant, watched.traces()), tiny.ganbench_metrics())
     assert equal(numbers(watched), numbers(alone))
 
 

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from ganbench_plugins.datasets.points import Grid, Ring
+from ganbench_plugins.datasets.points import Grid, Mixture, Ring, expected_kl
+from ganbench_plugins.metrics.modes import high_quality, mode_kl, modes
 
-from ganbench import Splits, UserError
+from ganbench import DataSpec, Features, Scene, Splits, UserError
 from ganbench.runs.options import resolve
 
 NOWHERE = Path("nowhere")
@@ -99,3 +100,35 @@ def test_a_side_in_pixels_is_refused():
         Ring().load(NOWHERE, 64)
     with pytest.raises(UserError, match="takes no argument"):
         Grid().of("5")
+
+
+def scored(mixture: Mixture, n: int, seed: int) -> dict[str, float]:
+    points = Features(mixture.draw(n, seed))
+    scene = Scene(DataSpec((2,)), points, points, {}, modes=mixture)
+    return {name: value.value for metric in (modes, high_quality, mode_kl) for name, value in metric(scene).items()}
+
+
+@pytest.mark.parametrize(("cls", "n"), [(Ring, 5), (Ring, 30), (Ring, 2500), (Grid, 20), (Grid, 60), (Grid, 2500)])
+def test_the_expectation_of_real_points_is_that_of_a_simulation(cls, n: int):
+    mixture, rounds = cls().mixture(), 300
+    found = [scored(mixture, n, seed) for seed in range(rounds)]
+    expected = mixture.exact(n)
+    assert expected.keys() == found[0].keys()
+    for name, value in expected.items():
+        values = torch.tensor([each[name] for each in found], dtype=torch.float64)
+        slack = 4 * float(values.std()) / math.sqrt(rounds) + 1e-9
+        assert float(values.mean()) == pytest.approx(value, abs=slack), name
+
+
+def test_the_expectation_of_two_points_by_hand():
+    """Each is good or not, in one mode of two; both good, they lie in one mode or in both."""
+    assert expected_kl(1, 0.5, 2) == pytest.approx(math.log(2))
+    assert expected_kl(2, 0.5, 2) == pytest.approx((0.5 * 1 + 0.25 * 0.5) / 0.75 * math.log(2))
+    assert expected_kl(2, 1.0, 2) == pytest.approx(0.5 * math.log(2))
+    assert expected_kl(100, 0.9, 1) == pytest.approx(0, abs=1e-12)
+    assert expected_kl(10_000, 0.99, 25) == pytest.approx(24 / (2 * 9900), rel=0.01)  # (K - 1)/2N, of many samples
+
+
+def test_nothing_is_expected_where_modes_overlap():
+    assert configured(Ring, sigma="0.1").mixture().exact(100) == {}
+    assert configured(Grid, side="1").mixture().exact(100)["modes"] == pytest.approx(1)

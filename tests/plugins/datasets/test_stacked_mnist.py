@@ -16,14 +16,17 @@ from ganbench_plugins.datasets import stacked_mnist as data_stacked_mnist
 from ganbench_plugins.datasets.mnist import MNIST
 from ganbench_plugins.datasets.stacked_mnist import (
     CONFUSION,
+    TAKEN,
     Config,
     OnTheFly,
     StackedMNIST,
     Triples,
+    drawn_triples,
     fixed_triples,
     single_triples,
     stack,
     uniform_triples,
+    upper_half,
 )
 from ganbench_plugins.extractors.classifier import ChannelExtractor, Channels, Ready
 from ganbench_plugins.metrics.modes import mode_kl, modes
@@ -332,6 +335,28 @@ def test_the_floor_of_uniform_triples_is_that_of_theory() -> None:
     assert uniform_triples(26_000)["mode-kl"] == pytest.approx(0.0193, abs=5e-5)
 
 
+@pytest.mark.parametrize("n", [300, 5_000])
+def test_what_real_triples_are_expected_to_score_is_what_simulated_ones_do(n: int) -> None:
+    digits = (2000, 5000, 100, 700, 900, 900, 900, 900, 900, 400)
+    rng, found = np.random.default_rng(n), []
+    for _ in range(60):
+        drawn = rng.choice(10, (n, 3), p=np.array(digits) / sum(digits))
+        found.append(scored(torch.from_numpy(drawn @ np.array([100, 10, 1]))))
+    assert Triples(digits).exact(n).keys() == found[0].keys()
+    for name, expected in Triples(digits).exact(n).items():
+        values = torch.tensor([each[name] for each in found], dtype=torch.float64)
+        assert float(values.mean()) == pytest.approx(expected, abs=4 * float(values.std()) / math.sqrt(60)), name
+
+
+def test_what_real_triples_score_is_known_of_the_digits_that_were_looked_at(root: Path) -> None:
+    assert load(root).modes.exact(100) == {}  # of a pool of noise nobody has
+    for (many, _), taken in TAKEN.items():
+        assert sum(taken) == many
+        expected = drawn_triples(26_000, taken)
+        assert expected["modes"] == pytest.approx(1000, abs=0.01)
+        assert expected["mode-kl"] == pytest.approx(0.0237, abs=5e-4)  # what unevenness of the digits adds to 0.0192
+
+
 @pytest.mark.parametrize("triple", [111, 123, 666, 789])
 def test_the_floor_of_one_triple_is_that_of_a_simulation(triple: int) -> None:
     rng, n = np.random.default_rng(triple), 26_000
@@ -393,6 +418,20 @@ def test_the_confusion_is_that_of_the_shipped_classifier(digits: Splits, reader:
     taken = torch.cat([reader(chunk)[1].argmax(1) for chunk in digits.test.images.split(256)])
     found = (10 * digits.test.cond + taken).bincount(minlength=100).reshape(10, 10)
     assert found.tolist() == [list(row) for row in CONFUSION]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("positive", [False, True])
+def test_digits_are_taken_for_what_is_said(digits: Splits, positive: bool) -> None:
+    blank = ImageSet(torch.zeros(2, 1, 28, 28, dtype=torch.uint8))
+    protocol = {"range": "0 to 1"} if positive else {}
+    reader = ChannelExtractor().prepare("stacked-mnist", Splits(blank, blank, "0" * 64, protocol), None, CPU)
+    counts = torch.zeros(10, dtype=torch.int64)
+    for split, many in ((digits.train, 60_000), (digits.test, 70_000)):
+        for chunk in split.images.split(256):
+            probs = reader(upper_half(chunk) if positive else chunk)[1]
+            counts += probs.argmax(1).bincount(minlength=10)
+        assert counts.tolist() == list(TAKEN[many, positive])
 
 
 @pytest.mark.slow

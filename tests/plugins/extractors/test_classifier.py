@@ -25,7 +25,7 @@ from ganbench_plugins.extractors.classifier import (
 )
 from torch import Tensor
 
-from ganbench import DataSpec, ImageSet, Splits, UserError, seeded, sha256_of, to_float
+from ganbench import DataSpec, ImageSet, Splits, UserError, frechet_distance, seeded, sha256_of, to_float
 
 CPU = torch.device("cpu")
 
@@ -96,6 +96,19 @@ def test_features_and_probabilities() -> None:
     assert torch.allclose(probs.sum(1), torch.ones(10)) and probs.min() >= 0
     alone = torch.cat([ready(image[None])[0] for image in data.test.images[:10]])
     assert torch.allclose(features, alone, atol=1e-4)
+
+
+def test_training_images_lie_no_further_from_test_images_than_from_one_another() -> None:
+    """Of digits, as many of each: the classifier was trained on the ones, and not on the others."""
+    data = Digits().load(Path(), 8)
+    ready = prepare(data, "digits")
+    train, test = (torch.cat([ready(part)[0] for part in split.images.split(256)]) for split in (data.train, data.test))
+    generator, within, across = torch.Generator().manual_seed(0), [], []
+    for _ in range(5):
+        first, second, third, *_ = train[torch.randperm(len(train), generator=generator)].split(len(test))
+        within += [frechet_distance(first, second), frechet_distance(second, third), frechet_distance(third, first)]
+        across += [frechet_distance(part, test) for part in (first, second, third)]
+    assert sum(across) < 1.2 * sum(within)
 
 
 def as_a_whole(network: Classifier, images: Tensor) -> tuple[Tensor, Tensor]:

@@ -72,3 +72,7 @@ def test_no_samples_are_needed_and_nothing_is_better() -> None:
     assert [metric.name for metric in ganbench_metrics()] == ["grad-norm-g", "grad-norm-d"]
     assert not any(metric.samples for metric in ganbench_metrics())
     assert all(metric.higher_is_better is None for metric in ganbench_metrics())
+
+
+def test_norms_that_are_all_alike_have_no_trend() -> None:
+    assert measure("grad-norm-g", G=np.full(50, 3.0))["grad-norm-g-trend"].value == 0

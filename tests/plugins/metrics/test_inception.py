@@ -148,6 +148,29 @@ def test_kid_of_many_samples_averages_over_subsets() -> None:
     assert kid(fake, real, seed=1).value != value.value
 
 
+def test_the_spread_of_kid_is_what_new_samples_vary_by(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The subsets are made small, so that many pairs of sets can be had."""
+    monkeypatch.setattr(metric_inception, "SUBSET_SIZE", 20)
+    values = [kid(normal(200, 4, seed=i) * 1.3 + 0.3, normal(150, 4, seed=1000 + i), seed=i) for i in range(80)]
+    varied = float(torch.tensor([value.value for value in values]).std())
+    assert sum(value.spread or 0 for value in values) / 80 == pytest.approx(varied, rel=0.3)
+
+
+def test_the_spread_of_kid_is_made_of_torch_fidelitys_deviation(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metric_inception, "SUBSET_SIZE", 50)
+    fake, real = normal(400, 8, seed=1), normal(100, 8, seed=2) * 1.2
+    spreads = [kid(fake, real, seed).spread or 0 for seed in range(10)]
+    theirs = kid_features_to_metric(fake, real, kid_subsets=1000, kid_subset_size=50, verbose=False)
+    expected = theirs["kernel_inception_distance_std"] * math.sqrt(50 / (100 - 50) + 1 / 100)
+    assert sum(spreads) / 10 == pytest.approx(expected, rel=0.1)
+
+
+@pytest.mark.parametrize(("n", "m"), [(60, 80), (80, 60), (15, 80)])
+def test_kid_of_subsets_that_overlap_too_much_has_no_spread(n: int, m: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metric_inception, "SUBSET_SIZE", 31)
+    assert kid(normal(n, 4), normal(m, 4, seed=1)).spread is None
+
+
 def test_subsets_that_are_the_whole_change_nothing() -> None:
     fake, real = normal(1000, 4, seed=1), normal(1000, 4, seed=2) * 1.1
     assert kid(fake, real).value == pytest.approx(squared_mmd(fake.double(), real.double()), rel=1e-6)
@@ -171,6 +194,14 @@ def test_inception_score_is_torch_fidelitys(n: int) -> None:
     assert measure("is", seen(probs=logits.softmax(1)), seen()).value == pytest.approx(theirs, rel=1e-6)
 
 
+@pytest.mark.parametrize("n", [10, 57, 400])
+def test_the_spread_of_the_inception_score_is_torch_fidelitys_over_the_root_of_parts(n: int) -> None:
+    logits = 3 * normal(n, 1008)
+    theirs = isc_features_to_metric(logits, splits=10, shuffle=False)["inception_score_std"]
+    value = measure("is", seen(probs=logits.softmax(1)), seen())
+    assert value.spread == pytest.approx(theirs * math.sqrt(10 / 9) / math.sqrt(10), rel=1e-5, abs=1e-12)
+
+
 def test_inception_score_in_closed_form() -> None:
     sure = torch.eye(8).repeat(20, 1)
     assert inception_score(sure, 1) == pytest.approx(8)
@@ -188,4 +219,4 @@ def test_each_metric_says_what_it_needs(metric: Metric) -> None:
     layer = metric.name.removeprefix("fid").removeprefix("-")
     assert metric.extractor == (f"inception-{layer}" if layer in ("64", "192", "768") else "inception")
     assert metric.needs == {"images"} and metric.last_mark_only and metric.summary
-    assert metric.higher_is_better is (metric.name == "is")
+    assert metric.higher_is_better is (metric.name == "is") and metric.worst == (1 if metric.name == "is" else None)

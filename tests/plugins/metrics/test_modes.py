@@ -110,8 +110,20 @@ def test_the_counting_rule_and_the_modes_are_in_the_protocol() -> None:
 def test_what_is_better() -> None:
     better = {metric.name: metric.higher_is_better for metric in ganbench_metrics()}
     assert better == {"modes": True, "high-quality": True, "mode-kl": False}
+    near = {metric.name: metric.near_reference for metric in ganbench_metrics()}
+    assert near == {"modes": False, "high-quality": True, "mode-kl": True}
     needs = {metric.name: metric.needs for metric in ganbench_metrics()}
     assert needs == {"modes": {"modes"}, "high-quality": {"modes", "points"}, "mode-kl": {"modes"}}
+
+
+def test_the_worst_is_what_a_lost_generator_scores() -> None:
+    worst = {metric.name: metric.worst for metric in ganbench_metrics()}
+    assert worst == {"modes": 0, "high-quality": 0, "mode-kl": None}
+    lost = at(stray=10)
+    assert (modes(lost)["modes"].value, high_quality(lost)["high-quality"].value) == (0, 0)
+    collapsed = mode_kl(at(20))["mode-kl"]
+    assert collapsed.worst == collapsed.value == pytest.approx(math.log(8))
+    assert [value.worst for value in modes(told(1)).values()] == [0, 0]
 
 
 class Told(Modes):

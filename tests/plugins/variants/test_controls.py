@@ -8,10 +8,9 @@ import torch
 from click.testing import CliRunner
 from ganbench_plugins.backbones.dcgan import DCGAN
 from ganbench_plugins.datasets.digits import Digits
-from ganbench_plugins.metrics.copies import SIDE, copies, nearest
 from ganbench_plugins.variants.controls import Memorizer, Real
 
-from ganbench import DataSpec, Features, ImageSet, Parts, Scene, UserError
+from ganbench import DataSpec, ImageSet, Parts, UserError
 from ganbench.cli import main
 from ganbench.contract.data import Splits
 from ganbench.runs.registry import discover
@@ -81,64 +80,6 @@ def test_controls_stand_in_a_table_and_win_nothing(tmp_path):
     assert "every variant was served 128 real images" in result.stdout and "no grad-norm-g" not in result.stdout
     again = CliRunner().invoke(main, arguments, catch_exceptions=False)
     assert again.stdout == result.stdout, "nothing was left to do"
-
-
-# Copies
-
-
-def by_brute_force(samples, training):
-    """Distances in numpy: images no larger than 16 px are compared as they are."""
-    x, y = (images.reshape(len(images), -1).astype(np.float64) / 255 for images in (samples, training))
-    return np.sqrt(((x[:, None] - y[None]) ** 2).sum(-1)).min(1)
-
-
-def test_distances_are_those_to_the_nearest_training_image():
-    found, count = nearest(IMAGES[:50], IMAGES[100:].split(64))
-    assert count == 200
-    np.testing.assert_allclose(found.numpy(), by_brute_force(IMAGES[:50].numpy(), IMAGES[100:].numpy()), atol=1e-4)
-    assert nearest(IMAGES[:5], [IMAGES])[0].max() < 1e-2
-
-
-def test_large_images_are_averaged_over_areas():
-    large = IMAGES[:3].repeat_interleave(4, 2).repeat_interleave(4, 3)  # 32 px
-    assert large.shape[-1] > SIDE
-    found, _ = nearest(large, [large[:, :, ::1].roll(1, 0)])
-    expected, _ = nearest(IMAGES[:3].repeat_interleave(2, 2).repeat_interleave(2, 3), [
-        IMAGES[:3].repeat_interleave(2, 2).repeat_interleave(2, 3).roll(1, 0)
-    ])  # fmt: skip
-    torch.testing.assert_close(found, expected, atol=1e-3, rtol=1e-4)
-
-
-def test_an_image_is_not_its_own_neighbour():
-    found, _ = nearest(IMAGES[:50], IMAGES[:50].split(16), same=True)
-    expected = [by_brute_force(IMAGES[k : k + 1].numpy(), np.delete(IMAGES[:50].numpy(), k, 0))[0] for k in range(50)]
-    np.testing.assert_allclose(found.numpy(), expected, atol=1e-4)
-
-
-def share_of(fake, real=IMAGES[:100], training=IMAGES[100:]):
-    scene = Scene(DataSpec((1, 8, 8)), Features(fake), Features(real), {}, training=lambda: iter(training.split(64)))
-    value = copies(scene)["copies"]
-    assert value.protocol["n_train"] == len(training)
-    return value.value
-
-
-def test_copies_are_counted():
-    assert share_of(IMAGES[100:150]) == 1
-    noisy = (IMAGES[100:150].int() + 1).clamp(max=255).to(torch.uint8)
-    assert share_of(noisy) == 1, "near copies are copies"
-    assert share_of(IMAGES[:50]) == 0, "copies of the reference are none of the training images"
-
-
-def test_a_blur_is_no_copy_although_it_is_close_to_everything():
-    blur = torch.full((30, 1, 8, 8), 127, dtype=torch.uint8)
-    assert nearest(blur, [IMAGES[100:]])[0].max() < nearest(IMAGES[:100], [IMAGES[100:]])[0].min()
-    assert share_of(torch.cat([IMAGES[100:110], blur])) == 0.25
-
-
-def test_without_training_images_nothing_is_said():
-    scene = Scene(DataSpec((1, 8, 8)), Features(IMAGES), Features(IMAGES), {})
-    with pytest.raises(UserError, match="not at hand"):
-        copies(scene)
 
 
 def test_real_images_are_no_copies_and_learnt_ones_are():
