@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ganbench.contract.types import Value
 from ganbench.reports.grid import Column
@@ -17,12 +17,17 @@ NOTHING = "–"
 
 @dataclass(frozen=True)
 class Cell:
-    """`text`: a number as `figure` writes it, or words. `mark`: letters beside it. `short`: where room is scarce."""
+    """`text`: a number as `figure` writes it, or words. `mark`: letters beside it. `number`: with its half-width."""
 
     text: str = ""
     mark: str = ""
     bold: bool = False
-    short: str = ""
+    number: tuple[float, float | None] | None = None
+
+    @property
+    def shortened(self) -> Cell:
+        """The same where room is scarce."""
+        return replace(self, text=figure(*self.number, short=True)) if self.number else self
 
 
 def score_cell(column: Column, index: int) -> Cell:
@@ -34,7 +39,7 @@ def score_cell(column: Column, index: int) -> Cell:
 
 
 def _number(mean: float, half_width: float | None, mark: str = "", *, bold: bool = False) -> Cell:
-    return Cell(figure(mean, half_width), mark, bold, figure(mean, half_width, short=True))
+    return Cell(figure(mean, half_width), mark, bold, (mean, half_width))
 
 
 def middle_cell(score: Score | None) -> Cell:

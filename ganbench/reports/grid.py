@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -42,6 +42,13 @@ class Column:
     def name(self) -> str:
         """The metric with an arrow to where it is better."""
         return self.metric + ARROW[self.direction]
+
+    def arranged(self, order: Sequence[int]) -> Column:
+        """Return the same with rows in another order."""
+        ranking = self.ranking
+        if ranking:
+            ranking = replace(ranking, standings=[ranking.standings[index] for index in order])
+        return Column(self.metric, self.protocol, [self.scores[index] for index in order], ranking)
 
     def standing(self, index: int) -> Standing:
         """Return where a row stands."""
@@ -87,10 +94,10 @@ def heading(column: Column, protocols: Sequence[str]) -> str:
     return f"{column.name} {column.protocol[:digits]}"
 
 
-def ordered(rows: Sequence[Row], view: View) -> list[Row]:
+def order_of(rows: Sequence[Row], columns: Sequence[Column], view: View) -> list[int]:
     """Put the best first by the metric asked for, else by the first of the table; then runs of before, then controls.
 
-    `rows` are sorted by name, in which those that tie stay.
+    `rows` are sorted by name, in which those that tie stay. `columns`: those of the table.
     """
     by = view.sort or ("" if view.runs else next(iter(headline(rows)), ""))
     if by in METERS:
@@ -99,9 +106,10 @@ def ordered(rows: Sequence[Row], view: View) -> list[Row]:
     elif by in ("", "variant"):
         keys = [(row.is_control,) for row in rows]
     else:
-        columns = columns_of(rows, [by], ranked=not view.runs)
-        keys = [(row.is_control, row.spec.is_stale, *_place(columns, index)) for index, row in enumerate(rows)]
-    return [rows[index] for index in sorted(range(len(rows)), key=keys.__getitem__)]
+        there = [column for column in columns if column.metric == by]
+        there = there or columns_of(rows, [by], ranked=not view.runs)
+        keys = [(row.is_control, row.spec.is_stale, *_place(there, index)) for index, row in enumerate(rows)]
+    return sorted(range(len(rows)), key=keys.__getitem__)
 
 
 def _place(columns: Sequence[Column], index: int) -> tuple[float, float, float]:

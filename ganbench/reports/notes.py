@@ -69,15 +69,17 @@ def notes_of(
     shared: str,
     view: View,
     also: Sequence[str],
-    *,
-    letters: bool,
+    letters: Sequence[str],
 ) -> list[str]:
-    """Return the notes under a table. `shared`: options of all rows; `also`: more notes, those on columns."""
+    """Return the notes under a table. `shared`: options of all rows; `also`: more notes, those on columns.
+
+    `letters`: the metrics beside which there are any.
+    """
     dated = any(run.made for row in rows for run in row.runs)
     notes = [*_options(labels, shared), *_marks(rows, labels), *mixed(several(columns), dated=dated)]
     notes += [f"§ {told}" for column in columns if (told := too_few(column))]
     if not view.runs:
-        notes += [*standings(columns, labels, letters=letters), *spreads(columns, labels)]
+        notes += [*standings(columns, labels, letters), *spreads(columns, labels)]
     notes += [
         *_published(rows, columns),
         *_served(rows, labels),

@@ -8,8 +8,11 @@ from ganbench.reports.grid import Column
 from ganbench.reports.labels import Label
 
 
-def standings(columns: Sequence[Column], labels: Sequence[Label], *, letters: bool) -> Iterator[str]:
-    """Say what ranks rest on, what bold and letters mean where there are any, and which rows have bad seeds."""
+def standings(columns: Sequence[Column], labels: Sequence[Label], letters: Sequence[str]) -> Iterator[str]:
+    """Say what ranks rest on, what bold and letters mean where there are any, and which rows have bad seeds.
+
+    `letters`: the metrics beside which there are any.
+    """
     told: dict[str, list[str]] = {}
     for column in columns:
         if column.ranking and column.ranking.note:
@@ -21,7 +24,7 @@ def standings(columns: Sequence[Column], labels: Sequence[Label], *, letters: bo
     if any(standing.best for standing in ranked):
         yield "Bold: the best, and what cannot be told from it, where others can"
     if letters:
-        yield "Rows that share a letter cannot be told apart"
+        yield f"{', '.join(letters)}: rows that share a letter cannot be told apart"
     for column in columns:
         bad = [
             f"{label.text} {column.standing(index).counted_worst}"

@@ -11,7 +11,7 @@ from typing import Literal
 
 from ganbench.errors import brief
 from ganbench.reports.cells import Cell, count_cell, meter_cell, middle_cell, published_cell, real_cell, score_cell
-from ganbench.reports.grid import Column, columns_of, heading, ordered, several
+from ganbench.reports.grid import Column, columns_of, heading, order_of, several
 from ganbench.reports.labels import Label, labels_of
 from ganbench.reports.legend import legend, too_few, whole
 from ganbench.reports.notes import caption, notes_of
@@ -88,9 +88,10 @@ def title_of(spec: RunSpec) -> str:
 
 def table(title: str, rows: Sequence[Row], view: View) -> Table:
     """Draw one table."""
-    rows = ordered(rows, view)
     metrics, meters = chosen(rows, view)
     columns = columns_of(rows, metrics, ranked=not view.runs)
+    order = order_of(rows, columns, view)
+    rows, columns = [rows[index] for index in order], [column.arranged(order) for column in columns]
     labels, shared = labels_of(rows)
     lines = _lines(rows, labels, columns)
     drawn = [*_counts(rows, lines, view), *_scores(columns, rows, lines, every=bool(view.columns))]
@@ -102,7 +103,7 @@ def table(title: str, rows: Sequence[Row], view: View) -> Table:
     also = [f"No room for {', '.join(left_out)}: see --columns all, or name columns"] if left_out else []
     if not view.columns and (hidden := [name for name in metrics_of(rows) if name not in metrics]):
         also.append(f"Also measured: {brief(', '.join(hidden), 300)} (--columns all)")
-    notes = notes_of(rows, labels, shown, shared, view, also, letters=_letters(drawn))
+    notes = notes_of(rows, labels, shown, shared, view, also, _lettered(drawn))
     lines_of_legend = [*(whole(shown) if view.protocols else legend(shown))]
     return Table(title, caption(rows, view.runs), lines, drawn, lines_of_legend, notes)
 
@@ -172,8 +173,8 @@ def _same_images(rows: Sequence[Row]) -> bool:
     return rows[0].spec.budget.unit == "images" or len(served) < 2
 
 
-def _letters(drawn: Sequence[Drawn]) -> bool:
-    return any(cell.mark for column in drawn for cell in column.cells)
+def _lettered(drawn: Sequence[Drawn]) -> list[str]:
+    return list(dict.fromkeys(column.name for column in drawn if any(cell.mark for cell in column.cells)))
 
 
 def _fitted(drawn: list[Drawn], first: int, kept: str) -> tuple[list[Drawn], list[str]]:
@@ -207,7 +208,7 @@ def _unmarked(column: Drawn) -> Drawn:
 
 
 def _shortened(column: Drawn) -> Drawn:
-    return replace(column, cells=[replace(cell, text=cell.short or cell.text) for cell in column.cells])
+    return replace(column, cells=[cell.shortened for cell in column.cells])
 
 
 def _total(drawn: Sequence[Drawn], first: int) -> int:

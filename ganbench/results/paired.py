@@ -84,6 +84,8 @@ def _differences(one: Floats, others: Floats) -> tuple[Floats, NDArray[np.bool_]
 def signed_rank(differences: Floats) -> float:
     """Return the two-sided p-value of Wilcoxon's signed-rank test, exact also where ranks are tied; no zero counts."""
     differences = differences[differences != 0]
+    if not len(differences):  # as those of two names of one method are
+        return 1.0
     doubled = [int(rank) for rank in 2 * mean_ranks(np.abs(differences))]  # ranks of ties may be halves
     ways = np.ones(1)
     for rank in doubled:

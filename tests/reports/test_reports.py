@@ -173,7 +173,7 @@ def test_the_best_is_bold_where_a_test_tells_it_apart() -> None:
     assert re.fullmatch(r"\*\*\d+\.\d+±\d\.\d+\*\* a", cell)
     text = unfolded(markdown.render(records))
     assert "- Bold: the best, and what cannot be told from it, where others can\n" in text
-    assert "- Rows that share a letter cannot be told apart\n" in text
+    assert "- fid: rows that share a letter cannot be told apart\n" in text
 
 
 def test_rows_that_cannot_be_told_apart_share_a_letter_and_none_is_bold_alone() -> None:
