@@ -93,7 +93,27 @@ if TYPE_CHECKING:
 @click.option("--allow-missing", is_flag=True, help="Train although a metric cannot be computed (weights missing).")
 @click.option("--dry-run", is_flag=True, help="Print the plan and stop.")
 @click.option("--json", "as_json", is_flag=True, help="Print the table as JSON.")
-def command(
+def command(as_json: bool, **options: Any) -> None:
+    """Train variants under identical budgets, score them, and print the table.
+
+    Killed and given again, the command continues where it was; complete, it returns at once.
+    """
+    records = train(**options)
+    if records is None:
+        return
+    from ganbench.reports.render import render
+
+    table = render(records, [], "json" if as_json else "markdown", runs=False)
+    try:
+        show(table)
+    except DiskError as error:
+        tell(table)
+        raise DiskError(f"{error}; the runs are kept, and `ganbench report` prints their table") from error
+    if any(record.status in ("error", "killed") for record in records):
+        sys.exit(1)
+
+
+def train(
     jobs: int | None,
     timeout_per_run: str | None,
     memory_per_run: str | None,
@@ -101,15 +121,11 @@ def command(
     redo: str | None,
     allow_missing: bool,
     dry_run: bool,
-    as_json: bool,
     preset: str | None,
     scale: float,
     **request: Any,
-) -> None:
-    """Train variants under identical budgets, score them, and print the table.
-
-    Killed and given again, the command continues where it was; complete, it returns at once.
-    """
+) -> list[RunRecord] | None:
+    """Carry out the command and return the records of its runs; of a dry run print the plan and return None."""
     if preset is None:
         for option, given in (("--variants", request["variants"]), ("--dataset", request["datasets"])):
             if not given:
@@ -129,7 +145,6 @@ def command(
 
     from ganbench.cli.progress import shown
     from ganbench.reports.notes import STALE
-    from ganbench.reports.render import render
     from ganbench.results.store import ResultStore
     from ganbench.runs.executors.local import GRACE_SECONDS, run_all
     from ganbench.runs.executors.planner import plan_apart
@@ -154,7 +169,7 @@ def command(
     if dry_run:
         show(_plan_table(made.jobs, look))
         _tell_missing(made.missing, made.jobs, allowed=allow_missing)
-        return
+        return None
     found, todo, stale = {}, [], 0
     for job in made.jobs:
         try:
@@ -186,15 +201,7 @@ def command(
         except KeyboardInterrupt:
             tell(f"Stopping: runs keep what they have, which takes {GRACE_SECONDS:.0f} seconds at most.")
             raise
-    records = [record for record in found.values() if record is not None]
-    table = render(records, [], "json" if as_json else "markdown", runs=False)
-    try:
-        show(table)
-    except DiskError as error:
-        tell(table)
-        raise DiskError(f"{error}; the runs are kept, and `ganbench report` prints their table") from error
-    if any(record.status in ("error", "killed") for record in records):
-        sys.exit(1)
+    return [record for record in found.values() if record is not None]
 
 
 def _tell_missing(missing: Mapping[tuple[str, str], str], jobs: Sequence[Job], *, allowed: bool) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import shutil
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,7 +53,7 @@ def export(wanted: Wanted, output: Path, begin: Begin) -> None:
             write_pictures(output, pieces)
 
 
-def pieces_of(wanted: Wanted, begin: Begin) -> Iterator[ImageSet]:
+def pieces_of(wanted: Wanted, begin: Begin) -> Generator[ImageSet]:
     """Yield the samples of a run in pieces, and tell how far it is."""
     from ganbench.runs.kept import reopen
     from ganbench.runs.registry import discover

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -167,8 +166,3 @@ def _fill(variant: Variant, kept: Kept, weights: str) -> None:
     except (KeyError, RuntimeError, TypeError) as error:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(":")
         raise UserError(f"{kept.weights} does not fit {variant.name}: {first}") from error
-
-
-def looks_like_run(text: str) -> bool:
-    """Return whether a text is meant for a run where other things can be named as well: `run:…`, or a record's path."""
-    return text.startswith("run:") or bool(re.search(r"\.json$", text))
