@@ -14,7 +14,7 @@ from torch import Tensor
 from ganbench.contract.data import ImageSet, Modes, Splits
 from ganbench.contract.metrics import Embedding, Extractor, Features, Metric, Scene
 from ganbench.contract.types import DataSpec, Value
-from ganbench.errors import UserError, named, suggestion
+from ganbench.errors import PluginError, UserError, named, suggestion
 from ganbench.runs.registry import Registry
 from ganbench.runs.sides import Side
 from ganbench.runs.steps import Begin, Step
@@ -79,7 +79,7 @@ def compare(
         extraction.ready(name)
     _require_sizes(fake, real, metrics, extraction)
     told.what = f"features of {real.name}"
-    reals = extraction.of_real(real.split, real.samples, names)
+    reals = extraction.of_real(real.split, real.samples, names) if real.split else extraction.of(real.samples, names)
     told.what = f"features of {fake.name}"
     fakes = extraction.of(fake.samples, names)
     values: dict[str, Value] = {}
@@ -197,7 +197,7 @@ def measured(metric: Metric, scene: Scene, said: Mapping[str, Any], fake: Side, 
     except UserError as error:
         raise UserError(f"{metric.name} cannot compare {fake.name} with {real.name}: {error}") from error
     except Exception as error:
-        raise UserError(f"the metric {metric.name!r} failed with {named(error)}") from error
+        raise PluginError(f"the metric {metric.name!r} failed with {named(error)}") from error
     values = {}
     for key, value in found.items():
         number = float(value.value)

@@ -42,7 +42,8 @@ USUAL = 10_000
 class Side:
     """One side: its samples, a digest of their content (of a data set, of both splits), and how they were made.
 
-    `data`: of a data set, both its splits; `split`: which of them this is, and of everything else `all`.
+    `data`: of a data set, both its splits; `split`: which of them this is, of everything else `all`, and empty where
+    its features are not to be kept.
     """
 
     name: str
