@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ganbench.cli.complete import one_of, some_of
 from ganbench.cli.group import Command
 from ganbench.cli.options import (
     FullPath,
@@ -31,14 +32,29 @@ if TYPE_CHECKING:
 
 
 @click.command(cls=Command)
-@click.option("--variants", type=Names(), help="Names, globs ('wgan*'), family:NAME or all.")
-@click.option("--dataset", "datasets", type=Names(), help="For instance digits, mnist, folder:PATH.")
-@click.option("--preset", help="A comparison of the literature, see `ganbench list presets`.")
+@click.option(
+    "--variants",
+    type=Names(),
+    shell_complete=some_of("variant", more=("all", "family:")),
+    help="Names, globs ('wgan*'), family:NAME or all.",
+)
+@click.option(
+    "--dataset",
+    "datasets",
+    type=Names(),
+    shell_complete=some_of("dataset"),
+    help="For instance digits, mnist, folder:PATH.",
+)
+@click.option(
+    "--preset", shell_complete=one_of("preset"), help="A comparison of the literature, see `ganbench list presets`."
+)
 @click.option("--scale", type=float, default=1.0, show_default=True, help="Share of the preset's budget.")
-@click.option("--backbone", help="Architecture family.  [default: the data set's]")
+@click.option("--backbone", shell_complete=one_of("backbone"), help="Architecture family.  [default: the data set's]")
 @click.option("--budget", help="200k-images, 2000-updates, 3e15-flops or 90-seconds.  [default: the data set's]")
 @click.option("--seeds", type=Seeds(), default=3, show_default=True, help="Seeds 0 to N-1, or which: 3-5 or 0,7.")
-@click.option("--metrics", type=Names(), help="Metrics to compute.  [default: the data set's]")
+@click.option(
+    "--metrics", type=Names(), shell_complete=some_of("metric"), help="Metrics to compute.  [default: the data set's]"
+)
 @click.option("--size", type=click.IntRange(1, 16_384), help="Side of the images in pixels.  [default: the data set's]")
 @click.option("--batch", type=click.IntRange(1), default=64, show_default=True, help="Real images in a batch.")
 @click.option(
@@ -64,7 +80,12 @@ if TYPE_CHECKING:
 @click.option(
     "--marks", type=click.IntRange(1, 10_000), default=5, show_default=True, help="Evaluation points of the budget."
 )
-@click.option("--marks-metrics", type=Names(), help="Costly metrics to compute at every mark, not only the last.")
+@click.option(
+    "--marks-metrics",
+    type=Names(),
+    shell_complete=some_of("metric"),
+    help="Costly metrics to compute at every mark, not only the last.",
+)
 @click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True)
 @click.option("--compile", "compiled", is_flag=True, help="Compile steps, on a CPU: pays for long runs on points.")
 @click.option(

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from ganbench.cli.complete import one_of
 from ganbench.cli.group import Command
 from ganbench.cli.options import FullPath, data_option, plugin_option, require_plugins, results_option
 from ganbench.errors import UserError
@@ -17,7 +18,7 @@ NO_FOLDERS = (".npy", ".pt", ".png", ".jpg", ".jpeg", ".zip", ".gz", ".tar", ".c
 
 
 @click.command(cls=Command)
-@click.argument("run")
+@click.argument("run", shell_complete=one_of("variant"))
 @click.option("-n", "n", type=click.IntRange(1), default=50_000, show_default=True, help="How many.")
 @click.option("--output", type=FullPath(), required=True, help="A new folder for PNG files, or FILE.npz for arrays.")
 @click.option("--class", "label", type=click.IntRange(0), help="One class alone, by its number.")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
+from ganbench.cli.complete import one_of, some_of
 from ganbench.cli.group import Command
 from ganbench.cli.options import FullPath, Names, data_option, plugin_option, require_plugins, results_option
 from ganbench.streams import show
@@ -23,9 +24,15 @@ class Scored(NamedTuple):
 
 
 @click.command(cls=Command)
-@click.argument("a")
-@click.argument("b")
-@click.option("--metrics", type=Names(), required=True, help="For instance fid,kid,copies; precision@classifier.")
+@click.argument("a", shell_complete=one_of("dataset"))
+@click.argument("b", shell_complete=one_of("dataset"))
+@click.option(
+    "--metrics",
+    type=Names(),
+    required=True,
+    shell_complete=some_of("metric"),
+    help="For instance fid,kid,copies; precision@classifier.",
+)
 @click.option("-n", "n", type=click.IntRange(1), default=10_000, show_default=True, help="Samples drawn of a run.")
 @click.option("--size", type=click.IntRange(1, 16_384), help="Side to which folders and data sets are resized.")
 @click.option("--seed", type=click.IntRange(0), help="Of the samples of a run.  [default: the run's]")
@@ -33,6 +40,7 @@ class Scored(NamedTuple):
 @click.option("--weights", type=FullPath(), envvar="GANBENCH_WEIGHTS", help="Folder of metric weights.")
 @results_option
 @data_option
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="An option of a metric: prdc.k=3.")
 @plugin_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, with the whole protocols.")
 def command(as_json: bool, **request: Any) -> None:
@@ -74,7 +82,7 @@ def _scored(request: dict[str, Any], begin: Begin) -> Scored:
     device, plugins = resolve_device(request["device"]), request["plugins"]
     registry = discover(plugins, begin=begin)
     make_repeatable(device, cores())
-    metrics = choose(request["metrics"], registry)
+    metrics = choose(request["metrics"], registry, request["settings"])
     places = Places(
         request["data"],
         request["results"],

@@ -14,42 +14,42 @@ from torch import Tensor
 from ganbench.contract.data import ImageSet, Modes, Splits
 from ganbench.contract.metrics import Embedding, Extractor, Features, Metric, Scene
 from ganbench.contract.types import DataSpec, Value
-from ganbench.errors import PluginError, UserError, named, suggestion
+from ganbench.errors import PluginError, UserError, named
+from ganbench.runs.measures import measure
 from ganbench.runs.registry import Registry
+from ganbench.runs.settings import parse_settings, settings_for_metrics
 from ganbench.runs.sides import Side
 from ganbench.runs.steps import Begin, Step
-from ganbench.scoring.evaluate import extractor_of, misfit
+from ganbench.scoring.evaluate import SPLITS, extractor_of, misfit
 from ganbench.scoring.features import FeatureExtraction
-from ganbench.scoring.samples import CHUNK
+from ganbench.scoring.references import References
+from ganbench.training.bench import Measure
 from ganbench.training.switches import kept
 
 RESIZES = "extractor_resize"
 """What the protocol of an extractor says where it takes images of any size."""
 
 
-def choose(names: Sequence[str], registry: Registry) -> list[Metric]:
-    """Return metrics by name, or by name and extractor as in `precision@classifier`."""
-    return [_chosen(name, registry) for name in dict.fromkeys(names)]
+def choose(names: Sequence[str], registry: Registry, settings: Sequence[str] = (), dataset: str = "") -> list[Measure]:
+    """Return metrics by name, or by name and extractor as in `precision@classifier`, with their options.
 
-
-def _chosen(text: str, registry: Registry) -> Metric:
-    name, at, extractor = text.partition("@")
-    metric: Metric = registry.get("metric", name).item
-    if not at:
-        return metric
-    if not metric.any_extractor:
-        raise UserError(f"metric {text!r}: {name} is defined by its extractor and takes no other; write {name!r}")
-    if extractor not in registry.entries["extractor"]:
-        known = sorted(registry.entries["extractor"])
-        hint = suggestion(extractor, known) or f"; there are {', '.join(known)}"
-        raise UserError(f"metric {text!r}: there is no extractor {extractor!r}{hint}")
-    return replace(metric, name=text, extractor=extractor)
+    Raises `UserError` for one that is not to be had, and for a setting that is of none of them.
+    """
+    given, used = parse_settings(settings), set[str]()
+    chosen = [measure(name, registry, given, dataset) for name in dict.fromkeys(names)]
+    for each in chosen:
+        if each.samples is not None:
+            raise UserError(f"metric {each.name!r}: how many samples are compared, and with which, is said by A and B")
+    settings_for_metrics([each.metric for each in chosen], given, used)
+    if left := [key for key in given if key not in used]:
+        raise UserError(f"--set {left[0]}: none of the metrics {', '.join(names)} has this option")
+    return chosen
 
 
 def compare(
     fake: Side,
     real: Side,
-    metrics: Sequence[Metric],
+    measures: Sequence[Measure],
     registry: Registry,
     *,
     device: torch.device,
@@ -61,11 +61,11 @@ def compare(
     Raises `UserError` where a metric needs what the sides do not have, before any is computed.
     """
     spec, modes = spec_of(fake, real), real.data.modes if real.data is not None else None
-    metrics = [replace(metric, extractor=extractor_of(metric, modes)) for metric in metrics]
-    for metric in metrics:
-        if reason := unfit(metric, spec, modes):
-            raise UserError(f"{metric.name} cannot compare {fake.name} with {real.name}: {reason}")
-    names = list(dict.fromkeys(metric.extractor for metric in metrics if metric.extractor))
+    measures = [replace(m, metric=replace(m.metric, extractor=extractor_of(m.metric, modes))) for m in measures]
+    for each in measures:
+        if reason := unfit(each.metric, spec, modes):
+            raise UserError(f"{each.name} cannot compare {fake.name} with {real.name}: {reason}")
+    names = list(dict.fromkeys(each.metric.extractor for each in measures if each.metric.extractor))
     told = _Told(begin, len(names) * (len(fake) + len(real)))
     extraction = FeatureExtraction(
         real.dataset or "samples",
@@ -77,17 +77,18 @@ def compare(
     )
     for name in names:
         extraction.ready(name)
-    _require_sizes(fake, real, metrics, extraction)
+    _require_sizes(fake, real, measures, extraction)
     told.what = f"features of {real.name}"
     reals = extraction.of_real(real.split, real.samples, names) if real.split else extraction.of(real.samples, names)
     told.what = f"features of {fake.name}"
     fakes = extraction.of(fake.samples, names)
     values: dict[str, Value] = {}
     memos: dict[str | None, dict[Any, Any]] = {}
-    for metric in metrics:
-        begin(Step((), f"computing {metric.name}"))
-        generated, true = _whole(fakes[metric.extractor]), _whole(reals[metric.extractor])
-        _require_width(metric, generated, true)
+    for each in measures:
+        begin(Step((), f"computing {each.name}"))
+        extractor = each.metric.extractor
+        generated, true = _whole(fakes[extractor]), _whole(reals[extractor])
+        _require_width(each, generated, true)
         scene = Scene(
             spec,
             generated,
@@ -95,12 +96,13 @@ def compare(
             {},
             modes,
             spec.task == "label",
-            training=_training(real, extraction, metric.extractor) if real.data is not None else None,
-            options=metric.config,
-            memo=memos.setdefault(metric.extractor, {}),
+            fake.seed,
+            training=_training(real, extraction, extractor),
+            options=each.options,
+            memo=memos.setdefault(extractor, {}),
         )
-        said = extraction.ready(metric.extractor).protocol if metric.extractor else {}
-        values |= measured(metric, scene, said, fake, real)
+        protocol = protocol_of(each, scene, extraction, registry, fake, real)
+        values |= measured(each, scene, protocol, fake, real)
     return values
 
 
@@ -145,10 +147,11 @@ def _splits(real: Side) -> Splits:
     return Splits(images, images, real.content)
 
 
-def _require_sizes(fake: Side, real: Side, metrics: Sequence[Metric], extraction: FeatureExtraction) -> None:
+def _require_sizes(fake: Side, real: Side, measures: Sequence[Measure], extraction: FeatureExtraction) -> None:
     if fake.shape == real.shape:
         return
-    strict = [m.name for m in metrics if not m.extractor or RESIZES not in extraction.ready(m.extractor).protocol]
+    by_name = {each.name: each.metric.extractor for each in measures}
+    strict = [name for name, of in by_name.items() if not of or RESIZES not in extraction.ready(of).protocol]
     if strict:
         shapes = " and ".join(f"{side.name} has {'×'.join(map(str, side.shape))}" for side in (fake, real))
         raise UserError(
@@ -157,12 +160,12 @@ def _require_sizes(fake: Side, real: Side, metrics: Sequence[Metric], extraction
         )
 
 
-def _require_width(metric: Metric, generated: Features, real: Features) -> None:
+def _require_width(each: Measure, generated: Features, real: Features) -> None:
     if generated.embedding is None or real.embedding is None:
         return
     widths = generated.embedding.shape[1], real.embedding.shape[1]
     if widths[0] != widths[1]:
-        raise UserError(f"{metric.name} has {widths[0]} features of one side and {widths[1]} of the other: give --size")
+        raise UserError(f"{each.name} has {widths[0]} features of one side and {widths[1]} of the other: give --size")
 
 
 def _whole(found: Features | Exception) -> Features:
@@ -171,44 +174,58 @@ def _whole(found: Features | Exception) -> Features:
     return found
 
 
-def _training(real: Side, extraction: FeatureExtraction, extractor: str | None) -> Callable[[], Iterator[Features]]:
-    """Return what yields the training images of a data set in pieces, with their features and labels."""
-    assert real.data is not None
-    train = real.data.train
-
-    def pieces() -> Iterator[Features]:
-        for rows in torch.arange(len(train.images)).split(CHUNK):
-            piece = ImageSet(train.images[rows], None if train.cond is None else train.cond[rows])
-            yield _whole(extraction.of(piece, [extractor] if extractor else [])[extractor])
-
-    return pieces
+def _training(
+    real: Side, extraction: FeatureExtraction, extractor: str | None
+) -> Callable[[], Iterator[Features]] | None:
+    """Return what yields the training images of a data set with their features, or None where there are none."""
+    if real.data is None:
+        return None
+    references = References(real.data, extraction)
+    return lambda: references.training("test", torch.empty(0, dtype=torch.int64), extractor)
 
 
-def measured(metric: Metric, scene: Scene, said: Mapping[str, Any], fake: Side, real: Side) -> dict[str, Value]:
-    """Compute one metric; its values have the protocol of the reference, of the extractor and of its own."""
-    kind = f"{real.split} split" if real.data is not None else "all of it"
-    protocol = {**real.about, "data": real.content[:12]}
-    protocol = {f"extractor_{key}" if key in protocol else key: value for key, value in said.items()} | protocol
-    protocol |= {"n_fake": len(fake), "n_real": len(real), "reference": kind}
-    name, at, extractor = metric.name.partition("@")
+def protocol_of(
+    each: Measure, scene: Scene, extraction: FeatureExtraction, registry: Registry, fake: Side, real: Side
+) -> dict[str, Any]:
+    """Return what a run's protocol would say: against the test split of a data set the two are the same."""
+    metric = each.metric
+    code = {"metric": registry.get("metric", metric.name).code[:8]}
+    code |= {"extractor": registry.get("extractor", metric.extractor).code[:8]} if metric.extractor else {}
+    protocol: dict[str, Any] = {**real.about, "data": real.content[:12], "code": code}
+    if options := each.plain_options:
+        protocol["options"] = options
+    if metric.extractor:
+        said = extraction.ready(metric.extractor).protocol
+        protocol = {f"extractor_{key}" if key in protocol else key: value for key, value in said.items()} | protocol
+    if metric.covariance and scene.real.embedding is not None:
+        protocol["features"] = int(scene.real.embedding.shape[1])
+    reference = SPLITS["train" if real.split == "train" else "test"] if real.data is not None else "all of B"
+    return protocol | {"n_real": len(real), "reference": reference, "n_fake": len(fake)}
+
+
+def measured(each: Measure, scene: Scene, protocol: Mapping[str, Any], fake: Side, real: Side) -> dict[str, Value]:
+    """Compute one metric, and give its values the protocol."""
+    metric = each.metric
     try:
         with kept():
             found = metric.compute(scene)
     except UserError as error:
-        raise UserError(f"{metric.name} cannot compare {fake.name} with {real.name}: {error}") from error
+        raise UserError(f"{each.name} cannot compare {fake.name} with {real.name}: {error}") from error
     except Exception as error:
         raise PluginError(f"the metric {metric.name!r} failed with {named(error)}") from error
     values = {}
-    for key, value in found.items():
-        number = float(value.value)
+    for name, value in found.items():
+        number, own = float(value.value), name == metric.name
         if not math.isfinite(number):
-            raise UserError(f"{key} came out as {number}")
-        better = metric.higher_is_better if key == name else None
-        values[f"{key}{at}{extractor}"] = replace(
+            raise UserError(f"{name} came out as {number}")
+        better = metric.higher_is_better if own else None
+        values[each.named(name)] = replace(
             value,
             value=number,
-            protocol={**value.protocol, **protocol, "metric": f"{key}@{metric.version}"},
+            protocol={**value.protocol, **protocol, "metric": f"{name}@{metric.version}"},
             higher_is_better=better if value.higher_is_better is None else value.higher_is_better,
+            worst=metric.worst if value.worst is None and own else value.worst,
+            near_reference=value.near_reference or (metric.near_reference and own),
         )
     return values
 

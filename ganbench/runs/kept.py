@@ -150,19 +150,22 @@ def _settings(kind: Kind, name: str, registry: Registry, config: Mapping[str, An
 
 
 def _fill(variant: Variant, kept: Kept, weights: str) -> None:
-    """Give a variant the kept weights of a kind."""
+    """Give a variant the kept weights of a kind, by default those that its values in a table are of."""
     from ganbench.runs.checkpoint import Unusable, load_state
 
-    own = "raw" if variant.ema_half_life_images is None else "ema"
-    if weights and weights != own:
-        raise UserError(f"{kept} kept its {own} weights alone, no {weights} ones")
+    scored = next(iter(kept.record.sampling), "")
     try:
-        state = load_state(kept.weights, kept.record.spec.id, kept.record.checksums.get("weights"))
-        if state is None:
+        states = load_state(kept.weights, kept.record.spec.id, kept.record.checksums.get("weights"))
+        if states is None:
             raise Unusable("is no longer there")
-        variant.load_state_dict(state["variant"])
+        if set(states) == {"variant"}:  # of a ganbench that kept one kind alone
+            states = {scored or "raw": states["variant"]}
+        chosen = weights or next((each for each in (scored, "ema", "raw") if each in states), "raw")
+        if chosen not in states:
+            raise UserError(f"{kept} has no {chosen} weights: kept were {' and '.join(states) or 'none'}")
+        variant.load_state_dict(states[chosen])
     except Unusable as error:
         raise UserError(f"{kept.weights} {error}") from error
-    except (KeyError, RuntimeError, TypeError) as error:
+    except (RuntimeError, TypeError, AttributeError) as error:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(":")
         raise UserError(f"{kept.weights} does not fit {variant.name}: {first}") from error

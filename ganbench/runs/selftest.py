@@ -16,7 +16,7 @@ import torch
 
 from ganbench.contract.data import ImageSet
 from ganbench.errors import PluginError, UserError, brief
-from ganbench.runs.compare import compare, spec_of, unfit
+from ganbench.runs.compare import choose, compare, spec_of, unfit
 from ganbench.runs.registry import Registry
 from ganbench.runs.sides import Side
 from ganbench.runs.steps import Begin, Step
@@ -96,7 +96,7 @@ def test_metrics(
                 continue
             arguments: dict[str, Any] = {"device": device, "weights": weights, "begin": lambda step: ""}
             try:
-                values = compare(fake, real, [metric], registry, **arguments)
+                values = compare(fake, real, choose([metric_name], registry), registry, **arguments)
             except Exception as error:  # a plugin may fail in any way
                 yield _unmeasured(name, metric_name, error, expected.get(metric_name))
                 continue

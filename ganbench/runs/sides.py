@@ -43,7 +43,7 @@ class Side:
     """One side: its samples, a digest of their content (of a data set, of both splits), and how they were made.
 
     `data`: of a data set, both its splits; `split`: which of them this is, of everything else `all`, and empty where
-    its features are not to be kept.
+    its features are not to be kept; `seed`: what metrics draw at random from.
     """
 
     name: str
@@ -53,6 +53,7 @@ class Side:
     data: Splits | None = None
     dataset: str = ""
     split: str = "all"
+    seed: int = 0
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -200,4 +201,5 @@ def _of_run(text: str, places: Places, begin: Begin) -> Side:
         return {}
 
     arrays = prepared(key, build).arrays
-    return Side(printable(text), ImageSet(arrays["images"], arrays.get("labels")), digest(key), {"run": str(run)})
+    samples = ImageSet(arrays["images"], arrays.get("labels"))
+    return Side(printable(text), samples, digest(key), {"run": str(run)}, seed=seed)
