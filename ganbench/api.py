@@ -102,7 +102,7 @@ def _asked(name: str, given: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """Read keywords as the options of a command, and give what the command would get. Raises `UserError`."""
     command: click.Command = import_module(f"ganbench.cli.{name}").command
     options = {_keyword(param): param for param in command.params}
-    last: list[str] = []
+    places: dict[str, str] = {}
     words: list[str] = []
     for key, value in given.items():
         param = options.get(SPELT.get(key, key))
@@ -111,9 +111,10 @@ def _asked(name: str, given: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
             hint = suggestion(key, options) or f" (it has {known})"
             raise UserError(f"ganbench.{name} has no option {key!r}{hint}")
         if isinstance(param, click.Argument):
-            last.append(str(value))
+            places[key] = str(value)
         else:
             words += _words(key, param, value)
+    last = [places[key] for key in options if key in places]
     try:
         context = command.make_context(name, [*words, "--", *last])
     except click.UsageError as error:
