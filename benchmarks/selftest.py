@@ -31,7 +31,8 @@ def main() -> None:
     stored: dict[str, dict[str, float]] = {}
     for found in selftest.test_metrics(registry, root=Path("data"), weights=weights, device=device, begin=lambda _: ""):
         of_input = stored.setdefault(found.input, {})
-        if not any(found.metric == name or found.metric.startswith(f"{name}-") for name in shipped):
+        plain = found.metric.partition("@")[0]
+        if not any(plain == name or plain.startswith(f"{name}-") for name in shipped):
             continue
         if found.value is not None:
             of_input[found.metric] = float(f"{found.value:.8g}")
