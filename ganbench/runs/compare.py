@@ -66,11 +66,11 @@ def compare(
         if reason := unfit(each.metric, spec, modes):
             raise UserError(f"{each.name} cannot compare {fake.name} with {real.name}: {reason}")
     names = list(dict.fromkeys(each.metric.extractor for each in measures if each.metric.extractor))
-    told = _Told(begin, len(names) * (len(fake) + len(real)))
+    told = _Told(begin)
     extraction = FeatureExtraction(
         real.dataset or "samples",
         _splits(real),
-        {name: told.listening(registry.get("extractor", name).item) for name in names},
+        {name: _Listening(registry.get("extractor", name).item, told) for name in names},
         device=device,
         weights=weights,
         codes={("extractor", name): registry.get("extractor", name).code for name in names},
@@ -78,14 +78,15 @@ def compare(
     for name in names:
         extraction.ready(name)
     _require_sizes(fake, real, measures, extraction)
-    told.what = f"features of {real.name}"
+    told.start(f"features of {real.name}", len(names) * len(real))
     reals = extraction.of_real(real.split, real.samples, names) if real.split else extraction.of(real.samples, names)
-    told.what = f"features of {fake.name}"
+    told.start(f"features of {fake.name}", len(names) * len(fake))
     fakes = extraction.of(fake.samples, names)
     values: dict[str, Value] = {}
     memos: dict[str | None, dict[Any, Any]] = {}
     for each in measures:
         begin(Step((), f"computing {each.name}"))
+        told.start(f"computing {each.name}", len(real.data.train.images) if real.data is not None else 1)
         extractor = each.metric.extractor
         generated, true = _whole(fakes[extractor]), _whole(reals[extractor])
         _require_width(each, generated, true)
@@ -231,16 +232,17 @@ def measured(each: Measure, scene: Scene, protocol: Mapping[str, Any], fake: Sid
 
 
 class _Told:
-    """Counts the images that extractors have seen, and tells how many are left. `what`: is being done."""
+    """Counts the images of one side that extractors have seen, and tells how many are left."""
 
-    def __init__(self, begin: Begin, total: int) -> None:
-        self.begin, self.total, self.done, self.what = begin, total, 0, "looking for extractors"
+    def __init__(self, begin: Begin) -> None:
+        self.begin = begin
+        self.start("looking at images", 1)
 
-    def listening(self, extractor: Extractor) -> Extractor:
-        return _Listening(extractor, self)
+    def start(self, what: str, total: int) -> None:
+        self.what, self.total, self.done = what, total, 0
 
     def count(self, images: int) -> None:
-        self.begin(Step((), self.what, share=min(1.0, self.done / max(1, self.total))))
+        self.begin(Step((), self.what, share=min(1.0, self.done / self.total)))
         self.done += images
 
 
