@@ -6,7 +6,7 @@ that imports nothing of the program which started it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
@@ -39,9 +39,10 @@ def run(
 ) -> list[RunRecord]:
     """Do what `ganbench run` does, and return the records of the runs in place of the table.
 
-    Each option of the command has a keyword of its name (`budget="40k-images"`, `marks_metrics=[…]`); `set` and
-    `plugin`, which may be given several times, take lists, `set` also a mapping. Finished runs are not made again, and
-    one that failed is a record with its status and error. Raises `UserError` where the request is wrong.
+    Each option of the command has a keyword of its name (`budget="40k-images"`, `marks_metrics=[…]`); those that may be
+    given several times take lists, `set` and `sweep` also mappings (`sweep={"lr": [1e-4, 2e-4]}`). Finished runs are
+    not made again, and one that failed is a record with its status and error. Raises `UserError` where the request is
+    wrong.
     """
     from ganbench.cli.run import train
 
@@ -139,11 +140,18 @@ def _words(key: str, param: click.Parameter, value: Any) -> list[str]:
         return [flag] if value else []
     if isinstance(value, Mapping):
         value = [f"{name}={_text(each)}" for name, each in value.items()]
-    several = [value] if isinstance(value, str | Path) or not isinstance(value, Sequence) else list(value)
-    texts = [_text(each) for each in several] if getattr(param, "multiple", False) else [",".join(map(_text, several))]
+    several = list(value) if getattr(param, "multiple", False) and isinstance(value, list | tuple) else [value]
+    texts = [_text(each) for each in several]
     return [word for text in texts for word in ([f"{flag}={text}"] if flag.startswith("--") else [flag, text])]
 
 
-def _text(value: Any) -> str:
-    write: Callable[[Any], str] = str if not isinstance(value, bool) else lambda each: str(each).lower()
-    return write(value)
+def _text(value: Any, *, inner: bool = False) -> str:
+    """Write a value as on the command line: a list parted by commas, one within another in brackets."""
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list | tuple):
+        text = ",".join(_text(each, inner=True) for each in value)
+        return f"[{text}]" if inner else text
+    return str(value)

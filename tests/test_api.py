@@ -97,6 +97,23 @@ def test_wrong_options_raise_a_sentence(name, options, sentence, tmp_path, monke
     assert "\n" not in str(told.value)
 
 
+@pytest.mark.parametrize(
+    ("options", "found"),
+    [
+        ({"set": {"lr": 1e-4, "wgan.clip": None}}, {"settings": ("lr=0.0001", "wgan.clip=none")}),
+        ({"set": ["lr=1", "norm=true"]}, {"settings": ("lr=1", "norm=true")}),
+        ({"set": {"betas": (0.5, 0.9), "norm": True}}, {"settings": ("betas=0.5,0.9", "norm=true")}),
+        ({"sweep": {"lr": [1e-4, 2e-4]}}, {"sweeps": ("lr=0.0001,0.0002",)}),
+        ({"sweep": {"betas": [[0.5, 0.9], [0, 0.99]]}}, {"sweeps": ("betas=[0.5,0.9],[0,0.99]",)}),
+        ({"variants": ["gan", "wgan*"], "seeds": [0, 7]}, {"variants": ("gan", "wgan*"), "seeds": (0, 7)}),
+        ({"seeds": 2, "compile": False, "budget": None}, {"seeds": 2, "compiled": False, "budget": None}),
+    ],
+)
+def test_values_of_python_are_written_as_on_the_command_line(options, found):
+    with api._asked("run", options) as request:
+        assert {name: request[name] for name in found} == found
+
+
 @pytest.mark.parametrize("name", ["run", "sample", "score"])
 def test_every_option_of_a_command_is_read_from_its_keyword(name):
     """Each option is given a value that is not its default, and comes out as the command would have it."""
