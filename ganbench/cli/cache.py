@@ -10,7 +10,7 @@ import click
 from ganbench.cli.group import Command, Group
 from ganbench.streams import show
 
-KINDS = ("classifiers", "data", "digests", "downloads", "features", "references")
+KINDS = ("classifiers", "data", "digests", "downloads", "features", "names", "references")
 """What ganbench keeps in its cache; whatever else lies in that folder is somebody else's."""
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ganbench.cli.complete import one_of
 from ganbench.cli.group import Command
 from ganbench.cli.options import plugin_option, require_plugins
 from ganbench.runs.hints import require_no_file
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @click.command(cls=Command)
-@click.argument("name")
+@click.argument("name", shell_complete=one_of("variant"))
 @plugin_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(name: str, plugins: tuple[Path, ...], as_json: bool) -> None:

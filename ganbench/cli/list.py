@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ganbench.cli.complete import one_of
 from ganbench.cli.group import Command
 from ganbench.cli.options import plugin_option, require_plugins
 from ganbench.streams import show, tell
@@ -16,10 +17,16 @@ if TYPE_CHECKING:
 
 Facts = dict[str, list[dict[str, str]]]
 KINDS = ("variants", "datasets", "backbones", "metrics", "extractors", "presets")
+SINGULAR = tuple(kind.removesuffix("s") for kind in KINDS)
 
 
 @click.command(cls=Command)
-@click.argument("what", default="all", metavar=f"[all|{'|'.join(KINDS)}|NAME]")
+@click.argument(
+    "what",
+    default="all",
+    shell_complete=one_of(*SINGULAR, more=("all", *KINDS)),
+    metavar=f"[all|{'|'.join(KINDS)}|NAME]",
+)
 @plugin_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(what: str, plugins: tuple[Path, ...], as_json: bool) -> None:
@@ -37,6 +44,11 @@ def command(what: str, plugins: tuple[Path, ...], as_json: bool) -> None:
         show(json.dumps(found, indent=1, ensure_ascii=False) if as_json else "\n\n".join(map(_page, found)))
         return
     (everything, clashes, broken), _ = survive(_installed, plugins)
+    if not plugins:
+        from ganbench.runs.names import remember
+
+        named = {kind.removesuffix("s"): sorted({row["name"] for row in rows}) for kind, rows in everything.items()}
+        remember({**named, "family": sorted({row["family"] for row in everything["variants"]})})
     shown = {title: rows for title, rows in everything.items() if what in ("all", title)}
     if as_json:
         show(json.dumps({**shown, "broken": broken}, indent=1))

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from ganbench.cli.complete import one_of
 from ganbench.cli.group import Command
 from ganbench.cli.options import Names, check_early, data_option, folder_kept, plugin_option, results_option
 from ganbench.errors import UserError, brief
@@ -15,13 +16,15 @@ from ganbench.streams import show, tell
 
 
 @click.command(cls=Command)
-@click.option("--variant", required=True, help="The variant whose generator is probed.")
-@click.option("--dataset", required=True, help="For instance mnist.")
+@click.option(
+    "--variant", required=True, shell_complete=one_of("variant"), help="The variant whose generator is probed."
+)
+@click.option("--dataset", required=True, shell_complete=one_of("dataset"), help="For instance mnist.")
 @click.option("--at", type=Names(), default="1,10,25", show_default=True, help="Epochs of training before each probe.")
 @click.option(
     "--iterations", type=click.IntRange(1), default=4000, show_default=True, help="Updates of each fresh discriminator."
 )
-@click.option("--backbone", help="Architecture family.  [default: the data set's]")
+@click.option("--backbone", shell_complete=one_of("backbone"), help="Architecture family.  [default: the data set's]")
 @click.option("--size", type=click.IntRange(1, 16_384), help="Side of the images in pixels.  [default: the data set's]")
 @click.option("--batch", type=click.IntRange(1), default=64, show_default=True, help="Real images in a batch.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)

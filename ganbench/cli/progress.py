@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -14,6 +14,7 @@ from ganbench.contract.types import Value
 from ganbench.results.rows import plain_text
 from ganbench.runs.executors.worker import Event
 from ganbench.runs.job import Job
+from ganbench.runs.steps import Step
 from ganbench.streams import tell, visible
 
 
@@ -38,6 +39,23 @@ def live_on(console: Console) -> Progress:
     """Return a display of one line a run; names are no markup."""
     texts = [TextColumn(text, markup=False) for text in ("{task.description}", "{task.fields[facts]}")]
     return Progress(texts[0], BarColumn(bar_width=24), texts[1], console=console, refresh_per_second=4)
+
+
+@contextmanager
+def steps_shown() -> Iterator[Callable[[Step], object]]:
+    """Show on a terminal what is being done inside the block, with a bar where it is known how much of it is done."""
+    if not sys.stderr.isatty():
+        yield lambda step: None
+        return
+    with live_on(Console(stderr=True)) as progress:
+        task = progress.add_task("starting", total=None, facts="")
+
+        def show(step: Step) -> None:
+            share = "" if step.share is None else f"{step.share:4.0%}"
+            total = None if step.share is None else 1.0
+            progress.update(task, description=visible(step.what), total=total, completed=step.share, facts=share)
+
+        yield show
 
 
 class PlainLines:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ganbench.cli.complete import one_of, some_of
 from ganbench.cli.group import Command
 from ganbench.cli.options import (
     FullPath,
@@ -31,14 +32,29 @@ if TYPE_CHECKING:
 
 
 @click.command(cls=Command)
-@click.option("--variants", type=Names(), help="Names, globs ('wgan*'), family:NAME or all.")
-@click.option("--dataset", "datasets", type=Names(), help="For instance digits, mnist, folder:PATH.")
-@click.option("--preset", help="A comparison of the literature, see `ganbench list presets`.")
+@click.option(
+    "--variants",
+    type=Names(),
+    shell_complete=some_of("variant", more=("all", "family:")),
+    help="Names, globs ('wgan*'), family:NAME or all.",
+)
+@click.option(
+    "--dataset",
+    "datasets",
+    type=Names(),
+    shell_complete=some_of("dataset"),
+    help="For instance digits, mnist, folder:PATH.",
+)
+@click.option(
+    "--preset", shell_complete=one_of("preset"), help="A comparison of the literature, see `ganbench list presets`."
+)
 @click.option("--scale", type=float, default=1.0, show_default=True, help="Share of the preset's budget.")
-@click.option("--backbone", help="Architecture family.  [default: the data set's]")
+@click.option("--backbone", shell_complete=one_of("backbone"), help="Architecture family.  [default: the data set's]")
 @click.option("--budget", help="200k-images, 2000-updates, 3e15-flops or 90-seconds.  [default: the data set's]")
 @click.option("--seeds", type=Seeds(), default=3, show_default=True, help="Seeds 0 to N-1, or which: 3-5 or 0,7.")
-@click.option("--metrics", type=Names(), help="Metrics to compute.  [default: the data set's]")
+@click.option(
+    "--metrics", type=Names(), shell_complete=some_of("metric"), help="Metrics to compute.  [default: the data set's]"
+)
 @click.option("--size", type=click.IntRange(1, 16_384), help="Side of the images in pixels.  [default: the data set's]")
 @click.option("--batch", type=click.IntRange(1), default=64, show_default=True, help="Real images in a batch.")
 @click.option(
@@ -64,7 +80,12 @@ if TYPE_CHECKING:
 @click.option(
     "--marks", type=click.IntRange(1, 10_000), default=5, show_default=True, help="Evaluation points of the budget."
 )
-@click.option("--marks-metrics", type=Names(), help="Costly metrics to compute at every mark, not only the last.")
+@click.option(
+    "--marks-metrics",
+    type=Names(),
+    shell_complete=some_of("metric"),
+    help="Costly metrics to compute at every mark, not only the last.",
+)
 @click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True)
 @click.option("--compile", "compiled", is_flag=True, help="Compile steps, on a CPU: pays for long runs on points.")
 @click.option(
@@ -93,7 +114,27 @@ if TYPE_CHECKING:
 @click.option("--allow-missing", is_flag=True, help="Train although a metric cannot be computed (weights missing).")
 @click.option("--dry-run", is_flag=True, help="Print the plan and stop.")
 @click.option("--json", "as_json", is_flag=True, help="Print the table as JSON.")
-def command(
+def command(as_json: bool, **options: Any) -> None:
+    """Train variants under identical budgets, score them, and print the table.
+
+    Killed and given again, the command continues where it was; complete, it returns at once.
+    """
+    records = train(**options)
+    if records is None:
+        return
+    from ganbench.reports.render import render
+
+    table = render(records, [], "json" if as_json else "markdown", runs=False)
+    try:
+        show(table)
+    except DiskError as error:
+        tell(table)
+        raise DiskError(f"{error}; the runs are kept, and `ganbench report` prints their table") from error
+    if any(record.status in ("error", "killed") for record in records):
+        sys.exit(1)
+
+
+def train(
     jobs: int | None,
     timeout_per_run: str | None,
     memory_per_run: str | None,
@@ -101,15 +142,11 @@ def command(
     redo: str | None,
     allow_missing: bool,
     dry_run: bool,
-    as_json: bool,
     preset: str | None,
     scale: float,
     **request: Any,
-) -> None:
-    """Train variants under identical budgets, score them, and print the table.
-
-    Killed and given again, the command continues where it was; complete, it returns at once.
-    """
+) -> list[RunRecord] | None:
+    """Carry out the command and return the records of its runs; of a dry run print the plan and return None."""
     if preset is None:
         for option, given in (("--variants", request["variants"]), ("--dataset", request["datasets"])):
             if not given:
@@ -129,7 +166,6 @@ def command(
 
     from ganbench.cli.progress import shown
     from ganbench.reports.notes import STALE
-    from ganbench.reports.render import render
     from ganbench.results.store import ResultStore
     from ganbench.runs.executors.local import GRACE_SECONDS, run_all
     from ganbench.runs.executors.planner import plan_apart
@@ -154,7 +190,7 @@ def command(
     if dry_run:
         show(_plan_table(made.jobs, look))
         _tell_missing(made.missing, made.jobs, allowed=allow_missing)
-        return
+        return None
     found, todo, stale = {}, [], 0
     for job in made.jobs:
         try:
@@ -186,15 +222,7 @@ def command(
         except KeyboardInterrupt:
             tell(f"Stopping: runs keep what they have, which takes {GRACE_SECONDS:.0f} seconds at most.")
             raise
-    records = [record for record in found.values() if record is not None]
-    table = render(records, [], "json" if as_json else "markdown", runs=False)
-    try:
-        show(table)
-    except DiskError as error:
-        tell(table)
-        raise DiskError(f"{error}; the runs are kept, and `ganbench report` prints their table") from error
-    if any(record.status in ("error", "killed") for record in records):
-        sys.exit(1)
+    return [record for record in found.values() if record is not None]
 
 
 def _tell_missing(missing: Mapping[tuple[str, str], str], jobs: Sequence[Job], *, allowed: bool) -> None:

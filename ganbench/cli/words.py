@@ -115,6 +115,23 @@ WORDS: Mapping[str, Words] = {
         ("details per-run run by-run", "write --runs", ""),
         ("all all-columns wide", "write --columns all", ""),
     ),
+    "sample": _COMMON
+    | _words(
+        (f"{_RESULTS} outfile output-file save-to file to", "write --output {}", "FOLDER or FILE.npz"),
+        ("samples n-samples num-samples num number count images", "write -n {}", "N"),
+        ("label labels classes y cls", "write --class {}", "N"),
+        ("ema averaged average", "write --weights ema", ""),
+        ("random-seed seeds manual-seed", "write --seed {}", "N"),
+    ),
+    "score": _COMMON
+    | _words(
+        ("metric scores", "write --metrics {}", "NAMES"),
+        ("samples n-samples num-samples num number count", "write -n {}", "N"),
+        ("real reference ref dataset data-set", "name the reference second, as in ganbench score A {}", "B"),
+        ("fake generated input path", "name the samples first, as in ganbench score {} B", "A"),
+        ("image-size img-size resolution res resize", "write --size {}", "PIXELS"),
+        ("gpu gpus cuda use-cuda", "write --device cuda, or cuda:1 for the second one", ""),
+    ),
     "cache prune": _words(("age days older", "write --older-than {}", "DAYS")),
 }
 COMMANDS: Mapping[str, Mapping[str, str]] = {
@@ -124,6 +141,9 @@ COMMANDS: Mapping[str, Mapping[str, str]] = {
     | dict.fromkeys(("protocol", "diff", "describe"), "explain")
     | dict.fromkeys(("test", "validate", "conformance", "lint"), "check")
     | dict.fromkeys(("gradients", "gradient"), "probe")
+    | dict.fromkeys(("generate", "draw", "synthesize", "samples"), "sample")
+    | dict.fromkeys(("evaluate", "eval", "measure", "fid"), "score")
+    | dict.fromkeys(("diagnose", "selftest", "self-test", "env", "version", "versions"), "doctor")
     | dict.fromkeys(("merge", "verify", "upgrade"), "results {}")
     | dict.fromkeys(("prune", "clean", "clear"), "results prune` or `ganbench cache prune"),
     "results": dict.fromkeys(("clean", "clear", "remove", "delete", "rm", "gc"), "results prune")

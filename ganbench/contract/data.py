@@ -113,7 +113,8 @@ class Dataset(ABC):
 
     `size`: default side in pixels (0: the data have their own). `backbone`, `budget`, `metrics`: what `ganbench run`
     uses when nothing is said. `config`: a frozen dataclass of options for `--set NAME.field=value`. `arguments`: how
-    many, parted by commas, `NAME:argument` takes.
+    many, parted by commas, `NAME:argument` takes. `places`: files or folders below the data root of which `load` needs
+    one; none where the data come with the package or lie where the argument says.
     """
 
     name: str
@@ -125,6 +126,7 @@ class Dataset(ABC):
     metrics: tuple[str, ...] = ("fd-classifier", "ms-ssim", "grad-norm-g", "grad-norm-d")
     config: Any = None
     arguments: ClassVar[int] = 1
+    places: ClassVar[tuple[str, ...]] = ()
 
     def of(self, argument: str) -> Dataset:
         """Return the data set `NAME:argument`; those that take no argument say so."""

@@ -18,12 +18,13 @@ class Step:
     """A stretch of a plugin's code.
 
     `key`: who falls with it; `what`: as in "… ended its process"; `seconds`: how long it may take, None for as long as
-    it likes.
+    it likes; `share`: how much is done of what takes long, from 0 to 1, where that is known.
     """
 
     key: tuple[str, ...]
     what: str
     seconds: float | None = None
+    share: float | None = None
 
 
 Begin = Callable[[Step], str]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
@@ -23,7 +25,6 @@ class NotFinite(ArithmeticError):
     """A generator gave NaN or infinity."""
 
 
-@torch.no_grad()
 def generate(
     variant: Variant,
     n: int,
@@ -34,26 +35,48 @@ def generate(
     back: bool = False,
     reach: float = MOST_REACH,
 ) -> ImageSet:
-    """Draw `n` samples on the variant's device, quantised, returned on the host.
+    """Draw `n` samples, as `drawn` does, in one set."""
+    pieces = list(drawn(variant, n, data, seed=seed, purpose=purpose, back=back, reach=reach))
+    labels = [piece.cond for piece in pieces if piece.cond is not None]
+    return ImageSet(torch.cat([piece.images for piece in pieces]), torch.cat(labels) if labels else None)
 
-    Labels come from the training split; what is translated are the first test images of the source, in order. Equal
-    seeds give equal latents whatever the variant. `reach`: how large the values of an image may be; up to there they
-    are clamped. Raises `NotFinite`, `UserError` beyond that reach, and `Unfair` where sampling changes the variant.
+
+@torch.no_grad()
+def drawn(
+    variant: Variant,
+    n: int,
+    data: Splits,
+    *,
+    seed: int,
+    purpose: str = "evaluate",
+    back: bool = False,
+    reach: float = MOST_REACH,
+    label: int | None = None,
+) -> Iterator[ImageSet]:
+    """Draw `n` samples on the variant's device and yield them, quantised, on the host, `CHUNK` at a time.
+
+    Labels come from the training split unless one `label` is asked for; what is translated are the first test images of
+    the source, in order. Equal seeds give equal latents whatever the variant. `reach`: how large the values of an image
+    may be; up to there they are clamped. Raises `NotFinite`, `UserError` beyond that reach, and `Unfair` where sampling
+    changes the variant. Whoever takes the pieces may draw no random numbers in between.
     """
     train = data.train
     if isinstance(variant, Control):
-        return _drawn(variant, n, train, derive(seed, purpose))
+        taken = _drawn(variant, n, train, derive(seed, purpose))
+        for rows in torch.arange(n).split(CHUNK):
+            yield ImageSet(taken.images[rows], None if taken.cond is None else taken.cond[rows])
+        return
     labels = None
     if variant.task == "label" and train.cond is not None:
         generator = torch.Generator().manual_seed(derive(seed, purpose, "labels"))
         labels = train.cond[torch.randint(len(train.cond), (n,), generator=generator)]
+        labels = labels if label is None else torch.full_like(labels, label)
     conditions = labels
     if data.domain is not None:
         conditions = to_float(data.domain.test[:n])
         n = len(conditions)
     before = marks_of(variant)
     seed_device(variant.device, derive(seed, purpose))
-    pieces = []
     for start in range(0, n, CHUNK):
         stop = min(n, start + CHUNK)
         cond = None if conditions is None else conditions[start:stop].to(variant.device)
@@ -66,9 +89,8 @@ def generate(
                 f"{variant.name}: sample({stop - start}) reaches {largest:.4g} in magnitude; images lie in [-1, 1]: "
                 f"end G with Tanh, or clamp in sample"
             )
-        pieces.append(to_uint8(samples).cpu())
+        yield ImageSet(to_uint8(samples).cpu(), None if labels is None else labels[start:stop])
     require_sound_samples(variant.name, before, marks_of(variant))
-    return ImageSet(torch.cat(pieces), labels)
 
 
 def require_asked(name: str, samples: Tensor, n: int, like: Tensor) -> None:

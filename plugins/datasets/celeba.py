@@ -70,6 +70,7 @@ class CelebA(Dataset):
     size = 64
     budget = "1M-images"
     metrics = ("fid", "fid-768", "fd-pixels", "copies", "ms-ssim", "grad-norm-g", "grad-norm-d")
+    places = ("celeba/img_align_celeba", "celeba/img_align_celeba.zip")
     config: Config = Config()
     count = 202_599
 

@@ -89,6 +89,7 @@ class CIFAR10(Dataset):
     size = 32
     budget = "1M-images"
     metrics = ("fid", "fid-768", "is", "ms-ssim", "grad-norm-g", "grad-norm-d")
+    places = (FOLDER, "cifar-10-python.tar.gz")
     archive = Download(
         "cifar-10-python.tar.gz",
         "md5:c58f30108f718f92721af3b95e74349a",

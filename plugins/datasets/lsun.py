@@ -52,6 +52,7 @@ class LSUN(Dataset):
     size = 64
     budget = "1M-images"
     metrics = ("fid", "fid-768", "fd-pixels", "copies", "ms-ssim", "grad-norm-g", "grad-norm-d")
+    places = ("lsun",)
     config: Config = Config()
     category = ""
 

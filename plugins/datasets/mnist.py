@@ -9,6 +9,7 @@ class MNIST(Dataset):
     name, summary = "mnist", "MNIST: 70,000 handwritten digits, grey, 28×28 (32 by padding), 10 classes"
     size = 28
     files = MNIST_FILES
+    places = ("MNIST/raw",)
 
     def load(self, root: Path, size: int) -> Splits:
         return load_idx(self.name, root, size, self.files)
@@ -16,6 +17,7 @@ class MNIST(Dataset):
 
 class FashionMNIST(MNIST):
     name, summary = "fashion-mnist", "Fashion-MNIST: 70,000 pieces of clothing, grey, 28×28 (32 by padding), 10 classes"
+    places = ("FashionMNIST/raw",)
     files = idx_downloads(
         "FashionMNIST",
         ("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",),

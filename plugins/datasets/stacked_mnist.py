@@ -187,6 +187,7 @@ class StackedMNIST(Dataset):
     metrics = ("modes", "mode-kl", "grad-norm-g", "grad-norm-d")
     config: Config = Config()
     files = MNIST_FILES
+    places = ("MNIST/raw",)
 
     def load(self, root: Path, size: int) -> Splits:
         digits, preset = load_idx(self.name, root, size, self.files), self.config.preset

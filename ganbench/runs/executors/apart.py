@@ -39,30 +39,38 @@ class Fallen(Exception):
         return Fallen, (self.step, self.reason)
 
 
-def survive(function: Callable[..., Result], *arguments: Any) -> tuple[Result, dict[Key, str]]:
+def survive(
+    function: Callable[..., Result], *arguments: Any, watch: Callable[[Step], object] = lambda step: None
+) -> tuple[Result, dict[Key, str]]:
     """Carry a function out apart, again and again without the steps that fell; return why those did as well."""
     fallen: dict[Key, str] = {}
     while True:
         try:
-            return apart(function, *arguments, fallen=fallen), fallen
+            return apart(function, *arguments, fallen=fallen, watch=watch), fallen
         except Fallen as error:
             if not error.step.key or error.step.key in fallen:
                 raise UserError(str(error)) from error
             fallen[error.step.key] = str(error)
 
 
-def apart(function: Callable[..., Result], *arguments: Any, fallen: Mapping[Key, str] | None = None) -> Result:
+def apart(
+    function: Callable[..., Result],
+    *arguments: Any,
+    fallen: Mapping[Key, str] | None = None,
+    watch: Callable[[Step], object] = lambda step: None,
+) -> Result:
     """Return what `function(*arguments, begin)` returns in a process of its own; all of these are pickled.
 
-    `begin` is told of each step before it begins. `fallen`: by the key of a step, why it is not to begin. Raises
-    `Fallen` with the step that ended, hung or failed, and whatever `UserError` the function raises.
+    `begin` is told of each step before it begins. `fallen`: by the key of a step, why it is not to begin; `watch`:
+    hears of each step in this process. Raises `Fallen` with the step that ended, hung or failed, and whatever
+    `UserError` the function raises.
     """
     output, prints = opened("a plugin")
     with prints:
         child = start(_serve, function, arguments, dict(fallen or {}), prints)
     failed = True
     try:
-        found = _heard(child)
+        found = _heard(child, watch)
         failed = False
         return found
     finally:
@@ -72,7 +80,7 @@ def apart(function: Callable[..., Result], *arguments: Any, fallen: Mapping[Key,
         output.close(failed=failed)
 
 
-def _heard(child: Child) -> Any:
+def _heard(child: Child, watch: Callable[[Step], object]) -> Any:
     step, since = HARNESS, monotonic()
     while True:
         left = LOOK_SECONDS if step.seconds is None else since + PATIENCE * step.seconds - monotonic()
@@ -87,6 +95,7 @@ def _heard(child: Child) -> Any:
             raise Fallen(step, child.cause) from None
         if kind == "step":
             step, since = message, monotonic()
+            watch(step)
         elif kind == "note":
             tell(f"Note: {message}")
         elif kind == "error":

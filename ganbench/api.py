@@ -1,0 +1,157 @@
+"""The commands as functions of Python: `run`, `sample` and `score`, with a keyword for each option.
+
+They work in a script without a guard, in a notebook and from `python -c`: whatever runs plugins is a process of its own
+that imports nothing of the program which started it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import click
+
+from ganbench.errors import UserError, suggestion
+from ganbench.results.record import RunRecord
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ganbench.contract.types import Value
+
+SPELT = {"label": "class"}
+"""Options whose name is a word of Python's own, by what they are called here."""
+
+
+class Samples(NamedTuple):
+    """Samples of a run: images, uint8 `[N, H, W, C]`, or points, float32 `[N, 2]`; labels where they were asked for."""
+
+    images: np.ndarray
+    labels: np.ndarray | None = None
+
+
+def run(
+    variants: str | Sequence[str] | None = None, dataset: str | Sequence[str] | None = None, **options: Any
+) -> list[RunRecord]:
+    """Do what `ganbench run` does, and return the records of the runs in place of the table.
+
+    Each option of the command has a keyword of its name (`budget="40k-images"`, `marks_metrics=[…]`); those that may be
+    given several times take lists, `set` and `sweep` also mappings (`sweep={"lr": [1e-4, 2e-4]}`). Finished runs are
+    not made again, and one that failed is a record with its status and error. Raises `UserError` where the request is
+    wrong.
+    """
+    from ganbench.cli.run import train
+
+    with _asked("run", {"variants": variants, "dataset": dataset, **options}) as request:
+        request.pop("as_json")
+        return train(**request) or []
+
+
+def sample(run: str | RunRecord, n: int = 50_000, output: str | Path | None = None, **options: Any) -> Samples | None:
+    """Do what `ganbench sample` does. Without an `output` the samples come back; with one they are written there.
+
+    `run`: a record, or what the command takes. Options are keywords, `--class` is called `label`. Raises `UserError`.
+    """
+    from ganbench.cli.sample import write
+
+    text = run.spec.id if isinstance(run, RunRecord) else str(run)
+    with TemporaryDirectory() as folder:
+        place = Path(folder, "samples.npz") if output is None else output
+        with _asked("sample", {"run": text, "n": n, "output": place, **options}) as request:
+            write(**request)
+        if output is not None:
+            return None
+        import numpy as np
+
+        with np.load(place, allow_pickle=False) as arrays:
+            return Samples(arrays["arr_0"], arrays["labels"] if "labels" in arrays.files else None)
+
+
+def score(a: Any, b: Any, metrics: str | Sequence[str], **options: Any) -> Mapping[str, Value]:
+    """Do what `ganbench score` does: return values by name of the samples `a` against the reference `b`.
+
+    Each is what the command takes, a record, or an array: uint8 `[N, H, W, C]` or `[N, C, H, W]`, or points `[N, 2]`.
+    Raises `UserError` where they cannot be compared.
+    """
+    from ganbench.cli.score import score
+
+    with TemporaryDirectory() as folder:
+        sides = {name: _side(side, Path(folder, f"{name}.npy")) for name, side in (("a", a), ("b", b))}
+        with _asked("score", {**sides, "metrics": metrics, **options}) as request:
+            request.pop("as_json")
+            return score(**request).values
+
+
+def _side(side: Any, place: Path) -> str:
+    """Name a side as the command knows it; an array is laid into a file."""
+    if isinstance(side, RunRecord):
+        return f"run:{side.spec.id}"
+    if isinstance(side, str | Path):
+        return str(side)
+    import numpy as np
+
+    np.save(place, np.asarray(side), allow_pickle=False)
+    return str(place)
+
+
+@contextmanager
+def _asked(name: str, given: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Read keywords as the options of a command, and give what the command would get. Raises `UserError`."""
+    command: click.Command = import_module(f"ganbench.cli.{name}").command
+    options = {_keyword(param): param for param in command.params}
+    places: dict[str, str] = {}
+    words: list[str] = []
+    for key, value in given.items():
+        param = options.get(SPELT.get(key, key))
+        if param is None:
+            known = ", ".join(options)
+            hint = suggestion(key, options) or f" (it has {known})"
+            raise UserError(f"ganbench.{name} has no option {key!r}{hint}")
+        if isinstance(param, click.Argument):
+            places[key] = str(value)
+        else:
+            words += _words(key, param, value)
+    last = [places[key] for key in options if key in places]
+    try:
+        context = command.make_context(name, [*words, "--", *last])
+    except click.UsageError as error:
+        raise UserError(error.format_message()) from None
+    with context:
+        yield dict(context.params)
+
+
+def _keyword(param: click.Parameter) -> str:
+    longest = max(param.opts, key=len)
+    return longest.lstrip("-").replace("-", "_")
+
+
+def _words(key: str, param: click.Parameter, value: Any) -> list[str]:
+    """Write an option as on the command line; nothing for None and for a switch that is off."""
+    flag = max(param.opts, key=len)
+    if value is None:
+        return []
+    if isinstance(param, click.Option) and param.is_flag:
+        if not isinstance(value, bool):
+            raise UserError(f"{key}={value!r}: it is a switch, write True or False")
+        return [flag] if value else []
+    if isinstance(value, Mapping):
+        value = [f"{name}={_text(each)}" for name, each in value.items()]
+    several = list(value) if getattr(param, "multiple", False) and isinstance(value, list | tuple) else [value]
+    texts = [_text(each) for each in several]
+    return [word for text in texts for word in ([f"{flag}={text}"] if flag.startswith("--") else [flag, text])]
+
+
+def _text(value: Any, *, inner: bool = False) -> str:
+    """Write a value as on the command line: a list parted by commas, one within another in brackets."""
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list | tuple):
+        text = ",".join(_text(each, inner=True) for each in value)
+        return f"[{text}]" if inner else text
+    return str(value)
