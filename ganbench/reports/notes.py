@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from ganbench.errors import brief
 from ganbench.reports.grid import Column, several
@@ -181,8 +181,20 @@ def _differences(facts: Sequence[Mapping[str, Any]], *, common: bool = False) ->
 
 def _runs(rows: Sequence[Row], labels: Sequence[Label], columns: Sequence[Column]) -> Iterator[str]:
     """Tell of runs that did not reach the end, and of those that did but lack a value."""
+    whole: dict[tuple[str, str], list[str]] = {}  # rows without any value, by metric and reason
+    told: dict[tuple[str, str], list[tuple[str, str]]] = {}
     for index, (label, row) in enumerate(zip(labels, rows, strict=True)):
-        yield from _gaps(label.text, row, {column: column.scores[index] for column in columns})
+        for gap in _gaps(row, {column: column.scores[index] for column in columns}):
+            if not gap.number and len(gap.runs) == len(row.scored):
+                whole.setdefault((gap.metric, gap.reason), []).append(label.text)
+            told.setdefault((gap.metric, gap.reason), []).append((f"{label.text} {seeds_of(gap.runs)}", gap.number))
+    for (metric, reason), each in told.items():
+        names = whole.get((metric, reason), [])
+        if len(names) == len(each) > 1:
+            yield f"No {metric} ({reason}): {', '.join(names)}"
+        else:
+            yield from (f"{runs}: no {metric} ({reason}){number}" for runs, number in each)
+    for label, row in zip(labels, rows, strict=True):
         ends: dict[str, list[RunRecord]] = {}
         for run in row.runs:
             if run.status != "done":
@@ -198,7 +210,16 @@ def seeds_of(runs: Sequence[RunRecord]) -> str:
     return f"seed{'s' if len(runs) > 1 else ''} {', '.join(str(run.spec.seed) for run in runs)}"
 
 
-def _gaps(label: str, row: Row, scores: Mapping[Column, Score | None]) -> Iterator[str]:
+class _Gap(NamedTuple):
+    """Runs of one row that lack a value for one reason. `number`: how many of its runs have it, where some do."""
+
+    metric: str
+    reason: str
+    runs: Sequence[RunRecord]
+    number: str
+
+
+def _gaps(row: Row, scores: Mapping[Column, Score | None]) -> Iterator[_Gap]:
     """Tell of runs that count but lack a value which others have, or which they were asked for."""
     missed = {name for run in row.scored for name in run.unscored}
     for name in sorted(missed | {column.metric for column in scores}):
@@ -214,7 +235,7 @@ def _gaps(label: str, row: Row, scores: Mapping[Column, Score | None]) -> Iterat
                 reasons.setdefault(reason or "not asked for", []).append(run)
             number = f", {len(score.by_seed)} of {len(row.scored)} seeds used" if score else ""
             for reason, runs in reasons.items():
-                yield f"{label} {seeds_of(runs)}: no {name} ({reason}){number}"
+                yield _Gap(name, reason, runs, number)
 
 
 def _makers(rows: Sequence[Row]) -> Iterator[str]:

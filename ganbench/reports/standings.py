@@ -7,6 +7,9 @@ from collections.abc import Iterator, Sequence
 from ganbench.reports.grid import Column
 from ganbench.reports.labels import Label
 
+FEW = 6
+"""Of more rows than these only the least and the largest spread is told."""
+
 
 def standings(columns: Sequence[Column], labels: Sequence[Label], letters: Sequence[str]) -> Iterator[str]:
     """Say what ranks rest on, what bold and letters mean where there are any, and which rows have bad seeds.
@@ -36,12 +39,29 @@ def standings(columns: Sequence[Column], labels: Sequence[Label], letters: Seque
 
 
 def spreads(columns: Sequence[Column], labels: Sequence[Label]) -> Iterator[str]:
-    """Tell the spread of training seeds from that of evaluation samples, where the latter is known."""
+    """Tell the spread of training seeds from that of evaluation samples, where the latter is known.
+
+    Of many rows from the least to the largest.
+    """
     for column in columns:
-        told = []
-        for score, label in zip(column.scores, labels, strict=True):
-            if score and (found := score.spreads) is not None:
-                none = " (less than evaluation alone)" if found.floored else ""
-                told.append(f"{label.text} {found.seeds:.2g} / {found.evaluation:.2g}{none}")
-        if told:
-            yield f"{column.metric}, standard deviation between training seeds / evaluations: {', '.join(told)}"
+        found = {
+            label.text: score.spreads
+            for score, label in zip(column.scores, labels, strict=True)
+            if score and score.spreads is not None and score.spreads.evaluation
+        }
+        known = {text: spread for text, spread in found.items() if spread is not None}
+        title = f"{column.metric}, standard deviation between training seeds / evaluations"
+        if len(known) > FEW:
+            seeds, evaluations = ([getattr(each, of) for each in known.values()] for of in ("seeds", "evaluation"))
+            yield f"{title}: {_range(seeds)} / {_range(evaluations)}"
+        elif known:
+            told = [
+                f"{text} {each.seeds:.2g} / {each.evaluation:.2g}"
+                f"{' (less than evaluation alone)' if each.floored else ''}"
+                for text, each in known.items()
+            ]
+            yield f"{title}: {', '.join(told)}"
+
+
+def _range(numbers: Sequence[float]) -> str:
+    return f"{min(numbers):.2g} to {max(numbers):.2g}"
