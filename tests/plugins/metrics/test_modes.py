@@ -30,7 +30,7 @@ from ganbench import (
     Variant,
     to_float,
 )
-from ganbench.scoring.evaluate import Evaluator
+from ganbench.scoring.evaluate import Evaluator, Subject
 from ganbench.training.bench import Bench
 from ganbench.training.networks import build_variant
 
@@ -208,7 +208,7 @@ def test_the_harness_hands_the_metrics_the_extractor_that_the_modes_name() -> No
     )
     variant = build_variant(Constant, DCGAN(), data.spec(), seed=0).eval()
     chosen = [metric for metric in ganbench_metrics() if metric.name != "high-quality"]
-    found = evaluator.score(variant, chosen, traces={}, seed=0).values
+    found = evaluator.score(Subject(variant), chosen).values
     assert {name: (value.value, value.reference) for name, value in found.items()} == {
         "modes": (1, 4),
         "modes-5": (1, 4),

@@ -14,7 +14,7 @@ from ganbench import DataSpec, ImageSet, Parts, UserError
 from ganbench.cli import main
 from ganbench.contract.data import Splits
 from ganbench.runs.registry import discover
-from ganbench.scoring.evaluate import Evaluator
+from ganbench.scoring.evaluate import Evaluator, Subject
 from ganbench.scoring.samples import control_rows, generate
 from ganbench.testing.kit import run_checks
 from ganbench.training.bench import Bench
@@ -86,7 +86,5 @@ def test_real_images_are_no_copies_and_learnt_ones_are():
     (metric,) = [m.item for m in discover().entries["metric"]["copies"]]
     data = Splits(TRAIN, ImageSet(IMAGES[:0].new_tensor(np.random.default_rng(1).integers(0, 256, (60, 1, 8, 8)))), "5")
     by = Evaluator(Bench(Digits(), data, DCGAN()), samples=60, device=CPU)
-    shares = {
-        cls: by.score(control(cls), [metric], traces={}, seed=0).values["copies"].value for cls in (Real, Memorizer)
-    }
+    shares = {cls: by.score(Subject(control(cls)), [metric]).values["copies"].value for cls in (Real, Memorizer)}
     assert shares[Memorizer] == 1 and shares[Real] < 0.1
