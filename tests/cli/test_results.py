@@ -170,22 +170,22 @@ def test_an_old_unfinished_run_goes_on_from_its_checkpoint(upgraded: bool, made:
 def test_upgrade_says_how_many_and_the_second_time_none(made: Path, old: Path) -> None:
     upgrade = ("results", "upgrade", "--results", str(old), "--plugin", str(PLUGIN))
     first = done(*upgrade)
-    assert first.stdout == "2 records upgraded to schema 2\n" and first.stderr == ""
+    assert first.stdout == "2 records upgraded to schema 3\n" and first.stderr == ""
     assert {path.relative_to(old) for path in old.rglob("seed*")} == {
         path.relative_to(made) for path in made.rglob("seed*")
     }
-    assert done(*upgrade).stdout == "0 records upgraded to schema 2\n"
+    assert done(*upgrade).stdout == "0 records upgraded to schema 3\n"
     assert done("report", "--results", str(old)).stdout == done("report", "--results", str(made)).stdout
 
 
 def test_upgrade_without_a_plugin_tells_of_it_and_with_it_mends_that(made: Path, old: Path) -> None:
     said = done("results", "upgrade", "--results", str(old))
-    assert said.stdout == "2 records upgraded to schema 2\n"
+    assert said.stdout == "2 records upgraded to schema 3\n"
     assert "2 of them are of plugins that are not installed as they were (dataset tiny, variant plain)" in said.stderr
     assert "| plain " in done("report", "--results", str(old)).stdout
-    assert done("results", "upgrade", "--results", str(old)).stdout == "0 records upgraded to schema 2\n"
+    assert done("results", "upgrade", "--results", str(old)).stdout == "0 records upgraded to schema 3\n"
     upgrade = ("results", "upgrade", "--results", str(old), "--plugin", str(PLUGIN))
-    assert done(*upgrade).stdout == "2 records upgraded to schema 2\n"
+    assert done(*upgrade).stdout == "2 records upgraded to schema 3\n"
     assert records(old) == records(made)
 
 
@@ -194,7 +194,7 @@ def test_upgrade_names_what_it_leaves(old: Path) -> None:
     first, _ = sorted(old.rglob("seed*.json"))
     first.write_text(first.read_text("utf-8")[:99], "utf-8")
     said = done("results", "upgrade", "--results", str(old), "--plugin", str(PLUGIN))
-    assert said.stdout == "1 record upgraded to schema 2\n"
+    assert said.stdout == "1 record upgraded to schema 3\n"
     assert f"Skipped: {old / 'evidence.json'} is not a record of a run" in said.stderr
     assert f"Skipped: {first} is damaged" in said.stderr and len(said.stderr.splitlines()) == 2
 

@@ -40,7 +40,7 @@ def refused(text: str) -> str:
         ("run --Z-Dim 8", "--set z_dim=8"),
         ("run --critic_steps 5", "--set critic_steps=5"),
         ("run --gp-weight -1", "--set gp_weight=-1"),
-        ("run --slope 0.2", "--slope: did you mean --scale? Options of variants, backbones and data sets"),
+        ("run --slope 0.2", "--slope: did you mean --score? Options of variants, backbones and data sets"),
         ("probe --lr 1", "--set lr=1"),
         (f"run {GIVEN} --budget 10-images --beta1 0.5", "--set beta1=0.5"),
         # options that are misspelt
