@@ -6,6 +6,7 @@ import csv
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -186,7 +187,8 @@ def test_upgrade_without_a_plugin_tells_of_it_and_with_it_mends_that(made: Path,
     assert done("results", "upgrade", "--results", str(old)).stdout == "0 records upgraded to schema 3\n"
     upgrade = ("results", "upgrade", "--results", str(old), "--plugin", str(PLUGIN))
     assert done(*upgrade).stdout == "2 records upgraded to schema 3\n"
-    assert records(old) == records(made)
+    # How samples were made stood in protocols then, which these records have in today's words.
+    assert records(old) == [replace(record, sampling={}) for record in records(made)]
 
 
 def test_upgrade_names_what_it_leaves(old: Path) -> None:

@@ -27,7 +27,7 @@ def test_each_lies_under_its_own_name_and_schema():
 
 @pytest.mark.skipif(not RECORDS, reason="no results beside the tests")
 def test_a_command_finds_those_of_code_that_is_as_it_was():
-    store = ResultStore(RESULTS / "zoo")
+    store = ResultStore(RESULTS / "published" / "zoo")
     kept = {record.spec.id: record.spec for record in store.records()[0]}
     made = {(spec.variant, spec.code["variant"], spec.code["backbone"], spec.numbers) for spec in kept.values()}
     jobs = plan(Request(("all", "family:control"), ("digits",), budget="40k-images"), discover()).jobs
