@@ -11,7 +11,10 @@ from ganbench.reports.grid import Column
 from ganbench.reports.words import thousands
 from ganbench.results.rows import plain_text
 
-_RULES = ("statistic", "counted", "pairs", "rule")
+_RULES = (
+    *("statistic", "counted", "pairs", "rule", "estimate", "extrapolation"),
+    *("copy", "authentic", "right", "classes", "balls", "classifier"),
+)
 """Where a protocol says what is computed."""
 _LONGEST = 75
 
