@@ -73,7 +73,7 @@ def _entry(cls: type[Variant]) -> Iterator[str]:
             meaning, source = (text.replace("|", "\\|") or "–" for text in (option.meaning, option.source))
             yield f"| `{option.name}` | `{option.default}` | {meaning} | {source} |"
         yield ""
-    for word in ("Departures", "Budget", "Published"):
+    for word in ("Equals", "Departures", "Budget", "Published"):
         if text := said.sections.get(word):
             yield f"**{word}**: {'; '.join(line.rstrip('.;') for line in text.splitlines())}.\n"
 

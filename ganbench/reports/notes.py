@@ -105,6 +105,9 @@ def _marks(rows: Sequence[Row], labels: Sequence[Label]) -> Iterator[str]:
         for numbers in sorted({row.spec.numbers for row in rows if row.spec.is_stale and row.spec.is_newer is newer}):
             which = f"{STALE_MARK}{numbers} numbers" if several else "All rows are of numbers"
             yield f"{which} {numbers}: made by {say}"
+    for row, label in zip(rows, labels, strict=True):
+        if row.equals:
+            yield f"{label.text}: {brief(row.equals, 200)}"
     if any(row.is_control for row in rows) and not all(row.is_control for row in rows):
         names = [label.text for row, label in zip(rows, labels, strict=True) if row.is_control]
         yield f"Controls, which are not trained: {', '.join(dict.fromkeys(names))}"

@@ -79,6 +79,13 @@ class Row:
         return float(served / of_paper[0])
 
     @property
+    def equals(self) -> str:
+        """What the variant is by default, where it says so and has none of its options set."""
+        said = self.runs[0].variant.get("equals")
+        own = [name for name in self.spec.options if "." not in name]
+        return said if isinstance(said, str) and not own else ""
+
+    @property
     def published(self) -> Mapping[str, Any]:
         """What the literature says of this row, nothing where it is no part of a preset."""
         facts = self.runs[0].variant.get("published")

@@ -12,8 +12,8 @@ from typing import Any
 
 from ganbench.runs.options import config_class
 
-SECTIONS = ("Objective", "Departures", "Budget", "Published")
-"""Words that begin a section of a variant's docstring, each followed by a colon."""
+SECTIONS = ("Objective", "Departures", "Budget", "Published", "Equals")
+"""Words that begin a section of a variant's docstring, each followed by a colon; `Equals`: what it is by default."""
 NUMBERS = "Published"
 """The section whose numbers have a line each: a new one begins with its name, or with the word of the section."""
 SCORE = re.compile(r"(FID|IS|KID)\b")

@@ -60,8 +60,7 @@ class Config:
 class FGAN(Variant):
     """D raises a lower bound on the f-divergence of data and G.
 
-    By default the divergence is Jensen-Shannon's, and the row equals that of `gan`: the losses differ by constants.
-
+    Equals: by default it is gan, whose losses those of the Jensen-Shannon divergence differ from by constants.
     Objective: max_D F, F = E T(x) - E f*(T(G(z))), T = g_f(D) (eq. 4 and 6), min_G F or max_G E T(G(z))
     Departures: networks and optimizers are those of the other variants, with Adam at DCGAN's rates. Three divergences
     have their raw outputs cut off.

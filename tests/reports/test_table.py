@@ -401,3 +401,41 @@ def test_runs_that_ended_alike_are_one_note(record: Make) -> None:
     table = drawn([record("gan", 0, {"fid": Value(1.0, P)}), *failed])
     assert cell(table, "gan", "runs") == "1/3"
     assert note(table, "gan seeds") == "gan seeds 1, 2: diverged (the loss of D is NaN)"
+
+
+# Notes of many rows
+
+
+def test_a_reason_that_rows_share_is_told_once(record: Make) -> None:
+    why = {"fid": "no weights"}
+    some = [record(name, seed, unscored=why) for name in ("gan", "lsgan") for seed in (0, 1)]
+    half = [record("wgan", 0, {"fid": Value(1.0, P)}), record("wgan", 1, unscored={"fid": "it broke"})]
+    told = drawn([*some, *half]).notes
+    assert "No fid (no weights): gan, lsgan" in told
+    assert "wgan seed 1: no fid (it broke), 1 of 2 seeds used" in told
+    assert sum("no weights" in text for text in told) == 1
+
+
+def test_spreads_of_many_rows_are_a_range(record: Make) -> None:
+    def rows_of(count: int) -> list[RunRecord]:
+        return [
+            record(f"v{number}", seed, {"fid": Value(10.0 * number + seed, P, spread=0.5 + number)})
+            for number in range(count)
+            for seed in (0, 1, 2)
+        ]
+
+    start = "fid, standard deviation between training seeds / evaluations"
+    assert "v1 " in note(drawn(rows_of(2)), start)
+    many = note(drawn(rows_of(9)), start)
+    assert many.endswith("/ 0.5 to 8.5") and "v1" not in many
+    certain = [record("gan", seed, {"copies": Value(0.0, P, spread=0.0)}) for seed in (0, 1)]
+    assert not [text for text in drawn(certain).notes if "standard deviation" in text]
+
+
+def test_a_variant_that_is_another_one_by_default_says_so(record: Make) -> None:
+    fgan = {"equals": "by default it is gan"}
+    values = {"fid": Value(1.0, P)}
+    told = drawn([record("fgan", 0, values, variant=fgan), record("gan", 0, values)]).notes
+    assert "fgan: by default it is gan" in told
+    other = record("fgan", 0, values, variant=fgan, spec={"options": {"divergence": "kl"}})
+    assert not [text for text in drawn([other, record("gan", 0, values)]).notes if "by default" in text]
