@@ -32,7 +32,6 @@ import scipy.linalg
 import torch
 import torch_fidelity
 from fid import prepared, seeded_weights
-from fid_evidence import images_of
 from ganbench_plugins.extractors.classifier import ChannelExtractor
 from ganbench_plugins.extractors.inception import GENUINE
 from ganbench_plugins.metrics.copies import Config, nearest, vectors
@@ -44,6 +43,8 @@ from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorIncepti
 from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
 from torch_fidelity.metric_isc import isc_features_to_metric
 from torch_fidelity.metric_kid import kid_features_to_metric
+from validation_networks import whole_weights
+from validation_scenes import loaded
 
 from ganbench import DataSpec, Features, ImageSet, Scene, Splits, UserError, Value, frechet_distance, to_float
 from ganbench.scoring.samples import CHUNK
@@ -133,12 +134,6 @@ def inception(images: Tensor, weights: Path | None, folder: Path) -> Task:
         "torch-fidelity": lambda: torch.cat([theirs(part)[0] for part in images.split(64)]),
     }
     return Task("Inception features", f"{len(images)} images", ways)
-
-
-def whole_weights(folder: Path | None) -> Path | None:
-    """Return the file that both sides read, under any of its names, or None."""
-    names = (form.path for form in (GENUINE.full, *GENUINE.full.also))
-    return next((folder / name for name in names if folder is not None and (folder / name).is_file()), None)
 
 
 def statistics_of_features(fake: Tensor, real: Tensor) -> Iterator[Task]:
@@ -275,7 +270,7 @@ def drawn(samples: int, width: int) -> tuple[Tensor, Tensor]:
 def pictures(name: str, root: Path, n: int, shape: tuple[int, ...]) -> Tensor:
     """So many real images, again from the first where there are fewer; noise where the data root has none."""
     try:
-        found = images_of(name, root)
+        found = loaded(name, root).train.images
     except UserError as error:
         note(f"{error}: noise stands for {name}, which takes as long")
         found = torch.randint(0, 256, (1000, *shape), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
