@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -70,14 +69,11 @@ def distance(world: World, name: str, metric: str, extractor: str, reference: st
     """A Fréchet distance of features."""
     fake, real = world.features(name, extractor)
     both = fake.embedding, real.embedding
-    ways: dict[str, Callable[[], tuple[str, float]]] = {
-        "scipy": lambda: (named("scipy", "sqrtm"), frechet_by_matrix_root(*both)),
-        "pytorch-fid": lambda: (
-            named("pytorch-fid"),
-            frechet_by("pytorch_fid.fid_score", "calculate_frechet_distance", *both),
-        ),
-    }
-    by, theirs = ways[reference]()
+    if reference == "scipy":
+        theirs = frechet_by_matrix_root(*both)
+    else:
+        theirs = frechet_by("pytorch_fid.fid_score", "calculate_frechet_distance", *both)
+    by = named(reference, "sqrtm" if reference == "scipy" else "")
     value = world.measure(metric, name, fake, real)[metric]
     label = metric if metric == "fd-classifier" else f"{metric}, its distance"
     yield Line(label, by, told(name, fake, real, extractor), value, theirs, FRECHET)
@@ -90,7 +86,8 @@ def by_class(world: World, name: str, extractor: str) -> Lines:
     found = []
     for label in np.unique(real.labels):
         own, theirs = (each.embedding[each.labels == int(label)] for each in (fake, real))
-        found.append(frechet_by_products(own, theirs))
+        if min(len(own), len(theirs)) >= world.metrics["fid-class"].config.least:
+            found.append(frechet_by_products(own, theirs))
     where, by = told(name, fake, real, extractor), named("scipy", "svdvals of products")
     yield Line("fid-class", by, where, values["fid-class"], float(np.mean(found)), FRECHET)
     yield Line("fid-class-worst", by, where, values["fid-class-worst"], max(found), FRECHET)
