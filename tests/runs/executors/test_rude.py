@@ -42,7 +42,7 @@ def outcome(store, job, record):
     values = {name: [value.value for value in of] for name, of in record.values.items()}
     references = {name: [value.reference for value in of] for name, of in record.values.items()}
     curve = [{name: value.value for name, value in mark.values.items()} for mark in record.curve]
-    weights = torch.load(store.work(job.spec) / "final.pt", weights_only=True)["variant"]
+    weights = torch.load(store.work(job.spec) / "final.pt", weights_only=True)["raw"]
     traces = store.traces(record)
     return (meters, values, references, curve, dict(record.unscored)), weights, traces
 
