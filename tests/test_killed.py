@@ -61,11 +61,12 @@ def outcome(results: Path) -> tuple[Any, dict[str, torch.Tensor], dict[str, np.n
     """Return what must be equal: what the record holds but for times and memory, the final weights, the traces."""
     (path,) = results.rglob("seed*.json")
     record = json.loads(path.read_text())
+    del record["made"]
     for meters in (record["meters"], *(mark["meters"] for mark in record["curve"])):
         del meters["seconds"], meters["peak_bytes"]
     (final,) = results.rglob("final.pt")
     with np.load(path.with_suffix(".traces.npz")) as traces:
-        return record, torch.load(final, weights_only=True)["variant"], dict(traces)
+        return record, torch.load(final, weights_only=True)["raw"], dict(traces)
 
 
 def check(case: Case, kills: int, folder: Path) -> None:

@@ -39,6 +39,8 @@ def _compared(protocol: Mapping[str, Any]) -> str:
     if parts and isinstance(real, int):
         split = protocol.get("reference")
         parts.append(f"against {thousands(real)} real" + (f" ({split})" if isinstance(split, str) else ""))
+    if isinstance(direction := protocol.get("direction"), str):
+        parts.append(f"from {direction}")
     if isinstance(extractor := protocol.get("extractor"), str):
         features = protocol.get("features", protocol.get("embedding"))
         parts.append(f"by {extractor}" + (f" ({features})" if isinstance(features, int | str) and features else ""))

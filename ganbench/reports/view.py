@@ -9,6 +9,8 @@ from ganbench.errors import UserError, brief, suggestion
 from ganbench.results.rows import Row
 
 ALL = "all"
+BACK = "-back"
+"""How the names end of values of a translation from the second domain into the first."""
 MOST = 5
 """So many metrics stand in a table where nobody says which."""
 METERS = {
@@ -49,8 +51,16 @@ def metrics_of(rows: Iterable[Row]) -> list[str]:
 
 
 def companion(name: str, names: Iterable[str]) -> bool:
-    """Whether a value is one that another metric gives beside its own, as `modes-5` is."""
-    return any(name.startswith(f"{other}-") for other in names)
+    """Whether a value is one that another metric gives beside its own, as `modes-5` is; a way back is its metric's."""
+    plain, _, asked = name.partition("@")
+    plain, known = plain.removesuffix(BACK), (other.partition("@") for other in names)
+    return any(asked == how and plain.startswith(f"{other}-") for other, _, how in known)
+
+
+def backwards(name: str) -> str:
+    """Return the name of what a translation back scores."""
+    plain, at, asked = name.partition("@")
+    return f"{plain}{BACK}{at}{asked}"
 
 
 def headline(rows: Sequence[Row]) -> list[str]:
@@ -60,7 +70,8 @@ def headline(rows: Sequence[Row]) -> list[str]:
     """
     names = metrics_of(rows)
     asked = (run.variant.get("headline") for row in rows for run in row.runs)
-    listed = dict.fromkeys(name for some in asked if isinstance(some, list | tuple) for name in some)
+    said = dict.fromkeys(name for some in asked if isinstance(some, list | tuple) for name in some)
+    listed = dict.fromkeys(each for name in said if isinstance(name, str) for each in (name, backwards(name)))
     if found := [name for name in listed if name in names]:
         return found
     place = {name: number for number, name in enumerate(ORDER)}

@@ -21,6 +21,7 @@ from hypothesis import (  # noqa: E402
     settings,
     strategies as st,
 )
+from pydantic import TypeAdapter  # noqa: E402
 
 from ganbench.archives import (  # noqa: E402
     Unusable as UnusableArchive,
@@ -29,16 +30,18 @@ from ganbench.archives import (  # noqa: E402
 )
 from ganbench.contract.types import Value  # noqa: E402
 from ganbench.errors import UserError  # noqa: E402
-from ganbench.results.codec import _curve_shape, _curves, encode, is_plain, read, read_lean  # noqa: E402
+from ganbench.results.codec import _curve_shape, encode, is_plain, read, read_lean, text_of  # noqa: E402
 from ganbench.results.record import Mark, RunRecord, RunSpec  # noqa: E402
 from ganbench.results.sharing import Shared  # noqa: E402
 from ganbench.runs.checkpoint import Unusable, load_state, save_state  # noqa: E402
 from ganbench.runs.options import resolve  # noqa: E402
-from ganbench.scoring.evaluate import _load_numbers, _numbers  # noqa: E402
 from ganbench.scoring.features import _load_features  # noqa: E402
+from ganbench.scoring.references import parsed, written  # noqa: E402
 from ganbench.toolbox import sources  # noqa: E402
 from ganbench.toolbox.prepared import prepared  # noqa: E402
 from ganbench.training.budget import Budget, Meters  # noqa: E402
+
+CURVES = TypeAdapter(list[Mark])
 
 often = settings(
     max_examples=120,
@@ -141,7 +144,7 @@ def test_every_valid_record_comes_back(record: RunRecord, tmp_path: Path) -> Non
     for curve in (False, True):
         lean, text = read_lean(path, Shared(), curve=curve)
         assert replace(lean, curve=record.curve) == record and lean.curve == []
-        assert not curve or _curves().validate_json(text) == record.curve
+        assert not curve or CURVES.validate_json(text) == record.curve
 
 
 @given(data=st.data())
@@ -160,13 +163,13 @@ def test_a_mutated_record_is_read_alike_or_one_line(data: Any, tmp_path: Path) -
     assert (whole is None) == (lean is None)
     if whole is not None:
         json.loads(lean[1], parse_constant=pytest.fail)
-        assert lean[0] == replace(whole, curve=[]) and _curves().validate_json(lean[1]) == whole.curve
+        assert lean[0] == replace(whole, curve=[]) and CURVES.validate_json(lean[1]) == whole.curve
 
 
 @given(data=st.data())
 @often
 def test_a_curve_that_is_passed_on_is_one(data: Any) -> None:
-    text = data.draw(harmed(_curves().dump_json(a_record().curve, indent=1)))
+    text = data.draw(harmed(text_of(a_record().curve)))
 
     def accepts(adapter: Any) -> bool:
         try:
@@ -175,8 +178,8 @@ def test_a_curve_that_is_passed_on_is_one(data: Any) -> None:
             return False
         return True
 
-    assert accepts(_curve_shape()) == accepts(_curves())
-    if accepts(_curves()) and is_plain(text):
+    assert accepts(_curve_shape()) == accepts(CURVES)
+    if accepts(CURVES) and is_plain(text):
         json.loads(text, parse_constant=pytest.fail, parse_float=lambda number: float(number) - float(number) == 0)
         json.dumps(json.loads(text), allow_nan=False)
 
@@ -186,13 +189,11 @@ def test_a_curve_that_is_passed_on_is_one(data: Any) -> None:
 
 @given(data=st.data())
 @often
-def test_no_reference_is_believed_that_was_not_written(data: Any, tmp_path: Path) -> None:
-    written = {"fid": 1.5, "kid": -2.0}
-    path = tmp_path / "reference.json"
-    path.write_bytes(data.draw(harmed(_numbers(written, "name"))))
-    assert _load_numbers(path, "name") is None
-    path.write_bytes(_numbers(written, "name"))
-    assert _load_numbers(path, "name") == written and _load_numbers(path, "another") is None
+def test_no_reference_is_believed_that_was_not_written(data: Any) -> None:
+    found = {"fid": (1.5, 2.5), "kid": (-2.0,)}
+    content = written(found, "name")
+    assert parsed(data.draw(harmed(content)), "name") is None
+    assert parsed(content, "name") == found and parsed(content, "another") is None
 
 
 @given(data=st.data())

@@ -439,3 +439,11 @@ def test_a_variant_that_is_another_one_by_default_says_so(record: Make) -> None:
     assert "fgan: by default it is gan" in told
     other = record("fgan", 0, values, variant=fgan, spec={"options": {"divergence": "kl"}})
     assert not [text for text in drawn([other, record("gan", 0, values)]).notes if "by default" in text]
+
+
+def test_a_way_back_stands_beside_its_metric_and_companions_do_not(record: Make) -> None:
+    names = ("pixel-error", "pixel-error-back", "grad-norm-g", "grad-norm-g-trend", "kid@x", "kid-back@x", "kid-more@x")
+    asked = {"headline": ["pixel-error", "kid@x", "grad-norm-g"]}
+    table = drawn([record("gan", 0, {name: Value(1.0, P) for name in names}, variant=asked)])
+    assert heads(table)[:5] == ["pixel-error", "pixel-error-back", "kid@x", "kid-back@x", "grad-norm-g"]
+    assert "grad-norm-g-trend" not in heads(table)

@@ -15,7 +15,7 @@ from ganbench.results.record import STOPPED
 from ganbench.results.store import ResultStore
 from ganbench.training.budget import Meters
 
-RESULTS = Path(__file__).parents[2] / "results" / "zoo"
+RESULTS = Path(__file__).parents[2] / "results" / "published" / "zoo"
 ASKED = {"plugins": {"metric:fid": {}, "metric:modes": {}, "variant:gan": {}}}
 
 
