@@ -49,7 +49,7 @@ def traces(results: Path, variant: str) -> dict[str, np.ndarray]:
 
 
 def weights(results: Path, run_id: str) -> dict[str, torch.Tensor]:
-    return torch.load(results / ".work" / run_id / "final.pt", weights_only=True)["variant"]
+    return torch.load(results / ".work" / run_id / "final.pt", weights_only=True)["raw"]
 
 
 def wait_for(line: str, process: subprocess.Popen[str]) -> None:
