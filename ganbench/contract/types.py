@@ -21,6 +21,9 @@ Task = Literal["generate", "label", "translate"]
 Split = Literal["train", "test"]
 """A part of a data set."""
 
+BACK = "-back"
+"""How the names end of values of a translation from the second domain into the first."""
+
 UNAVAILABLE = "unavailable: "
 """How a reason begins why a metric has no value where another attempt may mend it (weights that were not to be had)."""
 
@@ -127,6 +130,12 @@ class Curve:
         """By how many powers of ten the norm changed from the first look to the last; NaN where one of them is 0."""
         first, last = self.norms[0], self.norms[-1]
         return math.log10(last / first) if first > 0 and last > 0 else math.nan
+
+
+def way_back(name: str) -> str:
+    """Return the name of a value for a translation back: `pixel-error-back`, `fid-back@10k-test`."""
+    plain, at, asked = name.partition("@")
+    return f"{plain}{BACK}{at}{asked}"
 
 
 def digest(content: Any) -> str:

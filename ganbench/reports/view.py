@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from ganbench.contract.types import BACK, way_back
 from ganbench.errors import UserError, brief, suggestion
 from ganbench.results.rows import Row
 
 ALL = "all"
-BACK = "-back"
-"""How the names end of values of a translation from the second domain into the first."""
 MOST = 5
 """So many metrics stand in a table where nobody says which."""
 METERS = {
@@ -57,12 +56,6 @@ def companion(name: str, names: Iterable[str]) -> bool:
     return any(asked == how and plain.startswith(f"{other}-") for other, _, how in known)
 
 
-def backwards(name: str) -> str:
-    """Return the name of what a translation back scores."""
-    plain, at, asked = name.partition("@")
-    return f"{plain}{BACK}{at}{asked}"
-
-
 def headline(rows: Sequence[Row]) -> list[str]:
     """Return the metrics at the head of a table: those that its runs were asked for, in that order.
 
@@ -71,7 +64,7 @@ def headline(rows: Sequence[Row]) -> list[str]:
     names = metrics_of(rows)
     asked = (run.variant.get("headline") for row in rows for run in row.runs)
     said = dict.fromkeys(name for some in asked if isinstance(some, list | tuple) for name in some)
-    listed = dict.fromkeys(each for name in said if isinstance(name, str) for each in (name, backwards(name)))
+    listed = dict.fromkeys(each for name in said if isinstance(name, str) for each in (name, way_back(name)))
     if found := [name for name in listed if name in names]:
         return found
     place = {name: number for number, name in enumerate(ORDER)}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,11 +15,11 @@ from ganbench.contract.metrics import Embedding, Extractor, Features, Metric, Sc
 from ganbench.contract.types import DataSpec, Value
 from ganbench.errors import PluginError, UserError, named
 from ganbench.runs.measures import measure
-from ganbench.runs.registry import Registry
+from ganbench.runs.registry import Kind, Registry
 from ganbench.runs.settings import parse_settings, settings_for_metrics
 from ganbench.runs.sides import Side
 from ganbench.runs.steps import Begin, Step
-from ganbench.scoring.evaluate import SPLITS, extractor_of, misfit
+from ganbench.scoring.evaluate import SPLITS, completed, extractor_of, misfit, protocol_of
 from ganbench.scoring.features import FeatureExtraction
 from ganbench.scoring.references import References
 from ganbench.training.bench import Measure
@@ -66,6 +65,11 @@ def compare(
         if reason := unfit(each.metric, spec, modes):
             raise UserError(f"{each.name} cannot compare {fake.name} with {real.name}: {reason}")
     names = list(dict.fromkeys(each.metric.extractor for each in measures if each.metric.extractor))
+    plugins: list[tuple[Kind, str]] = [
+        *(("extractor", n) for n in names),
+        *(("metric", m.metric.name) for m in measures),
+    ]
+    codes: dict[tuple[str, str], str] = {plugin: registry.get(*plugin).code for plugin in plugins}
     told = _Told(begin)
     extraction = FeatureExtraction(
         real.dataset or "samples",
@@ -73,7 +77,7 @@ def compare(
         {name: _Listening(registry.get("extractor", name).item, told) for name in names},
         device=device,
         weights=weights,
-        codes={("extractor", name): registry.get("extractor", name).code for name in names},
+        codes=codes,
     )
     for name in names:
         extraction.ready(name)
@@ -102,7 +106,10 @@ def compare(
             options=each.options,
             memo=memos.setdefault(extractor, {}),
         )
-        protocol = protocol_of(each, scene, extraction, registry, fake, real)
+        about_data = {**real.about, "data": real.content[:12]}
+        # What a run's protocol would say: against the test split of a data set the two are the same.
+        protocol = protocol_of(each, scene, about_data, extraction, codes)
+        protocol |= {"n_real": len(real), "reference": _reference(real), "n_fake": len(fake)}
         values |= measured(each, scene, protocol, fake, real)
     return values
 
@@ -185,25 +192,6 @@ def _training(
     return lambda: references.training("test", torch.empty(0, dtype=torch.int64), extractor)
 
 
-def protocol_of(
-    each: Measure, scene: Scene, extraction: FeatureExtraction, registry: Registry, fake: Side, real: Side
-) -> dict[str, Any]:
-    """Return what a run's protocol would say: against the test split of a data set the two are the same."""
-    metric = each.metric
-    code = {"metric": registry.get("metric", metric.name).code[:8]}
-    code |= {"extractor": registry.get("extractor", metric.extractor).code[:8]} if metric.extractor else {}
-    protocol: dict[str, Any] = {**real.about, "data": real.content[:12], "code": code}
-    if options := each.plain_options:
-        protocol["options"] = options
-    if metric.extractor:
-        said = extraction.ready(metric.extractor).protocol
-        protocol = {f"extractor_{key}" if key in protocol else key: value for key, value in said.items()} | protocol
-    if metric.covariance and scene.real.embedding is not None:
-        protocol["features"] = int(scene.real.embedding.shape[1])
-    reference = SPLITS["train" if real.split == "train" else "test"] if real.data is not None else "all of B"
-    return protocol | {"n_real": len(real), "reference": reference, "n_fake": len(fake)}
-
-
 def measured(each: Measure, scene: Scene, protocol: Mapping[str, Any], fake: Side, real: Side) -> dict[str, Value]:
     """Compute one metric, and give its values the protocol."""
     metric = each.metric
@@ -214,21 +202,12 @@ def measured(each: Measure, scene: Scene, protocol: Mapping[str, Any], fake: Sid
         raise UserError(f"{each.name} cannot compare {fake.name} with {real.name}: {error}") from error
     except Exception as error:
         raise PluginError(f"the metric {metric.name!r} failed with {named(error)}") from error
-    values = {}
-    for name, value in found.items():
-        number, own = float(value.value), name == metric.name
-        if not math.isfinite(number):
-            raise UserError(f"{name} came out as {number}")
-        better = metric.higher_is_better if own else None
-        values[each.named(name)] = replace(
-            value,
-            value=number,
-            protocol={**value.protocol, **protocol, "metric": f"{name}@{metric.version}"},
-            higher_is_better=better if value.higher_is_better is None else value.higher_is_better,
-            worst=metric.worst if value.worst is None and own else value.worst,
-            near_reference=value.near_reference or (metric.near_reference and own),
-        )
-    return values
+    return {each.named(name): completed(metric, name, value, protocol) for name, value in found.items()}
+
+
+def _reference(real: Side) -> str:
+    """Say which images the reference is."""
+    return SPLITS["train" if real.split == "train" else "test"] if real.data is not None else "all of B"
 
 
 class _Told:

@@ -48,6 +48,11 @@ def describe(owner: Any) -> Description:
     return Description(text if not isinstance(measured, partial) else "", options, sections)
 
 
+def sections_of(owner: type) -> dict[str, str]:
+    """Read the sections of a plugin's docstring alone."""
+    return _sections(inspect.cleandoc(owner.__doc__ or ""))[1]
+
+
 def average_of(variant: Any) -> Option:
     """Return the option that the harness gives every variant."""
     declared = variant.ema_half_life_images

@@ -10,7 +10,7 @@ from typing import Any
 
 from ganbench.contract.types import CONTROL
 from ganbench.contract.variant import Control, Variant
-from ganbench.runs.describe import describe as described
+from ganbench.runs.describe import sections_of
 from ganbench.runs.job import Job
 from ganbench.runs.measures import plain_name
 from ganbench.runs.options import as_plain, resolve
@@ -29,7 +29,7 @@ def variant_facts(job: Job, registry: Registry) -> dict[str, Any]:
         "parameters": dict(job.parameters),
         **({"paper_images": cls.paper_images} if cls.paper_images else {}),
         "defaults": {kind: _defaults(kind, name, registry) for kind, name in _configured(job)},
-        **({"equals": equals} if (equals := described(cls).sections.get("Equals")) else {}),
+        **({"equals": equals} if (equals := sections_of(cls).get("Equals")) else {}),
         "headline": list(job.metrics),
         **({"published": dict(job.published)} if job.published else {}),
     }

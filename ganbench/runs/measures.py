@@ -11,6 +11,7 @@ from ganbench.contract.types import Split
 from ganbench.errors import UserError, quoted, suggestion
 from ganbench.runs.options import as_plain, resolve
 from ganbench.runs.registry import Registry
+from ganbench.scoring.evaluate import SPLITS
 from ganbench.training.bench import Measure
 
 PROTOCOL = re.compile(r"(?:(?P<dataset>[\w-]+)-)?(?P<number>\d+)(?P<thousands>k?)-(?P<split>train|test)")
@@ -80,10 +81,6 @@ def wanted(measure: Measure, registry: Registry, *, samples: int, reference: Spl
     code = {"metric": registry.get("metric", metric.name).code[:8]}
     found: dict[str, Any] = {"code": code, "options": as_plain(measure.options)}
     if metric.samples:
-        split = measure.reference or reference
-        found |= {
-            "n_fake": measure.samples or samples,
-            "reference": f"{'test' if split == 'test' else 'training'} split",
-        }
-        found |= {"repeats": repeats}
+        compared = SPLITS[measure.reference or reference]
+        found |= {"n_fake": measure.samples or samples, "reference": compared, "repeats": repeats}
     return found

@@ -15,7 +15,7 @@ import torch
 
 from ganbench.contract.data import ImageSet, Modes, Splits
 from ganbench.contract.metrics import Features, Metric, Past, Probe, Scene
-from ganbench.contract.types import UNAVAILABLE, DataSpec, Split, Value
+from ganbench.contract.types import UNAVAILABLE, DataSpec, Split, Value, way_back
 from ganbench.contract.variant import Control, Variant
 from ganbench.errors import DiskError, UserError, named
 from ganbench.scoring.features import FeatureExtraction, Found
@@ -124,15 +124,10 @@ class Evaluator:
         for direction in self._back:
             sampled = [measure for measure in measures if measure.metric.samples]
             back = direction.score(replace(subject, traces={}, probe=None), sampled, back=True)
-            values = {_backwards(name): value for name, value in back.values.items()}
-            reasons = {_backwards(name): reason for name, reason in back.unscored.items()}
+            values = {way_back(name): value for name, value in back.values.items()}
+            reasons = {way_back(name): reason for name, reason in back.unscored.items()}
             scores = Scores({**scores.values, **values}, {**scores.unscored, **reasons})
         return scores
-
-
-def _backwards(name: str) -> str:
-    plain, at, asked = name.partition("@")
-    return f"{plain}-back{at}{asked}"
 
 
 def joined(first: Scores, others: Sequence[Scores]) -> Scores:
@@ -252,7 +247,8 @@ class _Direction:
         trained = "generator" in needs and not isinstance(variant, Control)
         past = list(subject.past) if "past" in needs else []
         if past:
-            past[-1] = past[-1]._replace(values={name: value.value for name, value in values.items()})
+            # Of a metric asked for later, what the mark had been measured by is there already.
+            past[-1] = past[-1]._replace(values={**past[-1].values, **{name: v.value for name, v in values.items()}})
         return Scene(
             self.data.spec(),
             fake,
@@ -290,20 +286,10 @@ class _Direction:
                     f"the metric {metric.name!r} gives a value {name!r}, {whose}: a metric gives values of its own "
                     f"name, or of one that begins with '{metric.name}-'"
                 )
-            number, own = float(value.value), name == metric.name
-            if not math.isfinite(number):
-                raise UserError(f"{name} came out as {number}")
             numbers = () if name in exact else drawn.get(name, ())
-            better = metric.higher_is_better if own else None
             measured[measure.named(name)] = replace(
-                value,
-                value=number,
-                protocol={**value.protocol, **shared, "metric": f"{name}@{metric.version}"},
+                completed(metric, name, value, shared),
                 reference=exact.get(name, fmean(numbers) if numbers else None),
-                higher_is_better=better if value.higher_is_better is None else value.higher_is_better,
-                worst=metric.worst if value.worst is None and own else value.worst,
-                spread=None if value.spread is None or not math.isfinite(value.spread) else float(value.spread),
-                near_reference=value.near_reference or (metric.near_reference and own),
                 references=numbers,
                 is_exact=name in exact,
                 repeats=(),
@@ -314,18 +300,52 @@ class _Direction:
     def _protocol(self, measure: Measure, scene: Scene) -> dict[str, Any]:
         """Return what the harness knows of a measurement: nothing of it depends on the variant."""
         metric, split = measure.metric, self._split(measure)
-        plugins = {"metric": metric.name} | ({"extractor": metric.extractor} if metric.extractor else {})
-        code = {kind: self._codes.get((kind, name), "")[:8] for kind, name in plugins.items()}
-        # Words of plugins first, so that they cannot take the place of the harness's own.
-        protocol: dict[str, Any] = {**self.data.protocol, "data": self.data.fingerprint[:12], "code": code}
-        if options := measure.plain_options:
-            protocol["options"] = options
-        if metric.extractor:
-            said = self._extraction.ready(metric.extractor).protocol
-            protocol = {f"extractor_{key}" if key in protocol else key: value for key, value in said.items()} | protocol
+        about = {**self.data.protocol, "data": self.data.fingerprint[:12]}
+        protocol = protocol_of(measure, scene, about, self._extraction, self._codes)
         if not metric.samples:
             return protocol
-        if metric.covariance and scene.real.embedding is not None:
-            protocol["features"] = int(scene.real.embedding.shape[1])
         compared = {"n_real": len(self._images_of(split).images), "reference": SPLITS[split]}
         return protocol | {"n_fake": self._n(measure), **compared}
+
+
+def protocol_of(
+    measure: Measure,
+    scene: Scene,
+    about: Mapping[str, Any],
+    extraction: FeatureExtraction,
+    codes: Mapping[tuple[str, str], str],
+) -> dict[str, Any]:
+    """Return what is known of a measurement but for which samples are compared. `about`: what is said of the data."""
+    metric = measure.metric
+    plugins = {"metric": metric.name} | ({"extractor": metric.extractor} if metric.extractor else {})
+    code = {kind: codes.get((kind, name), "")[:8] for kind, name in plugins.items()}
+    # Words of plugins first, so that they cannot take the place of the harness's own.
+    protocol: dict[str, Any] = {**about, "code": code}
+    if options := measure.plain_options:
+        protocol["options"] = options
+    if metric.extractor:
+        said = extraction.ready(metric.extractor).protocol
+        protocol = {f"extractor_{key}" if key in protocol else key: value for key, value in said.items()} | protocol
+    if metric.samples and metric.covariance and scene.real.embedding is not None:
+        protocol["features"] = int(scene.real.embedding.shape[1])
+    return protocol
+
+
+def completed(metric: Metric, name: str, value: Value, protocol: Mapping[str, Any]) -> Value:
+    """Give a value of a name the protocol, and what its metric says of the value of its own name.
+
+    Raises `UserError` where it is not finite.
+    """
+    number, own = float(value.value), name == metric.name
+    if not math.isfinite(number):
+        raise UserError(f"{name} came out as {number}")
+    better = metric.higher_is_better if own else None
+    return replace(
+        value,
+        value=number,
+        protocol={**value.protocol, **protocol, "metric": f"{name}@{metric.version}"},
+        higher_is_better=better if value.higher_is_better is None else value.higher_is_better,
+        worst=metric.worst if value.worst is None and own else value.worst,
+        spread=None if value.spread is None or not math.isfinite(value.spread) else float(value.spread),
+        near_reference=value.near_reference or (metric.near_reference and own),
+    )

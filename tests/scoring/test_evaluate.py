@@ -849,6 +849,8 @@ def test_the_past_ends_with_what_has_been_measured_now():
     past = [Past(0.5, {"G": 3}, {"brightness": 1.0}), Past(1.0, {"G": 6}, {})]
     found = score([Metric("look", look, needs=frozenset({"past"})), BRIGHTNESS], past=past).values
     assert found["look"].value == 2 + found["brightness"].value
+    later = [past[0], past[1]._replace(values={"brightness": 7.0})]  # measured before, not with what is asked for now
+    assert score([Metric("look", look, needs=frozenset({"past"}))], past=later).values["look"].value == 9
 
 
 class Levelled(tiny.Labelled):
