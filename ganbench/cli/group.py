@@ -24,7 +24,20 @@ from ganbench.errors import UserError
 from ganbench.files import settle_cache
 from ganbench.streams import give_up, note_warnings, open_streams, output_kept, tell, visible
 
-COMMANDS = ("run", "report", "explain", "sample", "score", "list", "check", "probe", "doctor", "results", "cache")
+COMMANDS = (
+    "run",
+    "report",
+    "plot",
+    "explain",
+    "sample",
+    "score",
+    "list",
+    "check",
+    "probe",
+    "doctor",
+    "results",
+    "cache",
+)
 """Each is the `command` of the module of its name."""
 STOPPING = tuple(signal.Signals[name] for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 """Requests to stop: a user's Ctrl-C, a scheduler's notice, a terminal that is closed."""

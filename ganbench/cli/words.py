@@ -115,6 +115,20 @@ WORDS: Mapping[str, Words] = {
         ("details per-run run by-run", "write --runs", ""),
         ("all all-columns wide", "write --columns all", ""),
     ),
+    "plot": _COMMON
+    | _words(
+        ("out outfile output-file save save-to file to", "write --output {}", "FILE.pdf"),
+        ("format", "the suffix of --output says the format", ""),
+        ("metric metrics quantity y column columns", "name it first, as in ganbench plot {}", "fid"),
+        ("variant model models gan gans method methods", "write --variants {}", "NAMES"),
+        ("datasets data-set data-sets", "write --dataset {}", "NAMES"),
+        ("filter only query set seed batch", "write --where KEY=VALUE", ""),
+        ("x x-axis axis", "write --over {}", "images"),
+        ("pareto front", "write --cost flops", ""),
+        ("size figsize inches", "write --width {}", "INCHES"),
+        ("logy log-y log-scale logscale", "write --log", ""),
+        ("runs per-run run by-run seeds all", "write --raw", ""),
+    ),
     "sample": _COMMON
     | _words(
         (f"{_RESULTS} outfile output-file save-to file to", "write --output {}", "FOLDER or FILE.npz"),
@@ -136,7 +150,8 @@ WORDS: Mapping[str, Words] = {
 }
 COMMANDS: Mapping[str, Mapping[str, str]] = {
     "": dict.fromkeys(("train", "fit", "start", "benchmark", "bench", "resume", "go", "make"), "run")
-    | dict.fromkeys(("table", "show", "plot", "print", "compare", "summary", "export"), "report")
+    | dict.fromkeys(("table", "show", "print", "compare", "summary", "export"), "report")
+    | dict.fromkeys(("figure", "fig", "curve", "curves", "chart", "graph", "pareto"), "plot")
     | dict.fromkeys(("ls", "plugins", "variants", "datasets", "backbones", "metrics", "presets", "info"), "list")
     | dict.fromkeys(("protocol", "diff", "describe"), "explain")
     | dict.fromkeys(("test", "validate", "conformance", "lint"), "check")

@@ -18,7 +18,8 @@ class Cost:
     """What a row came to at the end of its budget, and what that took: means over the seeds that came through.
 
     `half_width`: of the 95 % Student-t interval, None of one seed. `on_front`: no other row is better at its cost or
-    less, nor as good for less. `done`, `runs`: how many runs came through, of how many that have ended.
+    less, nor as good for less. `done`, `runs`: how many runs came through, of how many that have ended. `front`: which
+    rows it is compared with, those of one harness, for seconds of one device.
     """
 
     row: str
@@ -31,6 +32,7 @@ class Cost:
     runs: int
     table: tuple[Any, ...] = ()
     protocol: str = ""
+    front: tuple[Any, ...] = ()
 
 
 def costs(records: Sequence[RunRecord], metric: str, over: Over = "flops") -> list[Cost]:
@@ -39,7 +41,7 @@ def costs(records: Sequence[RunRecord], metric: str, over: Over = "flops") -> li
     A front is of one table, of rows of one `numbers` of the harness, and for seconds of one device. Rows of which a run
     failed take no part in it, since they may be good by what they leave out; nobody does where no direction is better.
     """
-    found: list[tuple[Cost, tuple[Any, ...], float | None]] = []
+    found: list[tuple[Cost, float | None]] = []
     rows = [(name, row) for name, row in named(records, over) if not row.is_control]
     newest = _newest([row for _, row in rows], metric)
     for name, row in rows:
@@ -49,18 +51,17 @@ def costs(records: Sequence[RunRecord], metric: str, over: Over = "flops") -> li
             continue
         ended = len(finished(row.runs))
         cost = Cost(name, row.options, float(spent), score.mean, score.half_width, False, len(score.by_seed), ended)
-        group = (repr(table), row.spec.numbers, device_of(row.runs[0]) if over == "seconds" else "")
-        whole = cost.done == cost.runs
-        found.append((replace(cost, table=table, protocol=newest[table]), group, badness(score) if whole else None))
-    return [replace(cost, on_front=_leads(cost, bad, group, found)) for cost, group, bad in found]
+        front = (row.spec.numbers, device_of(row.runs[0]) if over == "seconds" else "")
+        cost = replace(cost, table=table, protocol=newest[table], front=front)
+        found.append((cost, badness(score) if cost.done == cost.runs else None))
+    return [replace(cost, on_front=_leads(cost, bad, found)) for cost, bad in found]
 
 
-def _leads(
-    cost: Cost, bad: float | None, group: tuple[Any, ...], all_: Sequence[tuple[Cost, Any, float | None]]
-) -> bool:
+def _leads(cost: Cost, bad: float | None, found: Sequence[tuple[Cost, float | None]]) -> bool:
     if bad is None:
         return False
-    others = ((each.cost, its) for each, of, its in all_ if of == group and its is not None)
+    mine = (cost.table, cost.front)
+    others = ((each.cost, its) for each, its in found if (each.table, each.front) == mine and its is not None)
     return not any(c <= cost.cost and b <= bad and (c, b) != (cost.cost, bad) for c, b in others)
 
 

@@ -168,7 +168,18 @@ def epochs_of_a_probe(epochs: list[float], seed: int, iterations: int) -> None:
         assert len(str(error)) < 600
 
 
-OTHERS = ["probe", "report", "list", "check", "cache", "cache prune", "results", "results prune", "results verify"]
+OTHERS = [
+    "probe",
+    "report",
+    "plot",
+    "list",
+    "check",
+    "cache",
+    "cache prune",
+    "results",
+    "results prune",
+    "results verify",
+]
 PROPERTIES: dict[str, tuple[int, Callable[..., None], tuple[st.SearchStrategy[Any], ...]]] = {
     "budget": (
         300,
