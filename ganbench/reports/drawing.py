@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from matplotlib.axes import Axes
@@ -37,7 +38,7 @@ OTHERS = Style(GREY, "-", "", 1.0)
 
 def draw(axes: Axes, panel: Panel, asked: Asked, styles: Mapping[str, Style]) -> None:
     """Draw a panel. `styles`: by label; rows without one are grey."""
-
+    panel, unit = _in_unit(panel, asked)
     plain = is_trace(asked.quantity)
 
     def style_of(row: str) -> Style:
@@ -55,7 +56,7 @@ def draw(axes: Axes, panel: Panel, asked: Asked, styles: Mapping[str, Style]) ->
     if panel.real:
         shown.append(_real(axes, *panel.real))
     _scale(axes, shown, asked.is_log)
-    _across(axes, panel, asked)
+    _across(axes, panel, asked, unit)
     axes.set_ylabel(_vertical(panel, asked), parse_math=False)
     axes.grid(visible=True, color="#E8E8E8", linewidth=0.5)
     axes.set_axisbelow(True)
@@ -157,21 +158,34 @@ def _scale(axes: Axes, shown: Sequence[float], log: bool) -> None:
         axes.set_ylim(0.0 if bottom < 0 <= low else bottom, top)
 
 
-def _across(axes: Axes, panel: Panel, asked: Asked) -> None:
-    axes.set_xlabel(WORDS[asked.over])
-    spent = [cost.cost for cost in panel.costs] or [x for curve in panel.curves for x in (*curve.x, curve.until)]
+def _in_unit(panel: Panel, asked: Asked) -> tuple[Panel, str]:
+    """Return a panel with seconds in the unit that suits them, and that unit."""
+    if asked.over != "seconds":
+        return panel, ""
+    longest = max(_spent(panel, asked))
+    size, unit = next((each for each in UNITS if longest >= 2 * each[0]), UNITS[-1])
+    lines = [replace(each, x=[x / size for x in each.x], until=each.until / size) for each in panel.curves]
+    bands = [replace(each, x=[x / size for x in each.x]) for each in panel.bands]
+    return replace(panel, curves=lines, bands=bands, costs=[replace(c, cost=c.cost / size) for c in panel.costs]), unit
+
+
+def _spent(panel: Panel, asked: Asked) -> list[float]:
+    """Return where on the horizontal axis something is drawn."""
+    lines = [(*curve.x, curve.until) for curve in panel.curves if curve.ended or asked.runs]
+    means = [] if asked.runs else [band.x for band in panel.bands]
+    return [*(x for line in (*lines, *means) for x in line), *(cost.cost for cost in panel.costs)]
+
+
+def _across(axes: Axes, panel: Panel, asked: Asked, unit: str) -> None:
+    spent = _spent(panel, asked)
+    axes.set_xlabel(WORDS[asked.over] + (f" ({unit})" if unit else ""))
     if asked.cost and max(spent) > 4 * min(spent):
         axes.set_xscale("log")
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if max(spent) < 30 * min(spent) else (1,)))
         axes.xaxis.set_minor_formatter(NullFormatter())
-    elif not asked.cost:
+    elif not asked.cost and max(spent) > 0:
         axes.set_xlim(0, 1.02 * max(spent))
-    if asked.over == "seconds":
-        size, unit = next((each for each in UNITS if max(spent) >= 2 * each[0]), UNITS[-1])
-        axes.set_xlabel(f"{WORDS['seconds']} ({unit})")
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x / size:g}"))
-    else:
-        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}") if unit else EngFormatter(sep=""))
 
 
 def _vertical(panel: Panel, asked: Asked) -> str:

@@ -90,11 +90,14 @@ def _plain(text: str) -> str:
 
 def _figure(panels: Sequence[Panel], asked: Asked, width: float) -> Figure:
     styles = _styles(panels)
-    handles = _handles(panels, asked, styles)
     across = min(len(panels), 3 if width >= BROAD else 1)
     down, beside = -(-len(panels) // across), len(panels) == 1 and width >= BROAD
-    columns = 1 if beside else _columns(list(handles), width)
-    legend = _LINE * -(-len(handles) // columns)
+    handles = _handles(panels, asked, styles)
+    room = int(((0.4 * width if beside else width) - _HANDLE) / _LETTER)
+    # One that begins with an underscore is none to matplotlib.
+    texts = [re.sub("^_", " _", textwrap.fill(visible(text), room)) for text, _ in handles]
+    columns = 1 if beside else _columns(texts, width)
+    legend = _LINE * -(-sum(text.count("\n") + 1 for text in texts) // columns)
     tall = down * (min(2.8, 0.6 * (width - 1.5 if beside else width) / across) + _AROUND)
     figure = Figure(figsize=(width, max(tall, legend) if beside else tall + legend), layout="constrained")
     axes = list(figure.subplots(down, across, squeeze=False).flat)
@@ -105,8 +108,8 @@ def _figure(panels: Sequence[Panel], asked: Asked, width: float) -> Figure:
     for place in axes[len(panels) :]:
         place.remove()
     drawn = figure.legend(
-        list(handles.values()),
-        list(handles),
+        [handle for _, handle in handles],
+        texts,
         loc="outside right upper" if beside else "outside lower center",
         ncols=columns,
     )
@@ -124,26 +127,23 @@ def _styles(panels: Sequence[Panel]) -> dict[str, Style]:
     return styles
 
 
-def _handles(panels: Sequence[Panel], asked: Asked, styles: Mapping[str, Style]) -> dict[str, Line2D]:
-    """Return what the legend shows, by its text."""
+def _handles(panels: Sequence[Panel], asked: Asked, styles: Mapping[str, Style]) -> list[tuple[str, Line2D]]:
+    """Return what the legend shows, and its text."""
     points = max((len(curve.x) for panel in panels for curve in panel.curves), default=0)
     pointed = points <= FEW_POINTS and not is_trace(asked.quantity)
     counts = panels[0].partial if len(panels) == 1 else {}  # of several, the caption tells them
-    found = {
-        label + (f" ({counts[label]})" if label in counts else ""): Line2D(
-            [], [], color=style.colour, linestyle="" if asked.cost else style.stroke,
-            marker=style.marker if pointed else "",
-        )
-        for label, style in styles.items()
-    }  # fmt: skip
+    found = []
+    for label, style in styles.items():
+        handle = Line2D([], [], color=style.colour, linestyle="" if asked.cost else style.stroke)
+        handle.set_marker(style.marker if pointed else "")
+        found.append((label + (f" ({counts[label]})" if label in counts else ""), handle))
     if others := {label for panel in panels for label in panel.labels.values()} - styles.keys():
-        look = {"linestyle": "", "marker": "o"} if asked.cost else {"linewidth": 0.6}
-        found[f"{len(others)} other{'s' if len(others) > 1 else ''}"] = Line2D([], [], color=OTHERS.colour, **look)
+        look: Any = {"linestyle": "", "marker": "o"} if asked.cost else {"linewidth": 0.6}
+        handle = Line2D([], [], color=OTHERS.colour, **look)
+        found.append((f"{len(others)} other{'s' if len(others) > 1 else ''}", handle))
     if any(panel.real for panel in panels):
-        found["real data"] = Line2D([], [], color=REAL, linestyle=(0, (3, 2)), linewidth=0.8)
-    texts = {visible(text).replace("\n", " "): handle for text, handle in found.items()}
-    # One that begins with an underscore is none to matplotlib.
-    return {f" {text}" if text.startswith("_") else text: handle for text, handle in texts.items()}
+        found.append(("real data", Line2D([], [], color=REAL, linestyle=(0, (3, 2)), linewidth=0.8)))
+    return found
 
 
 def _columns(labels: Sequence[str], width: float) -> int:
@@ -151,10 +151,14 @@ def _columns(labels: Sequence[str], width: float) -> int:
     for columns in range(min(5, len(labels)), 1, -1):
         size, more = divmod(len(labels), columns)
         ends = [size * number + min(number, more) for number in range(columns + 1)]
-        parts = [max(map(len, labels[start:end])) for start, end in pairwise(ends)]
+        parts = [max(map(_broad, labels[start:end])) for start, end in pairwise(ends)]
         if sum(_HANDLE + _LETTER * part for part in parts) <= width:
             return columns
     return 1
+
+
+def _broad(text: str) -> int:
+    return max(map(len, text.split("\n")))
 
 
 def _headings(panels: Sequence[Panel], width: float) -> list[str]:
