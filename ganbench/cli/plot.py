@@ -102,10 +102,13 @@ def command(
 
 def _form(output: Path) -> str:
     """Return the format that the suffix of a file says, where it can be written at all."""
-    form = FORMS.get(output.suffix.lower())
+    form, named = FORMS.get(output.suffix.lower()), f"--output {brief(str(output), 200)}"
     if form is None:
-        found = f"no figure has the suffix {output.suffix}" if output.suffix else "it has no suffix"
-        raise UserError(f"--output {output}: {found}; write one of {', '.join(FORMS)}")
-    if not output.parent.is_dir():
-        raise UserError(f"--output {output}: there is no folder {output.parent}")
+        found = f"no figure has the suffix {brief(output.suffix)}" if output.suffix else "it has no suffix"
+        raise UserError(f"{named}: {found}; write one of {', '.join(FORMS)}")
+    try:
+        if not output.parent.is_dir():
+            raise UserError(f"{named}: there is no folder {brief(str(output.parent), 200)}")
+    except OSError as error:
+        raise UserError(f"{named}: {error.strerror or error}") from error
     return form

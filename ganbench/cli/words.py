@@ -32,6 +32,7 @@ _TRAINING = _words(
     ("mps", "write --device mps", ""),
     ("arch architecture network backbones net", "write --backbone {}", "NAME"),
     ("learning-rate learningrate", "write --set lr={}", "VALUE"),
+    ("width", "write --set width={}", "VALUE"),
     ("opt opts option options config cfg param params hparams hyperparameters", "write --set KEY=VALUE", ""),
     (
         "resume continue load checkpoint restore",
