@@ -93,7 +93,7 @@ WORDS: Mapping[str, Words] = {
     | _words(
         *(
             (f"{kind} {kind}s", f"write ganbench list {kind}s", "")
-            for kind in ("variant", "dataset", "backbone", "metric", "extractor", "preset")
+            for kind in ("variant", "dataset", "backbone", "metric", "extractor", "preset", "observer")
         )
     ),
     "report": _COMMON
