@@ -116,7 +116,7 @@ class _Run:
     def end(self, event: RunEnded) -> None:
         finals = finals_of(event)
         new = {name: found.value for name, found in finals.items() if self._finals.get(_key(name)) != found.value}
-        tags = {f"protocol/{name}": found.protocol_hash for name, found in finals.items()}
+        tags = {f"protocol/{name.removeprefix('final/')}": found.protocol_hash for name, found in finals.items()}
         self._log(new, event.spent.images, tags | {"status": event.status, "error": event.error[:LONGEST]})
         self._client.log_dict(self._id, plain(event.record), "record.json")
         self._client.set_terminated(self._id, STATUSES.get(event.status, "FAILED"))

@@ -38,7 +38,7 @@ class WandB(Observer):
     Options are the config; data set, variant, seed and NUMBERS are tags; values at the end, their protocols and the
     status stand in the summary. The run's id is that of ganbench, so a run that goes on is resumed: ticks and marks up
     to the last that were logged are not logged again. With `WANDB_MODE=offline` each part of it is a folder of its own
-    below `./wandb`, with one id, for `wandb sync --append`. Neither code, git nor the machine is collected.
+    below `./wandb`, with one id, for `wandb sync`. Neither code, git nor the machine is collected.
     """
 
     name = "wandb"
@@ -132,7 +132,7 @@ class _Run:
         finals = finals_of(event)
         self._run.summary.update(
             {name: found.value for name, found in finals.items()}
-            | {f"protocol/{name}": found.protocol_hash for name, found in finals.items()}
+            | {f"protocol/{name.removeprefix('final/')}": found.protocol_hash for name, found in finals.items()}
             | {"status": event.status, "error": event.error}
         )
         self._run.finish(exit_code=0 if event.status in ("done", "diverged") else 1)
