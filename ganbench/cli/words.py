@@ -77,6 +77,11 @@ WORDS: Mapping[str, Words] = {
             "",
         ),
         ("plan simulate check", "write --dry-run", ""),
+        ("tensorboard tb tb-dir logger tracker track", "write --observe tensorboard", ""),
+        ("wandb use-wandb wandb-project", "write --observe wandb, or wandb:PROJECT", ""),
+        ("mlflow", "write --observe mlflow, or mlflow:URI", ""),
+        ("trackio", "write --observe trackio, or trackio:PROJECT", ""),
+        ("webhook webhook-url notify", "write --observe webhook:{}", "URL"),
         ("format csv markdown table", "give `ganbench report --format csv` afterwards", ""),
     ),
     "probe": _COMMON

@@ -76,7 +76,7 @@ class RunStarted:
 
 @dataclass(frozen=True)
 class RunTicked:
-    """A run goes on: about one a second. `share`: of its budget; `losses`: the latest of each player."""
+    """A run goes on: every 50 steps, at least once a second. `share`: of its budget; `losses`: each player's latest."""
 
     run: ObservedRun
     share: float

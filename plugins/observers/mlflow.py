@@ -8,6 +8,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ RUN, TICKED, MARKED = "ganbench.run", "ganbench.ticked", "ganbench.marked"
 LONGEST = 6000
 """Characters of a parameter."""
 PIECE = 100
-"""Parameters in a request."""
+"""Parameters, numbers or tags in a request."""
 STATUSES = {"done": "FINISHED", "diverged": "FINISHED", "killed": "KILLED"}
 
 
@@ -133,10 +134,9 @@ class _Run:
 
         now = int(1000 * time.time())
         metrics = [Metric(_key(name), number, now, step) for name, number in numbers.items()]
-        for piece in _pieces(metrics):
-            self._client.log_batch(self._id, metrics=piece)
-        for piece in _pieces([RunTag(_key(name), str(value)) for name, value in tags.items()]):
-            self._client.log_batch(self._id, tags=piece)
+        told = [RunTag(_key(name), str(value)) for name, value in tags.items()]
+        for some, others in zip_longest(_pieces(metrics), _pieces(told), fillvalue=()):
+            self._client.log_batch(self._id, metrics=some, tags=others)
 
 
 def _experiment(client: Any) -> str:

@@ -18,7 +18,7 @@ TIMEOUT_SECONDS = 10.0
 PAUSES = (0.5, 2.0, 8.0)
 """Seconds before each further attempt."""
 TICK_SECONDS = 10.0
-"""Of each run a tick is sent in so many seconds: they come once a second, and services limit how much they take."""
+"""Of each run one tick is sent in so many seconds: they come more often, and services limit how much they take."""
 AGAIN = (408, 425, 429, 500, 502, 503, 504)
 """Answers after which another attempt may succeed."""
 

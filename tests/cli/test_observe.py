@@ -16,6 +16,8 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+import ganbench
+from ganbench import UserError
 from ganbench.cli import main
 from ganbench.results.record import RunRecord
 from ganbench.results.store import ResultStore
@@ -37,9 +39,9 @@ finally:
 """
 
 
-def ganbench(*words: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", PROGRAM, *words]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=400)
+def command(*words: str) -> subprocess.CompletedProcess[str]:
+    call = [sys.executable, "-c", PROGRAM, *words]
+    return subprocess.run(call, capture_output=True, text=True, check=False, timeout=400)
 
 
 def heard(file: Path) -> list[dict[str, Any]]:
@@ -74,7 +76,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any, Any]:
     observers = [f"lines:{folder}/lines", f"slow:{folder}/slow", "meddles", "fails:open", "fails:run-marked"]
     observers += [f"tensorboard:{folder}/board", "secret:hidden-token"]
     words = [word for each in observers for word in ("--observe", each)]
-    observed = ganbench("run", *asked, *words, "--results", str(folder / "observed"))
+    observed = command("run", *asked, *words, "--results", str(folder / "observed"))
     return folder, unobserved, observed
 
 
@@ -120,9 +122,9 @@ def test_one_that_fails_is_named_once_and_what_is_secret_is_not(made):
         *("Note: --observe fails:open", "Note: --observe fails:run-marked", "Note: --observe secret:…")
     ]
     assert "hidden-token" not in observed.stderr + observed.stdout + (folder / "lines").read_text()
-    command = heard(folder / "lines")[0]["command"]
-    assert command.startswith("ganbench run --variants plain,raises --dataset tiny --budget 640-images --seeds 1")
-    assert command.endswith("--observe secret:…")
+    given = heard(folder / "lines")[0]["command"]
+    assert given.startswith("ganbench run --variants plain,raises --dataset tiny --budget 640-images --seeds 1")
+    assert given.endswith("--observe secret:…")
 
 
 def test_the_command_imports_no_torch_and_no_plugin_but_the_observer(made):
@@ -142,7 +144,7 @@ def test_finished_runs_have_nothing_to_be_observed(made):
 
 def test_one_that_hangs_keeps_the_command_no_longer_than_it_may(tmp_path):
     asked = ("--variants", "plain", *ASKED[2:], *PLUGINS, "--seeds", "1", "--results", str(tmp_path / "results"))
-    done = ganbench("run", *asked, "--observe", "hangs")
+    done = command("run", *asked, "--observe", "hangs")
     assert done.returncode == 0, done.stderr
     assert "Note: --observe hangs is left out from here on" in done.stderr
     assert "| plain " in done.stdout
@@ -163,7 +165,7 @@ def test_a_run_that_is_stopped_and_continued_is_told_so(tmp_path):
     assert events[-1] == {"event": "sweep-ended", "statuses": {"killed": 1}, "stopped": True}
     assert events[-2]["event"] == "run-ended" and events[-2]["status"] == "killed"
     stopped_at = events[-2]["spent"]["images"]
-    assert ganbench(*words).returncode == 0
+    assert command(*words).returncode == 0
     more = heard(file)[len(events) :]
     assert [event["event"] for event in more[:2]] == ["sweep-started", "run-started"]
     assert more[1]["before"]["images"] == stopped_at > 0
@@ -185,6 +187,11 @@ def test_what_cannot_be_met_is_said_before_anything_is_planned(words, sentence, 
     asked = ("--variants", "plain", "--dataset", "tiny", "--results", str(tmp_path))
     result = CliRunner().invoke(main, ["run", *asked, *words])
     assert result.exit_code == 2 and sentence in result.output and "Traceback" not in result.output
+
+
+def test_the_function_of_python_has_the_option_too():
+    with pytest.raises(UserError, match="--observe: unknown observer 'nobody'"):
+        ganbench.run("plain", "tiny", observe=["webhook:http://localhost/", "nobody"])
 
 
 def test_without_the_option_nothing_of_it_is_imported():

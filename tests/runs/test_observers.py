@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
-from ganbench import UserError
+from ganbench import Happening, Measured, ObservedRun, RunEnded, RunMarked, Spent, UserError
 from ganbench.runs import observers
 from ganbench.runs.observers import find
 
@@ -119,3 +121,21 @@ def test_passwords_in_addresses_are_hidden(install):
     install("a-stranger", SOURCE.replace("NAME", "kept"), entry="observer-kept")
     (asked,), _ = find(["kept:http://me:pass@host/place"], [])
     assert asked.title == "--observe kept:http://…@host/place"
+
+
+def test_the_example_of_the_docs_hears_a_run(tmp_path):
+    text = (Path(__file__).parents[2] / "docs" / "observers.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    file, lines = tmp_path / "diary.py", tmp_path / "lines.txt"
+    file.write_text(code)
+    with pytest.raises(UserError, match="--observe diary: name a file: diary:FILE"):
+        find(["diary"], [file])
+    (asked,), _ = find([f"diary:{lines}"], [file])
+    run = ObservedRun("ab", "gan tiny seed 0", "gan", "tiny", 0, 3, {}, {})
+    spent = Spent(1, 64, {}, 0.0, 0.0, 0)
+    hear = asked.observer.open(asked.argument)
+    hear(RunMarked(run, 0.5, spent, {"fid": Measured(1.5, "p", {}, None, None, "raw")}, {}, {}))
+    hear(RunEnded(run, "done", "", spent, {}, {}, {}))
+    assert lines.read_text() == "gan tiny seed 0  50%  {'fid': 1.5}\ngan tiny seed 0  done\n"
+    events = {event.__name__ for event in get_args(Happening)}
+    assert events == set(re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE))
