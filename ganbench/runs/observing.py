@@ -120,7 +120,9 @@ class _Sweep:
     def __init__(self, deliveries: Sequence[Delivery], jobs: Sequence[Job], store: ResultStore, command: str) -> None:
         self._deliveries, self._store, self._command = deliveries, store, command
         self._runs = {job.spec.id: observed_run(job) for job in jobs}
+        self._before: dict[str, RunRecord | None] = {}
         self._begun: dict[str, Job] = {}
+        self._marked: dict[str, float] = {}
         self._statuses: Counter[str] = Counter()
         self._tell(SweepStarted(tuple(self._runs.values()), command, str(store.root)))
 
@@ -129,17 +131,23 @@ class _Sweep:
         run = self._runs[event.job.spec.id]
         told = happening(run, event, self._store)
         if told is None:
+            if not event.note:
+                self._before[run.id] = self._record(event.job)
             return
         self._begin(run, event.job)
         self._tell(told)
+        if event.mark is not None:
+            self._marked[run.id] = event.mark.share
         if event.record is not None:
             del self._begun[run.id]
             self._statuses[event.record.status] += 1
 
     def _begin(self, run: ObservedRun, job: Job) -> None:
         if run.id not in self._begun:
+            before = self._before.get(run.id)
             self._begun[run.id] = job
-            self._tell(started(run, self._record(job), self._command))
+            self._marked[run.id] = before.curve[-1].share if before is not None and before.curve else 0.0
+            self._tell(started(run, before, self._command))
 
     def _record(self, job: Job) -> RunRecord | None:
         with suppress(UserError):  # it is for the run to say so
@@ -147,15 +155,23 @@ class _Sweep:
         return None
 
     def end(self, *, stopped: bool) -> None:
-        """Tell of the ends that nobody has told of, and of that of all; then wait."""
+        """Tell of the marks and ends that nobody has told of, and of the end of all; then wait."""
         for id_, job in self._begun.items():
             if (record := self._record(job)) is not None:
-                self._tell(ended(self._runs[id_], record))
-                self._statuses[record.status] += 1
+                self._complete(self._runs[id_], job, record)
         self._tell(SweepEnded(MappingProxyType(dict(self._statuses)), stopped))
         for delivery in self._deliveries:
             delivery.end()
         _wait(self._deliveries)
+
+    def _complete(self, run: ObservedRun, job: Job, record: RunRecord) -> None:
+        """Tell what became of a run after it was asked to stop: it may have been scored once more."""
+        for mark in record.curve:
+            news = happening(run, Event(job, mark.share, mark=mark), self._store)
+            if news is not None and mark.share > self._marked[run.id]:
+                self._tell(news)
+        self._tell(ended(run, record))
+        self._statuses[record.status] += 1
 
     def _tell(self, event: Happening) -> None:
         for delivery in self._deliveries:

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import pytest
 
-from ganbench import ObservedRun, Observer, RunTicked, Spent, SweepEnded, UserError
+from ganbench import ObservedRun, Observer, RunTicked, Spent, SweepEnded, UserError, Value
+from ganbench.results.record import Mark, RunRecord, RunSpec
+from ganbench.results.store import ResultStore
 from ganbench.runs import observing
+from ganbench.runs.executors.worker import Event
+from ganbench.runs.job import Job
 from ganbench.runs.observers import Asked, find
-from ganbench.runs.observing import Delivery
+from ganbench.runs.observing import Delivery, observed
 from ganbench.runs.registry import Entry, Origin
+from ganbench.training.budget import Budget, Meters, Tick
 
 PLUGIN = Path(__file__).parents[1] / "observing_plugin.py"
 EMPTY = MappingProxyType({})
@@ -154,3 +161,77 @@ def test_ticks_that_were_left_out_are_counted(monkeypatch, capsys):
     observing._wait([delivery])
     assert "--observe heard: 1 ticks were left out, because it is slower than the runs" in capsys.readouterr().err
     assert observer.events == []
+
+
+SPEC = RunSpec("gan", "tiny", "mlp", Budget.parse("2k-images"), 4, 8, 64)
+
+
+def job() -> Job:
+    more: dict[str, Any] = {"settings": {}, "extractors": (), "marks_metrics": (), "plugins": (), "weights": None}
+    return Job(SPEC, "tiny", metrics=("fid",), marks=5, samples=64, data_root=Path("data"), device="cpu", **more)
+
+
+def kept(*shares: float, status: str = "killed") -> RunRecord:
+    """Return a record of a run that was scored at these shares."""
+    curve = [Mark(share, Meters(images=round(1000 * share)), {"fid": Value(share)}) for share in shares]
+    return RunRecord(SPEC, status, meters=Meters(images=round(1000 * max(shares, default=0))), curve=curve)
+
+
+def heard_of(store: ResultStore, *news: Event | RunRecord | BaseException) -> list[str]:
+    """Return what an observer hears of news; a record among them is what the run has kept, an error ends the sweep."""
+    observer = Heard()
+    observer.may.set()
+    asked = Asked(observer, "", Entry(observer, Origin("heard", "file", "", "")))
+    with suppress(KeyboardInterrupt), observed([asked], [job()], store, "ganbench run") as hear:
+        for each in news:
+            if isinstance(each, BaseException):
+                raise each
+            store.add(each) if isinstance(each, RunRecord) else hear(each)
+    return [_words(event) for event in observer.events]
+
+
+def _words(event: Any) -> str:
+    share = f" {event.share:g}" if hasattr(event, "share") else ""
+    before = f" after {event.before.images}" if hasattr(event, "before") else ""
+    status = f" {event.status}" if hasattr(event, "status") else ""
+    counts = f" {dict(event.statuses)}" if hasattr(event, "statuses") else ""
+    return f"{type(event).__name__}{share}{before}{status}{counts}"
+
+
+def test_marks_and_ends_that_nobody_told_of_are_told_as_the_record_has_them(tmp_path):
+    ticked = Event(job(), 0.1, tick=Tick(Meters(images=100), {}))
+    marked = Event(job(), 0.2, mark=kept(0.2).curve[0])
+    news = [Event(job()), ticked, marked, kept(0.2, 0.4), KeyboardInterrupt()]
+    assert heard_of(ResultStore(tmp_path), *news) == [
+        "SweepStarted",
+        "RunStarted after 0",
+        "RunTicked 0.1",
+        "RunMarked 0.2",
+        "RunMarked 0.4",
+        "RunEnded killed",
+        "SweepEnded {'killed': 1}",
+    ]
+
+
+def test_what_was_told_before_a_run_goes_on_is_not_told_again(tmp_path):
+    ticked = Event(job(), 0.5, tick=Tick(Meters(images=500), {}))
+    news = [kept(0.2, 0.4), Event(job()), ticked, kept(0.2, 0.4, 0.6), KeyboardInterrupt()]
+    assert heard_of(ResultStore(tmp_path), *news) == [
+        "SweepStarted",
+        "RunStarted after 400",
+        "RunTicked 0.5",
+        "RunMarked 0.6",
+        "RunEnded killed",
+        "SweepEnded {'killed': 1}",
+    ]
+
+
+def test_a_run_that_fails_at_once_had_spent_nothing_before_and_one_that_never_began_is_not_told(tmp_path):
+    failed = kept(0.2, status="error")
+    assert heard_of(ResultStore(tmp_path), Event(job()), failed, Event(job(), record=failed)) == [
+        *("SweepStarted", "RunStarted after 0", "RunEnded error", "SweepEnded {'error': 1}")
+    ]
+    assert heard_of(ResultStore(tmp_path / "other"), Event(job()), KeyboardInterrupt()) == [
+        "SweepStarted",
+        "SweepEnded {}",
+    ]
