@@ -26,6 +26,19 @@ from .contract.metrics import (
     Past as Past,
     Scene as Scene,
 )
+from .contract.observers import (
+    Happening as Happening,
+    Measured as Measured,
+    ObservedRun as ObservedRun,
+    Observer as Observer,
+    RunEnded as RunEnded,
+    RunMarked as RunMarked,
+    RunStarted as RunStarted,
+    RunTicked as RunTicked,
+    Spent as Spent,
+    SweepEnded as SweepEnded,
+    SweepStarted as SweepStarted,
+)
 from .contract.preset import Entry as Entry, Preset as Preset, Published as Published
 from .contract.types import (
     Batch as Batch,
@@ -120,6 +133,14 @@ from .toolbox.networks import (
     square_misfit as square_misfit,
 )
 from .toolbox.npz import npz_members as npz_members, read_npz as read_npz
+from .toolbox.observed import (
+    end_of as end_of,
+    finals_of as finals_of,
+    plain as plain,
+    scalars_of as scalars_of,
+    settings_of as settings_of,
+    table_of as table_of,
+)
 from .toolbox.padding import (
     same_convolution as same_convolution,
     same_deconvolution as same_deconvolution,

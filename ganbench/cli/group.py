@@ -20,6 +20,7 @@ from typing import Any, NoReturn
 import click
 
 from ganbench import __version__
+from ganbench.contract.observers import THREAD
 from ganbench.errors import UserError
 from ganbench.files import settle_cache
 from ganbench.streams import give_up, note_warnings, open_streams, output_kept, tell, visible
@@ -168,12 +169,15 @@ def _end(code: int) -> NoReturn:
     if code == 130 and threading.current_thread() is threading.main_thread():
         for number in STOPPING:  # it ends anyway, and with this status
             signal.signal(number, signal.SIG_IGN)
-    left = [thread for thread in threading.enumerate() if not thread.daemon and thread is not threading.main_thread()]
-    if left and sys.stdout is sys.__stdout__:  # a plugin's; the interpreter would wait for them
+    threads = threading.enumerate()
+    left = [thread for thread in threads if not thread.daemon and thread is not threading.main_thread()]
+    stuck = any(thread.name.startswith(THREAD) for thread in threads)  # it was given up, with its library
+    if (left or stuck) and sys.stdout is sys.__stdout__:  # a plugin's; the interpreter would wait for them
         for stream in filter(None, (sys.stdout, sys.stderr)):
             with suppress(OSError):
                 stream.flush()
-        atexit._run_exitfuncs()
+        if not stuck:
+            atexit._run_exitfuncs()
         os._exit(code)
     sys.exit(code)
 

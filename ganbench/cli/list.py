@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ganbench.runs.steps import Begin
 
 Facts = dict[str, list[dict[str, str]]]
-KINDS = ("variants", "datasets", "backbones", "metrics", "extractors", "presets")
+KINDS = ("variants", "datasets", "backbones", "metrics", "extractors", "presets", "observers")
 SINGULAR = tuple(kind.removesuffix("s") for kind in KINDS)
 
 
@@ -86,9 +86,11 @@ def _named(plugins: tuple[Path, ...], name: str, begin: Begin) -> list[dict[str,
                 description = {"text": item.source, "options": [], "sections": _of_preset(item)}
             if kind == "variant" and all(option["name"] != AVERAGE for option in description["options"]):
                 description["options"] = [*description["options"], asdict(average_of(item))]
-            told = {"variant": ("task", "paper_images"), "metric": ("extractor", "any_extractor", "owner")}.get(
-                kind, ()
-            )
+            told = {
+                "variant": ("task", "paper_images"),
+                "metric": ("extractor", "any_extractor", "owner"),
+                "observer": ("form",),
+            }.get(kind, ())
             more = {name: getattr(item, name) for name in told}
             found.append({"kind": kind, **_facts(entry), **more, **description})
     if not found:
@@ -121,6 +123,7 @@ def _page(found: dict[str, Any]) -> str:
         "Task": found.get("task", ""),
         "Networks": found.get("architecture") or ("those of the backbone" if found["kind"] == "variant" else ""),
         "Features": _features_of(found),
+        "Asked for": f"--observe {found['form'] or found['name']}" if found["kind"] == "observer" else "",
         **found["sections"],
     }
     if images := found.get("paper_images"):

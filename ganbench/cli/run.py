@@ -11,6 +11,7 @@ import click
 
 from ganbench.cli.complete import one_of, some_of
 from ganbench.cli.group import Command
+from ganbench.cli.observe import asked_for, observe_option
 from ganbench.cli.options import (
     FullPath,
     Names,
@@ -108,6 +109,7 @@ if TYPE_CHECKING:
     help="An option's values, a row each: lr=1e-4,2e-4. Several make every combination.",
 )
 @plugin_option
+@observe_option
 @click.option(
     "--redo", type=click.Choice(["stale"]), help="Make again the runs of an older ganbench that gave other numbers."
 )
@@ -144,6 +146,7 @@ def train(
     dry_run: bool,
     preset: str | None,
     scale: float,
+    observe: tuple[str, ...] = (),
     **request: Any,
 ) -> list[RunRecord] | None:
     """Carry out the command and return the records of its runs; of a dry run print the plan and return None."""
@@ -163,6 +166,7 @@ def train(
     from ganbench.runs.executors.limits import Limits
 
     limits = Limits.parse(timeout_per_run, memory_per_run)  # like the above, before torch is imported
+    observed = asked_for(observe, request["plugins"])
 
     from ganbench.cli.progress import shown
     from ganbench.reports.notes import STALE
@@ -213,10 +217,11 @@ def train(
         if found[job.spec.id] is not None:
             _adopt(store, job.spec)
     running = run_all(todo, results, parallel=jobs or planned.parallel, limits=limits, modules=planned.modules)
-    with shown(len(todo)) as listener, closing(running) as events:
+    with shown(len(todo)) as listener, observed(todo, store) as heard, closing(running) as events:
         try:
             for event in events:
                 listener.hear(event)
+                heard(event)
                 if event.record is not None:
                     found[event.job.spec.id] = event.record
         except KeyboardInterrupt:

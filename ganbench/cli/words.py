@@ -78,6 +78,11 @@ WORDS: Mapping[str, Words] = {
             "",
         ),
         ("plan simulate check", "write --dry-run", ""),
+        ("tensorboard tb tb-dir logger tracker track", "write --observe tensorboard", ""),
+        ("wandb use-wandb wandb-project", "write --observe wandb, or wandb:PROJECT", ""),
+        ("mlflow", "write --observe mlflow, or mlflow:URI", ""),
+        ("trackio", "write --observe trackio, or trackio:PROJECT", ""),
+        ("webhook webhook-url notify", "write --observe webhook:{}", "URL"),
         ("format csv markdown table", "give `ganbench report --format csv` afterwards", ""),
     ),
     "probe": _COMMON
@@ -94,7 +99,7 @@ WORDS: Mapping[str, Words] = {
     | _words(
         *(
             (f"{kind} {kind}s", f"write ganbench list {kind}s", "")
-            for kind in ("variant", "dataset", "backbone", "metric", "extractor", "preset")
+            for kind in ("variant", "dataset", "backbone", "metric", "extractor", "preset", "observer")
         )
     ),
     "report": _COMMON

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from ganbench.contract.backbone import Backbone
     from ganbench.contract.data import Dataset
     from ganbench.contract.metrics import Extractor, Metric
+    from ganbench.contract.observers import Observer
     from ganbench.contract.preset import Preset
     from ganbench.contract.variant import Variant
 
@@ -51,4 +52,10 @@ def ganbench_presets() -> Iterable[Preset]:
 @hookspec
 def ganbench_extractors() -> Iterable[Extractor]:
     """Return feature extractors that metrics name."""
+    return []
+
+
+@hookspec
+def ganbench_observers() -> Iterable[Observer]:
+    """Return observers: what hears of runs while they are made, such as a tracker of experiments."""
     return []

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from ganbench.contract.types import CONTROL
 from ganbench.errors import brief
 
-Kind = Literal["variant", "dataset", "backbone", "metric", "extractor", "preset"]
+Kind = Literal["variant", "dataset", "backbone", "metric", "extractor", "preset", "observer"]
 
 
 def no_list(kind: Kind, items: Any) -> str | None:
@@ -29,7 +29,28 @@ def no_list(kind: Kind, items: Any) -> str | None:
 
 
 def fault_of(kind: Kind, item: Any) -> str | None:
-    """Return what is wrong with one thing that a hook offers, or None."""
+    """Return what is wrong with one thing that a hook offers, or None. Of an observer it imports no torch."""
+    fault = _no_observer(item) if kind == "observer" else _not_of_its_kind(kind, item)
+    if fault is not None:
+        return fault
+    name = getattr(item, "name", None)
+    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name) or name == "all":
+        return f"has the name {name!r}; write letters, digits and hyphens, but not 'all'"
+    return None
+
+
+def _no_observer(item: Any) -> str | None:
+    from ganbench.contract.observers import Observer
+
+    return None if isinstance(item, Observer) else _no_instance(item, Observer)
+
+
+def _no_instance(item: Any, contract: type) -> str:
+    call = f": write {item.__name__}()" if isinstance(item, type) else ""
+    return f"is not an instance of ganbench.{contract.__name__}{call}"
+
+
+def _not_of_its_kind(kind: Kind, item: Any) -> str | None:
     from ganbench.contract.backbone import Backbone
     from ganbench.contract.data import Dataset
     from ganbench.contract.metrics import Extractor, Metric
@@ -45,8 +66,7 @@ def fault_of(kind: Kind, item: Any) -> str | None:
     }
     if kind != "variant":
         if not isinstance(item, contracts[kind]):
-            call = f": write {item.__name__}()" if isinstance(item, type) else ""
-            return f"is not an instance of ganbench.{contracts[kind].__name__}{call}"
+            return _no_instance(item, contracts[kind])
     elif not isinstance(item, type) or not issubclass(item, Variant):
         return "is not a subclass of ganbench.Variant"
     elif inspect.isabstract(item):
@@ -55,7 +75,4 @@ def fault_of(kind: Kind, item: Any) -> str | None:
         if issubclass(item, Control):
             return f"is a Control and calls its family {item.family!r}: it is not trained, leave `family` out"
         return f"is of the family {CONTROL!r}, but no subclass of ganbench.Control"
-    name = getattr(item, "name", None)
-    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name) or name == "all":
-        return f"has the name {name!r}; write letters, digits and hyphens, but not 'all'"
     return None

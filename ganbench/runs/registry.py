@@ -35,6 +35,7 @@ HOOKS: dict[Kind, str] = {
     "metric": "ganbench_metrics",
     "extractor": "ganbench_extractors",
     "preset": "ganbench_presets",
+    "observer": "ganbench_observers",
 }
 FILE = "file"
 """What stands for the distribution of a plugin that is a single file."""

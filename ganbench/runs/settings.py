@@ -130,10 +130,10 @@ def _no_owner(name: str, option: str, registry: Registry) -> str:
     if ":" in name and name.partition(":")[0] in registry.entries["dataset"]:
         short = name.partition(":")[0]
         return f"options are of the data set {short!r}, whatever it is given: write {short}.{option}"
-    others: tuple[Kind, ...] = ("extractor", "preset")
+    others: tuple[Kind, ...] = ("extractor", "preset", "observer")
     for kind in others:
         if name in registry.entries[kind]:
-            return f"{name!r} is a{'n' * (kind[0] == 'e')} {kind}, which has no options"
+            return f"{name!r} is a{'n' * (kind[0] in 'eo')} {kind}, which has no options"
     known = [name for kind in OWNERS for name in registry.entries[kind]]
     return f"there is no variant, backbone, data set or metric {name!r}{suggestion(name, known)}"
 

@@ -62,8 +62,17 @@ OTHERS = {
         def ganbench_presets():
             return [Preset("found", "", "", (), (), {})]
     """,
+    "observer": """
+        class Found(Observer):
+            name = "found"
+            def open(self, argument): ...
+
+        @hookimpl
+        def ganbench_observers():
+            return [Found()]
+    """,
 }
-IMPORTS = "from ganbench import Backbone, Dataset, Extractor, Metric, Preset, Variant, hookimpl\n"
+IMPORTS = "from ganbench import Backbone, Dataset, Extractor, Metric, Observer, Preset, Variant, hookimpl\n"
 EVERY_KIND = {"variant": VARIANT.replace("NAME", "found")} | {
     kind: IMPORTS + dedent(source) for kind, source in OTHERS.items()
 }
@@ -125,6 +134,10 @@ def test_one_name_may_be_used_by_two_kinds(install):
         (VARIANT.replace('"NAME"', '"two words"'), "has the name 'two words'"),
         (VARIANT.replace('"NAME"', '"all"'), "has the name 'all'"),
         (EVERY_KIND["dataset"].replace("Found()]", "Found]"), "is not an instance of ganbench.Dataset"),
+        (
+            EVERY_KIND["observer"].replace("Found()]", "Found]"),
+            "is not an instance of ganbench.Observer: write Found()",
+        ),
         ("", "broken-one offers nothing: it has no hook"),
     ],
 )
