@@ -142,11 +142,38 @@ def note_warnings(note: Callable[[str], None]) -> None:
     warnings.showwarning = lambda message, *_, **__: note(str(message))
 
 
+_above: Callable[[str], object] | None = None
+
+
+@contextmanager
+def told_above(put: Callable[[str], object]) -> Iterator[None]:
+    """Let `put` write what is told inside the block, by this process and by runs, above what stands on the screen."""
+    global _above
+    before, _above = _above, put
+    try:
+        yield
+    finally:
+        _above = before
+
+
 def tell(text: str) -> None:
     """Print news, notes and errors on standard error, where that is of any use."""
-    if sys.stderr is not None:
+    if _above is not None:
+        _above(visible(text))
+    elif sys.stderr is not None:
         with suppress(OSError, ValueError):
             print(visible(text), file=sys.stderr, flush=True)
+
+
+def relay(data: bytes) -> None:
+    """Pass on to standard error what a run prints, as it is; where a screen stands, the lines that it leaves behind."""
+    if _above is None:
+        with suppress(OSError):
+            Unfailing(2, "wb", closefd=False).write(data)
+        return
+    for line in data.decode("utf-8", "replace").replace("\r\n", "\n").split("\n"):
+        if left := line.rpartition("\r")[2].rstrip():  # what a carriage return goes back over would be overwritten
+            _above(visible(left))
 
 
 def give_up(file: TextIO) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ganbench.cli.complete import one_of, some_of
-from ganbench.cli.group import Command
+from ganbench.cli.group import Command, command_line
 from ganbench.cli.options import (
     FullPath,
     Names,
@@ -113,6 +113,7 @@ if TYPE_CHECKING:
 )
 @click.option("--allow-missing", is_flag=True, help="Train although a metric cannot be computed (weights missing).")
 @click.option("--dry-run", is_flag=True, help="Print the plan and stop.")
+@click.option("--quiet", is_flag=True, help="Tell of failures and notes alone, and print the table.")
 @click.option("--json", "as_json", is_flag=True, help="Print the table as JSON.")
 def command(as_json: bool, **options: Any) -> None:
     """Train variants under identical budgets, score them, and print the table.
@@ -142,6 +143,7 @@ def train(
     redo: str | None,
     allow_missing: bool,
     dry_run: bool,
+    quiet: bool,
     preset: str | None,
     scale: float,
     **request: Any,
@@ -164,7 +166,7 @@ def train(
 
     limits = Limits.parse(timeout_per_run, memory_per_run)  # like the above, before torch is imported
 
-    from ganbench.cli.progress import shown
+    from ganbench.cli.progress import watched
     from ganbench.reports.notes import STALE
     from ganbench.results.store import ResultStore
     from ganbench.runs.executors.local import GRACE_SECONDS, run_all
@@ -212,14 +214,20 @@ def train(
     for job in todo:
         if found[job.spec.id] is not None:
             _adopt(store, job.spec)
-    running = run_all(todo, results, parallel=jobs or planned.parallel, limits=limits, modules=planned.modules)
-    with shown(len(todo)) as listener, closing(running) as events:
+    parallel = jobs or planned.parallel
+    running = run_all(todo, results, parallel=parallel, limits=limits, modules=planned.modules)
+    command = command_line(click.get_current_context())
+    with (
+        watched(todo, found, store, parallel=parallel, command=command, quiet=quiet) as listener,
+        closing(running) as events,
+    ):
         try:
             for event in events:
                 listener.hear(event)
                 if event.record is not None:
                     found[event.job.spec.id] = event.record
         except KeyboardInterrupt:
+            listener.stopping()
             tell(f"Stopping: runs keep what they have, which takes {GRACE_SECONDS:.0f} seconds at most.")
             raise
     return [record for record in found.values() if record is not None]

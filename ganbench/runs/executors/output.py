@@ -11,7 +11,7 @@ from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
 
 from ganbench.errors import UserError
-from ganbench.streams import Unfailing, tell
+from ganbench.streams import relay, tell
 
 MOST_BYTES = 1_000_000
 """So much of what a run prints is passed on."""
@@ -49,7 +49,7 @@ class Output:
         if failed and self._last and not self._thread.is_alive():
             tell(f"{self._name} printed last:")
             whole = len(self._last) < LAST_BYTES
-            _write(self._last if whole else self._last.partition(b"\n")[2])
+            relay(self._last if whole else self._last.partition(b"\n")[2])
 
     def _drain(self) -> None:
         if hasattr(signal, "pthread_sigmask"):
@@ -69,14 +69,9 @@ class Output:
     def _pass_on(self, piece: bytes) -> None:
         room = MOST_BYTES - self._passed
         if room > 0:
-            _write(piece[:room])
+            relay(piece[:room])
             self._passed += len(piece[:room])
         if rest := piece[max(0, room) :]:
             if not self._last:
                 tell(f"\n{self._name} prints more than {MOST_BYTES / 1e6:g} MB: the rest is left out")
             self._last = (self._last + rest)[-LAST_BYTES:]
-
-
-def _write(data: bytes) -> None:
-    with suppress(OSError):
-        Unfailing(2, "wb", closefd=False).write(data)

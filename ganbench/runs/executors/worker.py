@@ -32,7 +32,10 @@ BEGUN = "begun"
 
 @dataclass(frozen=True)
 class Event:
-    """News of a run: it started (nothing set), a tick, a mark, a note, or its end with a record."""
+    """News of a run: it started (nothing set), a tick, a mark, a note, or its end with a record.
+
+    `put_off`: it has not started after all, because another command is making it; it will be tried again.
+    """
 
     job: Job
     share: float = 0.0
@@ -40,6 +43,7 @@ class Event:
     mark: Mark | None = None
     note: str = ""
     record: RunRecord | None = None
+    put_off: bool = False
 
 
 def work(

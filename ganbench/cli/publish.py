@@ -1,0 +1,122 @@
+"""A sweep writes about itself as it goes: every two seconds, whatever the command may be waiting for."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+from ganbench.cli.following import Following
+from ganbench.errors import DiskError, UserError, named
+from ganbench.results.process import PROC
+from ganbench.results.progress import Memory, Plan, forget, open_folder, write_progress
+from ganbench.results.store import ResultStore
+from ganbench.streams import tell
+
+PERIOD_SECONDS = 2.0
+"""How often a sweep writes how far it is."""
+
+
+@contextmanager
+def published(following: Following, plan: Plan, store: ResultStore) -> Iterator[None]:
+    """Write about a sweep inside the block, and in the end how it ended. What cannot be written stops no run."""
+    publisher = _Publisher(following, plan, store)
+    publisher.start()
+    try:
+        yield
+    except KeyboardInterrupt:
+        publisher.end("stopped")
+        raise
+    except BaseException as error:
+        publisher.end("failed", str(error) if isinstance(error, UserError) else named(error))
+        raise
+    publisher.end("finished")
+
+
+class _Publisher:
+    def __init__(self, following: Following, plan: Plan, store: ResultStore) -> None:
+        self._following, self._plan, self._store = following, plan, store
+        self._folder: Path | None = None
+        self._told = False
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._repeat, name="progress", daemon=True)
+
+    def start(self) -> None:
+        with suppress(DiskError):
+            forget(self._store.root, {run.id for run in self._plan.runs})
+        try:
+            self._folder = open_folder(self._store, self._plan)
+        except DiskError as error:
+            self._tell(error)
+        self._write()
+        with suppress(RuntimeError):  # no more threads can be started
+            self._thread.start()
+
+    def end(self, state: Literal["finished", "stopped", "failed"], why: str = "") -> None:
+        self._done.set()
+        if self._thread.ident is not None:
+            self._thread.join(10 * PERIOD_SECONDS)  # a disk may stand still
+        if not self._thread.is_alive():
+            self._write(state, why)
+
+    def _repeat(self) -> None:
+        if hasattr(signal, "pthread_sigmask"):
+            signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # the main thread hears them
+        while not self._done.wait(PERIOD_SECONDS):
+            self._following.memory = memory_in_use()
+            self._write()
+
+    def _write(self, state: Literal["finished", "stopped", "failed"] | None = None, why: str = "") -> None:
+        progress = self._following.progress()
+        if state is not None:
+            progress = replace(progress, state=state, why=why, left=None, memory=None)
+        if self._folder is not None:
+            try:
+                write_progress(self._folder, progress)
+            except DiskError as error:
+                self._tell(error)
+
+    def _tell(self, error: DiskError) -> None:
+        if not self._told:
+            tell(f"Note: {error}; the runs go on, and `ganbench status` does not see how far they are")
+        self._told = True
+
+
+def memory_in_use() -> Memory | None:
+    """Return what memory is in use; None where the system does not tell. Memory that processes share counts once."""
+    try:
+        lines = (line.split() for line in (PROC / "meminfo").read_text(encoding="ascii").splitlines())
+        known = {words[0].rstrip(":"): int(words[1]) * 1024 for words in lines if len(words) > 1}
+        total, free = known["MemTotal"], known["MemAvailable"]
+        return Memory(sum(map(_proportional, _family(os.getpid()))), total - free, total)
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def _family(pid: int) -> set[int]:
+    """Return a process and all that it has started, and these in turn."""
+    children: dict[int, list[int]] = {}
+    for folder in PROC.iterdir():
+        if folder.name.isdigit():
+            with suppress(OSError, ValueError, IndexError):  # it may just have ended
+                parent = int((folder / "stat").read_bytes().rpartition(b") ")[2].split()[1])
+                children.setdefault(parent, []).append(int(folder.name))
+    found, ahead = set[int](), [pid]
+    while ahead:
+        found.add(each := ahead.pop())
+        ahead += children.get(each, [])
+    return found
+
+
+def _proportional(pid: int) -> int:
+    """Return the bytes of a process's memory, of what it shares with others its part."""
+    with suppress(OSError, ValueError, IndexError):
+        for line in (PROC / str(pid) / "smaps_rollup").read_bytes().splitlines():
+            if line.startswith(b"Pss:"):
+                return int(line.split()[1]) * 1024
+    return 0
