@@ -14,7 +14,7 @@ from ganbench.contract.types import Value
 from ganbench.results.progress import Memory, Phase, Progress, Running, number
 from ganbench.results.record import FINAL, RunRecord, Status
 from ganbench.results.rows import last_line
-from ganbench.runs.executors.worker import Event
+from ganbench.runs.executors.worker import WAITING, Event
 from ganbench.runs.job import Job
 from ganbench.training.budget import Tick
 
@@ -65,8 +65,8 @@ class Following:
                 state.tick(event.share, event.tick, now)
             elif event.mark is not None:
                 self._scorings += state.mark(event.mark.values, now)
-            elif event.note.startswith("another command is making"):
-                state.waits = True
+            elif event.note == WAITING:
+                state.waits = state.waited = True
 
     def stopping(self) -> None:
         """Take notice that the runs were asked to stop."""
@@ -77,7 +77,7 @@ class Following:
         self._ended[run] = record.status
         if record.status not in FINAL and len(self._failed) < MOST_FAILED:
             self._failed[run] = last_line(record.error)[:LONGEST_REASON]
-        if state is not None and record.status == "done" and not state.waits:
+        if state is not None and record.status == "done" and not state.waited:
             self._costs.add(state.job, now - state.began, 1 - state.share_before)
 
     def progress(self) -> Progress:
@@ -118,24 +118,26 @@ class Following:
 
 
 class _Run:
-    """A run under way. `share_before`: what of its budget was spent when it began; `waits`: for another command."""
+    """A run under way. `share_before`: what of its budget was spent when it began; `waits`: for another command.
+
+    `waited`: whether it ever did, so that its time is not its own.
+    """
 
     def __init__(self, job: Job, record: RunRecord | None, now: float) -> None:
         self.job, self.began, self.since = job, now, datetime.now(UTC)
         self.share = self.share_before = _share(record)
-        self.waits = False
+        self.waits = self.waited = False
         self._marks = len(record.curve) if record is not None else 0
-        self._first: tuple[float, float] | None = None
-        self._last, self._scored_for = now, 0.0
+        self._first: tuple[float, float] | None = None  # share and seconds of training at the first tick
+        self._last = now
         self._recent = deque[tuple[int, float]](maxlen=1000)
-        self._losses: Mapping[str, float] = {}
         self._tick: Tick | None = None
         self._scores = headline(record.curve[-1].values, job.metrics) if record is not None and record.curve else {}
 
     def tick(self, share: float, tick: Tick, now: float) -> None:
         """Take notice of a tick."""
         if self._first is None:
-            self._first = (now, share)
+            self._first = (share, tick.meters.seconds)
         self.share, self._last, self._tick, self.waits = share, now, tick, False
         self._recent.append((tick.meters.images, tick.meters.seconds))
         while len(self._recent) > 2 and self._recent[1][1] < tick.meters.seconds - RATE_SECONDS:
@@ -144,9 +146,8 @@ class _Run:
     def mark(self, values: Mapping[str, Value], now: float) -> list[float]:
         """Take notice of a mark, and return how long it was scored where that is known."""
         self._marks, self._scores = self._marks + 1, headline(values, self.job.metrics)
-        took, known = now - self._last, self._first is not None
-        self._scored_for, self._last = self._scored_for + took, now
-        return [took] if known else []
+        took, self._last = now - self._last, now
+        return [took] if self._tick is not None else []
 
     @property
     def phase(self) -> Phase:
@@ -163,13 +164,13 @@ class _Run:
         """Return the seconds to its end; `scorings`: how long marks were scored so far."""
         if self._tick is None or self._first is None or self.waits:
             return None
-        (began, first), meters = self._first, self._tick.meters
-        if self.share > first:
-            pace = (self._last - began - self._scored_for) / (self.share - first)
+        (share, seconds), meters = self._first, self._tick.meters
+        if self.share > share:
+            pace = (meters.seconds - seconds) / (self.share - share)
         else:
             pace = meters.seconds / max(self.share, 1e-9)
         marks = max(0, self.job.marks - self._marks) * (fmean(scorings) if scorings else 0.0)
-        return max(0.0, max(0.0, 1 - self.share) * max(0.0, pace) + marks - (now - self._last))
+        return max(0.0, max(0.0, 1 - self.share) * pace + marks - (now - self._last))
 
     def shown(self, left: float | None) -> Running:
         """Return what is told of the run."""
@@ -178,12 +179,11 @@ class _Run:
             images = self._tick.meters.images
             losses = {player: number(loss) for player, loss in self._tick.losses.items()}
         scores = {name: number(value) for name, value in self._scores.items()}
-        phase, since = self.phase, self.since
-        return Running(
-            self.job.spec.id, since, phase, self.share, images, self._rate(), left, losses, scores,
-        )  # fmt: skip
+        rate = self._rate()
+        return Running(self.job.spec.id, self.since, self.phase, self.share, images, rate, left, losses, scores)
 
     def _rate(self) -> float | None:
+        """Return the images a second of late, while it was trained."""
         if self._tick is None:
             return None
         (images, seconds), (now, until) = self._recent[0], self._recent[-1]

@@ -35,7 +35,7 @@ def running_lines(plan: Plan, progress: Progress, width: int, height: int) -> li
     bar = 12 if width < 100 else 20
     room = width - bar - _LEFT - 9
     titles = [one_line(names.get(run.id, run.id)) for run in shown]
-    column = min(room, max(map(cell_len, titles), default=0))
+    column = max(0, min(room, max(map(cell_len, titles), default=0)))
     lines = []
     for run, title in zip(shown, titles, strict=True):
         line = f"{padded(shortened(title, column), column)}  {_bar(run.share, bar)} {run.share:4.0%}  {_left(run)}"
@@ -144,7 +144,7 @@ def padded(text: str, width: int) -> str:
 
 def cut(text: str, width: int) -> str:
     """Return as much of a text as has room."""
-    while cell_len(text) > width:
+    while text and cell_len(text) > width:
         text = text[: len(text) - max(1, (cell_len(text) - width) // 2)]
     return text
 

@@ -79,7 +79,7 @@ def _json(results: Path, sweeps: list[Sweep], problems: list[str], *, indent: in
 def text(results: Path, sweeps: list[Sweep], width: int | None = None, height: int = 10_000) -> str:
     """Return what is told of sweeps, in lines that fit a terminal; the command that was given is not cut."""
     if not sweeps:
-        return f"no sweep runs in {results}, and none has left anything to go on with"
+        return f"no sweep runs in {results}"
     width = width or shutil.get_terminal_size((WIDTH, 24)).columns
     each = max(8, (height - 2 * len(sweeps)) // len(sweeps))
     return "\n\n".join("\n".join(_told(sweep, width, each)) for sweep in sweeps)
@@ -96,8 +96,7 @@ def _told(sweep: Sweep, width: int, height: int) -> list[str]:
     if not sweep.is_over:
         head += packed([*told, left_of(progress), *memory_of(progress.memory)], width)
     else:
-        told = [part for part in told if not part.endswith((" running", " waiting"))]
-        head += packed([*told, f"{len(plan.runs) - len(progress.ended):,} unfinished"], width)
+        head += packed([part for part in told if not part.endswith((" running", " waiting"))], width)
     lines = _broken_off(sweep, width) if sweep.is_over else running_lines(plan, progress, width, height - len(head))
     failed = _failures(sweep, width)
     waiting = listed(progress.waiting(plan), width, MOST)
@@ -162,10 +161,16 @@ def _broken_off(sweep: Sweep, width: int) -> list[str]:
 
 
 def _goes_on(sweep: Sweep) -> str:
-    begun = len(sweep.unfinished & {run.id for run in sweep.progress.running})
-    rest = len(sweep.unfinished) - begun
-    parts = [f"continues {begun}" if begun else "", f"makes {rest}{' more' if begun else ''}" if rest else ""]
-    return f"The same command {' and '.join(filter(None, parts))}."
+    """Say what the same command would do."""
+    left, begun = sweep.unfinished, {run.id for run in sweep.progress.running}
+    failed = len(left & sweep.progress.ended.keys())
+    rest = len(left - begun - sweep.progress.ended.keys())
+    parts = [
+        f"continues {len(left & begun)} broken off" if left & begun else "",
+        f"makes {rest} not begun" if rest else "",
+        f"tries {failed} failed again" if failed else "",
+    ]
+    return f"The same command {', '.join(filter(None, parts))}."
 
 
 def _watch(results: Path) -> None:

@@ -15,6 +15,7 @@ from ganbench.contract.types import Value
 from ganbench.errors import DiskError, UserError
 from ganbench.files import is_held, write_atomically
 from ganbench.results.codec import encode, read
+from ganbench.results.progress import find_sweeps, folder_of
 from ganbench.results.record import FINAL, RunRecord, metric_and_weights, richer
 from ganbench.results.store import ResultStore, apart, own_traces
 
@@ -105,7 +106,11 @@ def rubbish(store: ResultStore, *, stale: bool) -> list[Rubbish]:
                 found[path] = "left by a write that was killed"
         elif path.name.endswith(".damaged"):
             found[path] = "damaged, set aside"
-    for work in sorted(_folders(store.root / ".work")):
+    sweeps, is_over = folder_of(store.root), {each.folder: each.is_over for each in find_sweeps(store.root)[0]}
+    for folder in _folders(sweeps):
+        if is_over.get(folder, is_old(folder)):  # one that cannot be read may be a newer ganbench's, at work
+            found[folder] = "of a sweep that is over"
+    for work in sorted(path for path in _folders(store.root / ".work") if path != sweeps):
         record = known.get(work.name)
         if store.is_busy(work):
             found = {path: why for path, why in found.items() if work not in path.parents}

@@ -29,6 +29,9 @@ LOOK_SECONDS = 0.5
 BEGUN = "begun"
 """What is sent when no other command makes the run, and this one begins."""
 
+WAITING = "another command is making this run; waiting for it"
+"""What is noted when one makes it."""
+
 
 @dataclass(frozen=True)
 class Event:
@@ -87,7 +90,7 @@ def _try(
                 send("busy")
                 return
             if not said:
-                send(Event(job, note="another command is making this run; waiting for it"))
+                send(Event(job, note=WAITING))
                 said = True
             time.sleep(LOOK_SECONDS)
     except UserError as error:
