@@ -76,7 +76,7 @@ def watched(
         yield Watched(following, Quiet())
         return
     runs = [PlannedRun(job.spec.id, title(job), job.spec.seed) for job in jobs]
-    plan = begin_plan(command, parallel, runs, known=len(found) - len(jobs))
+    plan = begin_plan(command, parallel, runs, known=len(found.keys() - {run.id for run in runs}))
     console = Console(stderr=True)
     with published(following, plan, store):
         if quiet:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -12,9 +11,9 @@ from pathlib import Path
 from typing import Literal
 
 from ganbench.cli.following import Following
+from ganbench.cli.memory import memory_in_use
 from ganbench.errors import DiskError, UserError, named
-from ganbench.results.process import PROC
-from ganbench.results.progress import Memory, Plan, forget, open_folder, write_progress
+from ganbench.results.progress import Plan, forget, open_folder, write_progress
 from ganbench.results.store import ResultStore
 from ganbench.streams import tell
 
@@ -85,38 +84,3 @@ class _Publisher:
         if not self._told:
             tell(f"Note: {error}; the runs go on, and `ganbench status` does not see how far they are")
         self._told = True
-
-
-def memory_in_use() -> Memory | None:
-    """Return what memory is in use; None where the system does not tell. Memory that processes share counts once."""
-    try:
-        lines = (line.split() for line in (PROC / "meminfo").read_text(encoding="ascii").splitlines())
-        known = {words[0].rstrip(":"): int(words[1]) * 1024 for words in lines if len(words) > 1}
-        total, free = known["MemTotal"], known["MemAvailable"]
-        return Memory(sum(map(_proportional, _family(os.getpid()))), total - free, total)
-    except (OSError, ValueError, KeyError):
-        return None
-
-
-def _family(pid: int) -> set[int]:
-    """Return a process and all that it has started, and these in turn."""
-    children: dict[int, list[int]] = {}
-    for folder in PROC.iterdir():
-        if folder.name.isdigit():
-            with suppress(OSError, ValueError, IndexError):  # it may just have ended
-                parent = int((folder / "stat").read_bytes().rpartition(b") ")[2].split()[1])
-                children.setdefault(parent, []).append(int(folder.name))
-    found, ahead = set[int](), [pid]
-    while ahead:
-        found.add(each := ahead.pop())
-        ahead += children.get(each, [])
-    return found
-
-
-def _proportional(pid: int) -> int:
-    """Return the bytes of a process's memory, of what it shares with others its part."""
-    with suppress(OSError, ValueError, IndexError):
-        for line in (PROC / str(pid) / "smaps_rollup").read_bytes().splitlines():
-            if line.startswith(b"Pss:"):
-                return int(line.split()[1]) * 1024
-    return 0

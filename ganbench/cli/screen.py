@@ -15,6 +15,8 @@ WIDE = 140
 """From so many columns on a run takes one line, below that two."""
 _LEFT = 16
 """Columns of the time that is left to a run."""
+_TITLE = 60
+"""Columns of its name, where its losses and scores follow on the same line."""
 
 
 def screen(plan: Plan, progress: Progress, width: int, height: int) -> list[str]:
@@ -33,7 +35,7 @@ def running_lines(plan: Plan, progress: Progress, width: int, height: int) -> li
     each = 1 if width >= WIDE or 2 * len(runs) > height else 2
     shown = runs if each * len(runs) <= height else runs[: max(0, height - 1)]
     bar = 12 if width < 100 else 20
-    room = width - bar - _LEFT - 9
+    room = min(width - bar - _LEFT - 9, _TITLE if width >= WIDE else width)
     titles = [one_line(names.get(run.id, run.id)) for run in shown]
     column = max(0, min(room, max(map(cell_len, titles), default=0)))
     lines = []
@@ -44,16 +46,17 @@ def running_lines(plan: Plan, progress: Progress, width: int, height: int) -> li
             left = padded(line, column + bar + _LEFT + 9)
             lines.append(packed([left, *known], width)[0].rstrip())
         else:
-            lines += [cut(line, width), *(f"  {found}" for found in packed(known, width - 2)[:1])]
+            lines += [cut(line, width), *(cut(f"  {found}", width) for found in packed(known, width - 2)[:1])]
     more = len(runs) - len(shown)
-    return [*lines, *([f"… and {more} more"] if more else [])][: max(0, height)]
+    return [*lines, *([cut(f"… and {more} more", width)] if more else [])][: max(0, height)]
 
 
 def counts(plan: Plan, progress: Progress) -> list[str]:
     """Return how many runs there are of each kind."""
     number = progress.counts(plan)
     rest = [f"{number[kind]:,} {kind}" for kind in ("diverged", "failed", "running", "waiting") if number[kind]]
-    return [f"{number['done']:,} of {len(plan.runs):,} done", *rest]
+    before = f", {plan.known:,} before" if plan.known else ""
+    return [f"{number['done']:,} of {len(plan.runs):,} done{before}", *rest]
 
 
 def left_of(progress: Progress) -> str:

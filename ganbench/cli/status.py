@@ -119,10 +119,9 @@ def _state(sweep: Sweep) -> str:
 
 
 def _times(sweep: Sweep) -> list[str]:
-    from ganbench.cli.screen import clock
     from ganbench.reports.words import duration
 
-    age = clock(max(0.0, (datetime.now(UTC) - sweep.plan.started).total_seconds()))
+    age = duration(max(0, round((datetime.now(UTC) - sweep.plan.started).total_seconds())))
     sign = "ended" if sweep.progress.state in ("finished", "stopped", "failed") else "last sign of life"
     return [
         f"begun {_moment(sweep.plan.started)}, {age} ago",

@@ -77,6 +77,7 @@ WORDS: Mapping[str, Words] = {
             "",
         ),
         ("plan simulate check", "write --dry-run", ""),
+        ("silent q no-progress no-bar disable-tqdm quietly", "write --quiet", ""),
         ("format csv markdown table", "give `ganbench report --format csv` afterwards", ""),
     ),
     "probe": _COMMON
@@ -87,6 +88,7 @@ WORDS: Mapping[str, Words] = {
         ("steps step iters iter niter n-iter max-iter max-steps n-steps updates", "write --iterations {}", "N"),
         ("seeds random-seed manual-seed", "write --seed N, one seed", ""),
     ),
+    "status": _COMMON | _words(("follow f live refresh loop continuous interval every", "write --watch", "")),
     "check": _COMMON
     | _words(("variant variants model name names", "write the name alone, as in ganbench check {}", "NAME")),
     "list": _COMMON
@@ -143,6 +145,7 @@ COMMANDS: Mapping[str, Mapping[str, str]] = {
     | dict.fromkeys(("gradients", "gradient"), "probe")
     | dict.fromkeys(("generate", "draw", "synthesize", "samples"), "sample")
     | dict.fromkeys(("evaluate", "eval", "measure", "fid"), "score")
+    | dict.fromkeys(("progress", "watch", "monitor", "top", "ps", "jobs", "eta", "tail"), "status")
     | dict.fromkeys(("diagnose", "selftest", "self-test", "env", "version", "versions"), "doctor")
     | dict.fromkeys(("merge", "verify", "upgrade"), "results {}")
     | dict.fromkeys(("prune", "clean", "clear"), "results prune` or `ganbench cache prune"),

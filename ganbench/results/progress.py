@@ -60,7 +60,7 @@ class Plan:
     command: str
     parallel: int
     runs: list[PlannedRun]
-    known: int = 0
+    known: Annotated[int, Field(ge=0)] = 0
 
 
 @dataclass(frozen=True)

@@ -117,7 +117,14 @@ def test_a_run_that_has_an_end_is_only_scored(clock):
 
 def test_runs_are_counted_once_each(clock):
     jobs = [job(seed) for seed in range(6)]
-    events = [Event(jobs[0]), Event(jobs[1]), end(jobs[0]), Event(jobs[2]), end(jobs[2], "diverged", "nan"), Event(jobs[3])]
+    events = [
+        Event(jobs[0]),
+        Event(jobs[1]),
+        end(jobs[0]),
+        Event(jobs[2]),
+        end(jobs[2], "diverged", "nan"),
+        Event(jobs[3]),
+    ]
     following = follow(clock, *events, end(jobs[3], "error", "Traceback …\n\nOSError: no"), jobs=jobs, parallel=2)
     progress = following.progress()
     assert [run.id for run in progress.running] == [jobs[1].spec.id]

@@ -34,8 +34,15 @@ NOW = datetime.now(UTC)
 
 
 def progress(**facts):
-    running = [Running("id1", NOW, "training", 0.5, 640, 12.5, 3.0, {"D": number(float("nan")), "G": 0.5}, {"fid": 1.0})]
-    known = {"running": running, "ended": {"id0": "done", "id2": "error"}, "failed": {"id2": "OSError: no"}, "left": 9.0}
+    running = [
+        Running("id1", NOW, "training", 0.5, 640, 12.5, 3.0, {"D": number(float("nan")), "G": 0.5}, {"fid": 1.0})
+    ]
+    known = {
+        "running": running,
+        "ended": {"id0": "done", "id2": "error"},
+        "failed": {"id2": "OSError: no"},
+        "left": 9.0,
+    }
     return Progress(**{"at": datetime.now(UTC), "memory": Memory(1, 2, 3), **known, **facts})
 
 
@@ -121,7 +128,7 @@ def test_the_next_sweep_takes_away_what_is_over_and_of_no_more_use(tmp_path):
     write(tmp_path, dead(plan))
     write(tmp_path, elsewhere(replace(plan, runs=[PlannedRun("b", "b", 0)])), at=NOW - KEPT - timedelta(hours=1))
     forget(tmp_path, [run.id for run in RUNS])
-    assert {path for path in folder_of(tmp_path).iterdir()} == kept
+    assert set(folder_of(tmp_path).iterdir()) == kept
 
 
 BROKEN = [b"", b"{", b"[]", b"null", b"\xff\xfe", b"[" * 100_000, b'{"at": 5}', b'{"at": "yesterday"}']
