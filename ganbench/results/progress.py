@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import secrets
 import shutil
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -160,17 +160,17 @@ def folder_of(root: Path) -> Path:
 def open_folder(store: ResultStore, plan: Plan) -> Path:
     """Make the folder of a sweep and write its plan there. Raises `DiskError`."""
     folder = store.folder("sweeps") / f"{plan.started:%Y%m%d-%H%M%S}-{secrets.token_hex(4)}"
-    _write(folder / PLAN, plan, Plan)
+    _write(folder / PLAN, plan)
     return folder
 
 
 def write_progress(folder: Path, progress: Progress) -> None:
     """Write how far a sweep is. Raises `DiskError`."""
-    _write(folder / PROGRESS, progress, Progress)
+    _write(folder / PROGRESS, progress)
 
 
-def _write(path: Path, content: Some, shape: type[Some]) -> None:
-    text = _adapter(shape).dump_json(content)
+def _write(path: Path, content: Plan | Progress) -> None:
+    text = _adapter(type(content)).dump_json(content)
     # News of the moment need not outlast the machine; waiting for the disk each time would hold up others.
     write_atomically(path, lambda file: file.write(text), lasting=False)
 
@@ -221,7 +221,7 @@ def _found(folder: Path, plan: Plan, progress: Progress, now: datetime) -> Sweep
     return Sweep(folder, plan, progress, state, silent.total_seconds())
 
 
-def _read(path: Path, shape: type[Some]) -> Some:
+def _read(path: Path, shape: Callable[..., Some]) -> Some:
     """Read and validate a file. Raises `FileNotFoundError`, or `UserError` for what it holds."""
     try:
         if not S_ISREG(path.stat().st_mode):  # a pipe would be waited for

@@ -29,7 +29,7 @@ from ganbench.results.record import Mark, RunRecord, RunSpec
 from ganbench.results.store import ResultStore
 from ganbench.runs.executors.worker import WAITING, Event
 from ganbench.runs.job import Job
-from ganbench.streams import relay, tell
+from ganbench.streams import Relay, tell
 from ganbench.training.budget import Budget, Meters, Tick
 
 
@@ -215,7 +215,8 @@ def test_what_runs_print_stands_above_the_screen(terminal_of):
     file = io.StringIO()
     console = Console(file=file, force_terminal=True, width=80, height=20)
     with live_screen(console, Following([job()], {}, 1), plan_of([job()])):
-        relay(b"10%\r50%\r100% [/b]\x1b[31m\r\nnext \xff\n\n")
+        relay = Relay()
+        relay.write(b"10%\r50%\r100% [/b]\x1b[31m\r\nnext \xff\n\n")
         tell("and a note")
     terminal = terminal_of(80)
     terminal.feed(file.getvalue().replace("\n", "\r\n"))
