@@ -218,7 +218,7 @@ class _Shown:
 
     def _spelt(self, line: str, width: int) -> str:
         encoding = self._console.encoding
-        return cut(line.encode(encoding, REPLACED).decode(encoding), width)
+        return cut(visible(line).encode(encoding, REPLACED).decode(encoding), width)
 
 
 def title(job: Job) -> str:

@@ -50,7 +50,7 @@ class _Publisher:
             forget(self._store.root, {run.id for run in self._plan.runs})
         try:
             self._folder = open_folder(self._store, self._plan)
-        except DiskError as error:
+        except (DiskError, ValueError) as error:
             self._tell(error)
         self._write()
         with suppress(RuntimeError):  # no more threads can be started
@@ -77,10 +77,10 @@ class _Publisher:
         if self._folder is not None:
             try:
                 write_progress(self._folder, progress)
-            except DiskError as error:
+            except (DiskError, ValueError) as error:
                 self._tell(error)
 
-    def _tell(self, error: DiskError) -> None:
+    def _tell(self, error: Exception) -> None:
         if not self._told:
             tell(f"Note: {error}; the runs go on, and `ganbench status` does not see how far they are")
         self._told = True

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -37,15 +36,14 @@ def command(results: Path, as_json: bool, watch: bool) -> None:
     It reads what they write about themselves: which runs are being made, by whom, their rate, time left and last
     scores; which wait; what failed and why; and of a sweep that died what the same command would go on with.
     """
-    if watch and not as_json and sys.stderr.isatty():
-        _watch(results)
-        return
+    if watch and not as_json:
+        _draw(results)
     sweeps, problems = look(results)
     while True:
         show(_json(results, sweeps, problems, indent=None if watch else 1) if as_json else text(results, sweeps))
         if not as_json:
             _tell(problems)
-        if not watch or not any(not sweep.is_over for sweep in sweeps):
+        if not watch or all(sweep.is_over for sweep in sweeps):
             return
         time.sleep(PERIOD_SECONDS)
         sweeps, problems = look(results)
@@ -105,6 +103,8 @@ def _told(sweep: Sweep, width: int, height: int) -> list[str]:
 
 
 def _state(sweep: Sweep) -> str:
+    from ganbench.cli.screen import one_line
+
     words = {
         "running": "running",
         "stopping": "stopping",
@@ -115,7 +115,7 @@ def _state(sweep: Sweep) -> str:
         "died": "died",
     }
     process = sweep.plan.process
-    return f"Sweep {words[sweep.state]} on {process.host}, process {process.pid}"
+    return f"Sweep {words[sweep.state]} on {one_line(process.host)}, process {process.pid}"
 
 
 def _times(sweep: Sweep) -> list[str]:
@@ -172,24 +172,20 @@ def _goes_on(sweep: Sweep) -> str:
     return f"The same command {', '.join(filter(None, parts))}."
 
 
-def _watch(results: Path) -> None:
-    """Show on a terminal how far the sweeps are, until none runs any more; what they came to stays there."""
+def _draw(results: Path) -> None:
+    """Show how far the sweeps are on a terminal that can be written anew, until none runs any more; else nothing."""
     from rich.console import Console
 
     from ganbench.cli.progress import is_live, live_lines
 
-    console = Console(stderr=True)
-    sweeps, problems = look(results)
-    _tell(problems)
-    if is_live(console):
-        found = [sweeps]
+    console, sweeps = Console(stderr=True), look(results)[0]
+    if not is_live(console):
+        return
 
-        def lines(width: int, height: int) -> list[str]:
-            return text(results, found[0], width, height).split("\n")[:height]
+    def lines(width: int, height: int) -> list[str]:
+        return text(results, sweeps, width, height).split("\n")[:height]
 
-        with live_lines(console, lines):
-            while any(not sweep.is_over for sweep in found[0]):
-                time.sleep(PERIOD_SECONDS)
-                found[0] = look(results)[0]
-        sweeps = found[0]
-    show(text(results, sweeps))
+    with live_lines(console, lines):
+        while not all(sweep.is_over for sweep in sweeps):
+            time.sleep(PERIOD_SECONDS)
+            sweeps = look(results)[0]

@@ -6,6 +6,7 @@ Each sweep has a folder of its own, `<results>/.work/sweeps/<name>`, with `plan.
 
 from __future__ import annotations
 
+import json
 import math
 import secrets
 import shutil
@@ -170,7 +171,9 @@ def write_progress(folder: Path, progress: Progress) -> None:
 
 
 def _write(path: Path, content: Plan | Progress) -> None:
-    text = _adapter(type(content)).dump_json(content)
+    shape: Any = type(content)
+    plain = json.dumps(_adapter(shape).dump_python(content, mode="json"), ensure_ascii=False, allow_nan=False)
+    text = plain.encode("utf-8", "replace")  # a name or a reason may quote a path that is not valid Unicode
     # News of the moment need not outlast the machine; waiting for the disk each time would hold up others.
     write_atomically(path, lambda file: file.write(text), lasting=False)
 
@@ -189,8 +192,7 @@ def find_sweeps(root: Path) -> tuple[list[Sweep], list[str]]:
     for folder in _folders(root):
         try:
             plan = _read(folder / PLAN, Plan)
-            with_progress = (folder / PROGRESS).exists()
-            progress = _read(folder / PROGRESS, Progress) if with_progress else Progress(plan.started)
+            progress = _progress(folder, plan)
         except FileNotFoundError:
             continue  # taken away since the folder was listed
         except UserError as error:
@@ -198,6 +200,13 @@ def find_sweeps(root: Path) -> tuple[list[Sweep], list[str]]:
             continue
         found.append(_found(folder, plan, progress, datetime.now(UTC)))
     return sorted(found, key=lambda sweep: sweep.plan.started), problems
+
+
+def _progress(folder: Path, plan: Plan) -> Progress:
+    try:
+        return _read(folder / PROGRESS, Progress)
+    except FileNotFoundError:  # it has just begun
+        return Progress(plan.started)
 
 
 def _folders(root: Path) -> Iterator[Path]:

@@ -1,6 +1,7 @@
 """`ganbench status` tells of a sweep in another process what that knows, when it runs, is killed, and ends."""
 
 import fcntl
+import io
 import json
 import os
 import pty
@@ -16,6 +17,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from rich.console import Console
 
 from ganbench.cli import main
 from ganbench.results.progress import (
@@ -206,6 +208,29 @@ def test_watching_ends_when_no_sweep_runs(tmp_path, monkeypatch):
     lines = status("--results", tmp_path, "--json", "--watch").stdout.splitlines()
     assert [json.loads(line)["sweeps"][0]["state"] for line in lines] == ["running", "running", "finished"]
     assert status("--results", tmp_path, "--watch").stdout.startswith("Sweep finished"), "there is nothing to wait for"
+
+
+def test_on_a_terminal_it_is_drawn_anew_and_what_it_came_to_stays(tmp_path, monkeypatch, terminal_of):
+    evil, file, texts = "a\x1b[31m\x07", io.StringIO(), []
+    folder = sweep(tmp_path, host=evil, names=evil)
+    console = Console(file=file, force_terminal=True, width=80, height=12)
+    monkeypatch.setattr("rich.console.Console", lambda **_: console)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr("ganbench.cli.progress.is_live", lambda console: True)
+
+    def sleep(seconds):
+        terminal = terminal_of(80, 12)
+        terminal.feed(file.getvalue().replace("\n", "\r\n"))
+        texts.append(terminal.text)
+        write_progress(folder, Progress(datetime.now(UTC), "finished"))
+
+    monkeypatch.setattr("ganbench.cli.status.time.sleep", sleep)
+    assert status("--results", tmp_path, "--watch").stdout.startswith("Sweep finished on a\\x1b[31m\\x07")
+    assert texts[0][0].startswith("Sweep running on a\\x1b[31m\\x07") and len(texts[0]) <= 11
+    assert any("5:00 left" in row for row in texts[0]) and "\x07" not in file.getvalue()
+    terminal = terminal_of(80, 12)
+    terminal.feed(file.getvalue().replace("\n", "\r\n"))
+    assert terminal.text == []
 
 
 def test_prune_takes_away_what_is_over(tmp_path):

@@ -77,6 +77,14 @@ def test_a_sweep_is_read_as_it_was_written(tmp_path):
     assert found["plan"]["process"] == asdict(this_process()) and found["waiting"] == ["id3", "id4"]
 
 
+def test_any_name_can_be_written(tmp_path):
+    odd = "folder:\udcff\x1b\0\u2028 é"
+    runs = [PlannedRun("id0", odd, 0), PlannedRun("id1", odd, 1)]
+    write(tmp_path, begin_plan(odd, 1, runs, known=0), failed={"id2": odd}, why=odd)
+    ((sweep,), problems) = find_sweeps(tmp_path)
+    assert problems == [] and sweep.plan.command == odd.replace("\udcff", "?") == sweep.plan.runs[0].name
+
+
 def test_no_sweep_is_none(tmp_path):
     assert find_sweeps(tmp_path / "not there") == ([], [])
     open_folder(ResultStore(tmp_path), begin_plan("ganbench run", 1, RUNS, known=0))
