@@ -82,5 +82,5 @@ class _Publisher:
 
     def _tell(self, error: Exception) -> None:
         if not self._told:
-            tell(f"Note: {error}; the runs go on, and `ganbench status` does not see how far they are")
+            tell(f"Note: {error}; `ganbench status` does not see how far these runs are")
         self._told = True

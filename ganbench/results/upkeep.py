@@ -106,10 +106,7 @@ def rubbish(store: ResultStore, *, stale: bool) -> list[Rubbish]:
                 found[path] = "left by a write that was killed"
         elif path.name.endswith(".damaged"):
             found[path] = "damaged, set aside"
-    sweeps, is_over = folder_of(store.root), {each.folder: each.is_over for each in find_sweeps(store.root)[0]}
-    for folder in _folders(sweeps):
-        if is_over.get(folder, is_old(folder)):  # one that cannot be read may be a newer ganbench's, at work
-            found[folder] = "of a sweep that is over"
+    sweeps = folder_of(store.root)
     for work in sorted(path for path in _folders(store.root / ".work") if path != sweeps):
         record = known.get(work.name)
         if store.is_busy(work):
@@ -122,6 +119,10 @@ def rubbish(store: ResultStore, *, stale: bool) -> list[Rubbish]:
                 found[path] = "a checkpoint of a run that has ended"
             if record.status == "diverged" and (work / "final.pt").exists():
                 found[work / "final.pt"] = "weights of a run that diverged"
+    is_over = {sweep.folder: sweep.is_over for sweep in find_sweeps(store.root)[0]}
+    for folder in _folders(sweeps):
+        if is_over.get(folder, is_old(folder)):  # one that cannot be read may be a newer ganbench's, at work
+            found[folder] = "of a sweep that is over"
     for path, record in records if stale else []:
         work = store.root / ".work" / record.spec.id
         if record.spec.is_stale and not record.spec.is_newer and not store.is_busy(work):

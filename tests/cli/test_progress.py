@@ -273,4 +273,4 @@ def test_a_folder_that_cannot_be_written_stops_nothing_and_is_told_once(tmp_path
         listener.hear(Event(one))
         listener.stopping()
     told = capsys.readouterr().err
-    assert told.count("Note: cannot write") == 1 and "the runs go on" in told and told.count("\n") == 1
+    assert told.count("Note: cannot write") == 1 and "`ganbench status` does not see" in told and told.count("\n") == 1

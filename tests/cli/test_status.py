@@ -91,14 +91,9 @@ def story(tmp_path_factory):
     os.close(main_end)
     table, _ = again.communicate()
     ended = seen(results), status("--results", results).stdout
-    return {
-        "running": running,
-        "died": died,
-        "ended": ended,
-        "table": table,
-        "drawn": drawn.decode(),
-        "results": results,
-    }
+    quiet = CliRunner().invoke(main, [*command(results)[3:], "--quiet"])
+    told = {"running": running, "died": died, "ended": ended, "quiet": quiet}
+    return {**told, "table": table, "drawn": drawn.decode()}
 
 
 def test_a_sweep_that_runs_is_seen_from_another_process(story):
@@ -141,6 +136,13 @@ def test_a_terminal_shows_one_screen_and_keeps_what_ended(story, terminal_of):
     assert kept.count("slow tiny seed 0  done") == 1 and kept.count("error: RuntimeError: the plugin broke") == 1
     assert "of 2 done  " not in kept and "━" not in kept, "the screen is taken away in the end"
     assert "of 2 done  " in story["drawn"] and "images/s" in story["drawn"]
+
+
+def test_quiet_tells_of_failures_alone_and_prints_the_table(story):
+    done = story["quiet"]
+    assert done.exit_code == 1 and done.stdout == story["table"]
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("raises tiny seed 0  error: RuntimeError: the plugin broke")
 
 
 # Without processes
