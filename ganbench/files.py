@@ -19,11 +19,11 @@ except ImportError:  # Windows, where an open file cannot be removed anyway
     fcntl = None  # type: ignore[assignment]
 
 
-def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
+def write_atomically(path: Path, write: Callable[[IO[bytes]], object], *, lasting: bool = True) -> None:
     """Call `write` on a temporary file beside `path` and rename it into place; whoever reads sees old or new, whole.
 
-    What killed writers left beside it is swept. Raises `DiskError` where the disk refuses (full, read-only, a file
-    where a folder should be).
+    What killed writers left beside it is swept. `lasting`: it also outlasts a loss of power, for which the disk is
+    waited for. Raises `DiskError` where the disk refuses (full, read-only, a file where a folder should be).
     """
     temporary = None
     try:
@@ -33,7 +33,8 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
         with file:
             write(file)
             file.flush()
-            os.fsync(file.fileno())
+            if lasting:
+                os.fsync(file.fileno())
             if fcntl is not None:  # renamed while it is locked, so nobody sweeps it in between
                 temporary.replace(path)
         if fcntl is None:

@@ -142,11 +142,58 @@ def note_warnings(note: Callable[[str], None]) -> None:
     warnings.showwarning = lambda message, *_, **__: note(str(message))
 
 
+_above: Callable[[str], object] | None = None
+_LONGEST_LINE = 10_000
+"""Of a line that does not end so many bytes are kept."""
+
+
+@contextmanager
+def told_above(put: Callable[[str], object]) -> Iterator[None]:
+    """Let `put` write what is told inside the block, by this process and by runs, above what stands on the screen."""
+    global _above
+    before, _above = _above, put
+    try:
+        yield
+    finally:
+        _above = before
+
+
 def tell(text: str) -> None:
     """Print news, notes and errors on standard error, where that is of any use."""
-    if sys.stderr is not None:
+    if _above is not None:
+        _above(visible(text))
+    elif sys.stderr is not None:
         with suppress(OSError, ValueError):
             print(visible(text), file=sys.stderr, flush=True)
+
+
+class Relay:
+    """Passes on to standard error what a run prints, as it is; where a screen stands, the lines that it completes."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def write(self, data: bytes) -> None:
+        """Pass on what was printed."""
+        if _above is None:
+            with suppress(OSError):
+                Unfailing(2, "wb", closefd=False).write(data)
+            return
+        *lines, rest = (self._rest + data).replace(b"\r\n", b"\n").split(b"\n")
+        for line in lines:
+            self._put(line)
+        self._rest = rest[-_LONGEST_LINE:]
+
+    def end(self) -> None:
+        """Pass on what has no end of a line."""
+        self._put(self._rest)
+        self._rest = b""
+
+    def _put(self, line: bytes) -> None:
+        # What a carriage return goes back over would be overwritten, as each state of a bar is by the next.
+        left = line.rstrip(b"\r").rpartition(b"\r")[2].decode("utf-8", "replace").rstrip()
+        if left and _above is not None:
+            _above(visible(left))
 
 
 def give_up(file: TextIO) -> None:

@@ -6,6 +6,7 @@ import atexit
 import errno
 import io
 import os
+import shlex
 import signal
 import sys
 import threading
@@ -27,6 +28,7 @@ from ganbench.streams import give_up, note_warnings, open_streams, output_kept, 
 
 COMMANDS = (
     "run",
+    "status",
     "report",
     "plot",
     "explain",
@@ -46,6 +48,8 @@ LONGEST = 3000
 """By so many characters a sentence is too long."""
 ECHO_SECONDS = 1.0
 """A request that comes again so soon is the same one: `timeout` sends it to the process and to its group."""
+_GIVEN = "ganbench.given"
+"""Where a context keeps the words of a command."""
 _REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO)
 """What a disk says that is no fault of ganbench's, wherever it says it."""
 
@@ -56,6 +60,7 @@ class Hinting(click.Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Look for unknown options and stray words first: whatever else is missing may only be misspelt."""
         given = list(args)
+        ctx.meta[_GIVEN] = given
         try:
             if isinstance(self, click.Group):
                 return super().parse_args(ctx, args)
@@ -84,6 +89,12 @@ class Group(Hinting, click.Group):
 
 def _wrong(sentence: str, context: click.Context) -> click.UsageError:
     return click.UsageError(visible(sentence), context)  # click itself would drop what steers a terminal
+
+
+def command_line(context: click.Context, shown: Callable[[str], str] = str) -> str:
+    """Return the command that is being carried out, as it can be given again to a shell, each word as it is shown."""
+    words = ["ganbench", str(context.info_name), *context.meta.get(_GIVEN, [])]
+    return shlex.join(map(shown, words[:-1] if words[-1] == "--" else words))
 
 
 def _hints() -> Any:

@@ -115,6 +115,7 @@ if TYPE_CHECKING:
 )
 @click.option("--allow-missing", is_flag=True, help="Train although a metric cannot be computed (weights missing).")
 @click.option("--dry-run", is_flag=True, help="Print the plan and stop.")
+@click.option("--quiet", is_flag=True, help="Tell of failures and notes alone, and print the table.")
 @click.option("--json", "as_json", is_flag=True, help="Print the table as JSON.")
 def command(as_json: bool, **options: Any) -> None:
     """Train variants under identical budgets, score them, and print the table.
@@ -144,6 +145,7 @@ def train(
     redo: str | None,
     allow_missing: bool,
     dry_run: bool,
+    quiet: bool,
     preset: str | None,
     scale: float,
     observe: tuple[str, ...] = (),
@@ -166,9 +168,9 @@ def train(
     from ganbench.runs.executors.limits import Limits
 
     limits = Limits.parse(timeout_per_run, memory_per_run)  # like the above, before torch is imported
-    observed = asked_for(observe, request["plugins"])
+    observing = asked_for(observe, request["plugins"])
 
-    from ganbench.cli.progress import shown
+    from ganbench.cli.progress import watched
     from ganbench.reports.notes import STALE
     from ganbench.results.store import ResultStore
     from ganbench.runs.executors.local import GRACE_SECONDS, run_all
@@ -216,8 +218,13 @@ def train(
     for job in todo:
         if found[job.spec.id] is not None:
             _adopt(store, job.spec)
-    running = run_all(todo, results, parallel=jobs or planned.parallel, limits=limits, modules=planned.modules)
-    with shown(len(todo)) as listener, observed(todo, store) as heard, closing(running) as events:
+    parallel = jobs or planned.parallel
+    running = run_all(todo, results, parallel=parallel, limits=limits, modules=planned.modules)
+    with (
+        watched(todo, found, store, parallel=parallel, command=observing.command, quiet=quiet) as listener,
+        observing.of(todo, store) as heard,
+        closing(running) as events,
+    ):
         try:
             for event in events:
                 listener.hear(event)
@@ -225,6 +232,7 @@ def train(
                 if event.record is not None:
                     found[event.job.spec.id] = event.record
         except KeyboardInterrupt:
+            listener.stopping()
             tell(f"Stopping: runs keep what they have, which takes {GRACE_SECONDS:.0f} seconds at most.")
             raise
     return [record for record in found.values() if record is not None]

@@ -83,6 +83,7 @@ WORDS: Mapping[str, Words] = {
         ("mlflow", "write --observe mlflow, or mlflow:URI", ""),
         ("trackio", "write --observe trackio, or trackio:PROJECT", ""),
         ("webhook webhook-url notify", "write --observe webhook:{}", "URL"),
+        ("silent q no-progress no-bar disable-tqdm quietly", "write --quiet", ""),
         ("format csv markdown table", "give `ganbench report --format csv` afterwards", ""),
     ),
     "probe": _COMMON
@@ -93,6 +94,7 @@ WORDS: Mapping[str, Words] = {
         ("steps step iters iter niter n-iter max-iter max-steps n-steps updates", "write --iterations {}", "N"),
         ("seeds random-seed manual-seed", "write --seed N, one seed", ""),
     ),
+    "status": _COMMON | _words(("follow f live refresh loop continuous interval every", "write --watch", "")),
     "check": _COMMON
     | _words(("variant variants model name names", "write the name alone, as in ganbench check {}", "NAME")),
     "list": _COMMON
@@ -164,6 +166,7 @@ COMMANDS: Mapping[str, Mapping[str, str]] = {
     | dict.fromkeys(("gradients", "gradient"), "probe")
     | dict.fromkeys(("generate", "draw", "synthesize", "samples"), "sample")
     | dict.fromkeys(("evaluate", "eval", "measure", "fid"), "score")
+    | dict.fromkeys(("progress", "watch", "monitor", "top", "ps", "jobs", "eta", "tail"), "status")
     | dict.fromkeys(("diagnose", "selftest", "self-test", "env", "version", "versions"), "doctor")
     | dict.fromkeys(("merge", "verify", "upgrade"), "results {}")
     | dict.fromkeys(("prune", "clean", "clear"), "results prune` or `ganbench cache prune"),

@@ -58,7 +58,11 @@ class ResultStore:
 
     def work(self, spec: RunSpec) -> Path:
         """Make and return the folder for checkpoints, weights, logs and samples of a run; git ignores it."""
-        ignore, folder = self.root / ".work" / ".gitignore", self.root / ".work" / spec.id
+        return self.folder(spec.id)
+
+    def folder(self, name: str) -> Path:
+        """Make and return a folder among those of the runs' work."""
+        ignore, folder = self.root / ".work" / ".gitignore", self.root / ".work" / name
         try:
             if not ignore.exists():
                 write_atomically(ignore, lambda file: file.write(b"*\n"))

@@ -15,6 +15,7 @@ from ganbench.contract.types import Value
 from ganbench.errors import DiskError, UserError
 from ganbench.files import is_held, write_atomically
 from ganbench.results.codec import encode, read
+from ganbench.results.progress import find_sweeps, folder_of
 from ganbench.results.record import FINAL, RunRecord, metric_and_weights, richer
 from ganbench.results.store import ResultStore, apart, own_traces
 
@@ -105,7 +106,8 @@ def rubbish(store: ResultStore, *, stale: bool) -> list[Rubbish]:
                 found[path] = "left by a write that was killed"
         elif path.name.endswith(".damaged"):
             found[path] = "damaged, set aside"
-    for work in sorted(_folders(store.root / ".work")):
+    sweeps = folder_of(store.root)
+    for work in sorted(path for path in _folders(store.root / ".work") if path != sweeps):
         record = known.get(work.name)
         if store.is_busy(work):
             found = {path: why for path, why in found.items() if work not in path.parents}
@@ -117,6 +119,10 @@ def rubbish(store: ResultStore, *, stale: bool) -> list[Rubbish]:
                 found[path] = "a checkpoint of a run that has ended"
             if record.status == "diverged" and (work / "final.pt").exists():
                 found[work / "final.pt"] = "weights of a run that diverged"
+    is_over = {sweep.folder: sweep.is_over for sweep in find_sweeps(store.root)[0]}
+    for folder in _folders(sweeps):
+        if is_over.get(folder, is_old(folder)):  # one that cannot be read may be a newer ganbench's, at work
+            found[folder] = "of a sweep that is over"
     for path, record in records if stale else []:
         work = store.root / ".work" / record.spec.id
         if record.spec.is_stale and not record.spec.is_newer and not store.is_busy(work):

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from ganbench.cli import main
-from ganbench.streams import REPLACED, visible
+from ganbench.streams import REPLACED, Relay, tell, told_above, visible
 
 PLUGIN = Path(__file__).parents[1] / "tiny_plugin.py"
 COMMAND = [sys.executable, "-m", "ganbench"]
@@ -195,3 +195,42 @@ def test_a_run_does_not_wait_for_a_pipe_in_its_place(results, tmp_path):
     done = shell(f"run {wanted} --results {tmp_path}")
     assert done.returncode == 0 and b"no regular file" in done.stderr
     assert json.loads(place.read_text())["status"] == "done"
+
+
+PRINTED = b"a line\nhalf of " + b"one\r\n\n5%\r10%\rdone\nthe last"
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 100])
+def test_above_a_screen_stand_whole_lines_whatever_pieces_they_come_in(size):
+    told = []
+    with told_above(told.append):
+        relay = Relay()
+        for start in range(0, len(PRINTED), size):
+            relay.write(PRINTED[start : start + size])
+        tell("a note\x1b")
+        assert told == ["a line", "half of one", "done", "a note\\x1b"]
+        relay.end()
+        relay.end()
+    assert told[4:] == ["the last"]
+
+
+def test_after_the_screen_all_is_as_before(capfd):
+    with told_above(lambda text: None):
+        pass
+    relay = Relay()
+    relay.write(b"half\r")
+    relay.write(b"\xffa line\x1b\n")
+    relay.end()
+    tell("a note")
+    assert capfd.readouterr().err.replace("\r", "|") == "half|\N{REPLACEMENT CHARACTER}a line\x1b\na note\n"
+
+
+def test_a_line_without_an_end_does_not_fill_the_memory():
+    told = []
+    with told_above(told.append):
+        relay = Relay()
+        for _ in range(100):
+            relay.write(b"x" * 1000)
+        relay.end()
+    (line,) = told
+    assert len(line) == 10_000

@@ -20,12 +20,15 @@ import torch
 from click.testing import CliRunner
 from disk import CODES, content, parts, refusing
 
+from ganbench.cli.following import Following
 from ganbench.cli.group import main
+from ganbench.cli.publish import published
 from ganbench.contract.types import Value
 from ganbench.errors import DiskError
 from ganbench.files import write_atomically
 from ganbench.reports.probe import draw
 from ganbench.results.codec import id_in, load
+from ganbench.results.progress import PlannedRun, begin_plan, find_sweeps, open_folder
 from ganbench.results.record import RunRecord, RunSpec
 from ganbench.results.store import ResultStore
 from ganbench.runs import run as running
@@ -468,12 +471,43 @@ def test_a_probe(every: int, registry: Registry, tmp_path: Path, monkeypatch: py
     survives(tmp_path, nothing, act, look=look, every=every)
 
 
+def test_what_a_sweep_writes_about_itself(tmp_path: Path) -> None:
+    """What cannot be written, or taken away, stops nothing; what it says of an earlier moment stays whole."""
+    sweep = begin_plan("ganbench run", 1, [PlannedRun("a", "gan", 0)], known=0)
+
+    def act(root: Path) -> None:
+        with published(Following([], {}, 1), sweep, ResultStore(root)):
+            pass
+
+    def prepare(root: Path) -> None:
+        act(root)
+        open_folder(ResultStore(root), replace(sweep, process=replace(sweep.process, host="elsewhere")))
+
+    def look(root: Path) -> list[str]:
+        return sorted(each.state for each in find_sweeps(root)[0])
+
+    before, root = tmp_path / "before", tmp_path / "root"
+    prepare(before)
+    for nth in count(1):
+        for lasting in (False, True):
+            shutil.rmtree(root, ignore_errors=True)
+            shutil.copytree(before, root)
+            with refusing(root, nth, list(CODES.values())[nth % len(CODES)], lasting=lasting) as disk:
+                act(root)
+            sweeps, problems = find_sweeps(root)
+            assert problems == [] and {each.state for each in sweeps} <= {"running", "finished"}
+            assert parts(root) == [] or disk.refused
+        if not disk.refused:
+            break
+    assert nth > 5 and look(root) == ["finished", "running"]
+
+
 def test_every_kind_of_write_is_among_these() -> None:
     """A module that writes and is not known here is to be damaged as well."""
     known: Sequence[str] = (
         "files.py", "toolbox/prepared.py", "toolbox/sources.py", "cli/report.py", "results/upkeep.py",
-        "results/moving.py", "results/store.py", "results/upgrade.py", "runs/export.py", "runs/names.py",
-        "scoring/pictures.py", "scoring/features.py", "reports/probe.py",
+        "results/moving.py", "results/store.py", "results/upgrade.py", "results/progress.py",
+        "runs/export.py", "runs/names.py", "scoring/pictures.py", "scoring/features.py", "reports/probe.py",
         "runs/blame.py", "runs/checkpoint.py", "runs/probe.py", "runs/executors/limits.py",
     )  # fmt: skip
     root = Path(main.callback.__code__.co_filename).parents[1]  # type: ignore[union-attr]

@@ -79,6 +79,7 @@ def run_all(
                         running.remove(worker)
                         if not events:  # another command is making it
                             queue.append((worker.job, True))
+                            events = [Event(worker.job, put_off=True)]
                     yield from events
     finally:
         _stop(running, store)

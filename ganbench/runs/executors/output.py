@@ -11,7 +11,7 @@ from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
 
 from ganbench.errors import UserError
-from ganbench.streams import Unfailing, tell
+from ganbench.streams import Relay, tell
 
 MOST_BYTES = 1_000_000
 """So much of what a run prints is passed on."""
@@ -37,7 +37,7 @@ class Output:
 
     def __init__(self, reader: Connection, name: str) -> None:
         self._reader, self._name = reader, name
-        self._passed, self._last = 0, b""
+        self._passed, self._last, self._relay = 0, b"", Relay()
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._drain, name="output", daemon=True)
         self._thread.start()
@@ -46,10 +46,13 @@ class Output:
         """Pass on what is left; of a run that failed also its last words. Its process has ended."""
         self._ending.set()
         self._thread.join(2 * ENDING_SECONDS)  # it may be waiting for a terminal that stands still
-        if failed and self._last and not self._thread.is_alive():
+        if self._thread.is_alive():
+            return
+        if failed and self._last:
             tell(f"{self._name} printed last:")
             whole = len(self._last) < LAST_BYTES
-            _write(self._last if whole else self._last.partition(b"\n")[2])
+            self._relay.write(self._last if whole else self._last.partition(b"\n")[2])
+        self._relay.end()
 
     def _drain(self) -> None:
         if hasattr(signal, "pthread_sigmask"):
@@ -69,14 +72,9 @@ class Output:
     def _pass_on(self, piece: bytes) -> None:
         room = MOST_BYTES - self._passed
         if room > 0:
-            _write(piece[:room])
+            self._relay.write(piece[:room])
             self._passed += len(piece[:room])
         if rest := piece[max(0, room) :]:
             if not self._last:
                 tell(f"\n{self._name} prints more than {MOST_BYTES / 1e6:g} MB: the rest is left out")
             self._last = (self._last + rest)[-LAST_BYTES:]
-
-
-def _write(data: bytes) -> None:
-    with suppress(OSError):
-        Unfailing(2, "wb", closefd=False).write(data)

@@ -29,10 +29,16 @@ LOOK_SECONDS = 0.5
 BEGUN = "begun"
 """What is sent when no other command makes the run, and this one begins."""
 
+WAITING = "another command is making this run; waiting for it"
+"""What is noted when one makes it."""
+
 
 @dataclass(frozen=True)
 class Event:
-    """News of a run: it started (nothing set), a tick, a mark, a note, or its end with a record."""
+    """News of a run: it started (nothing set), a tick, a mark, a note, or its end with a record.
+
+    `put_off`: it has not started after all, because another command is making it; it will be tried again.
+    """
 
     job: Job
     share: float = 0.0
@@ -40,6 +46,7 @@ class Event:
     mark: Mark | None = None
     note: str = ""
     record: RunRecord | None = None
+    put_off: bool = False
 
 
 def work(
@@ -83,7 +90,7 @@ def _try(
                 send("busy")
                 return
             if not said:
-                send(Event(job, note="another command is making this run; waiting for it"))
+                send(Event(job, note=WAITING))
                 said = True
             time.sleep(LOOK_SECONDS)
     except UserError as error:

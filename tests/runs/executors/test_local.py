@@ -7,13 +7,16 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from ganbench.results.store import ResultStore
 from ganbench.runs.executors.local import run_all
+from ganbench.runs.executors.worker import WAITING
 from ganbench.runs.plan import Request, plan
 from ganbench.runs.registry import discover
 
@@ -215,3 +218,18 @@ def test_what_a_run_has_said_is_heard_though_its_process_has_gone(tmp_path: Path
     assert events[1].record is None
     assert [event.mark.share for event in events if event.mark is not None] == [0.5, 1.0]
     assert events[-1].record is not None and events[-1].record.status == "done"
+
+
+def test_a_run_that_another_command_makes_is_put_off_then_waited_for_and_then_made(tmp_path: Path) -> None:
+    request = Request(["plain"], ["tiny"], budget="640-images", seeds=1, marks=1, plugins=(PLUGIN,))
+    (job,) = plan(request, discover(request.plugins)).jobs
+    heard = []
+    with ExitStack() as other:
+        other.enter_context(ResultStore(tmp_path).lock(job.spec))
+        for event in run_all([job], tmp_path, parallel=1):
+            told = "put off" if event.put_off else event.note if event.note or event.record is None else "ended"
+            heard.append(told or ("tick" if event.tick else "mark" if event.mark else "started"))
+            if event.note == WAITING:
+                other.close()
+    assert heard[:4] == ["started", "put off", "started", WAITING]
+    assert heard[-2:] == ["mark", "ended"] and heard.count("put off") == 1
