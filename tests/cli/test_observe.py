@@ -123,7 +123,7 @@ def test_one_that_fails_is_named_once_and_what_is_secret_is_not(made):
     ]
     assert "hidden-token" not in observed.stderr + observed.stdout + (folder / "lines").read_text()
     given = heard(folder / "lines")[0]["command"]
-    assert given.startswith("ganbench run --variants plain,raises --dataset tiny --budget 640-images --seeds 1")
+    assert given.startswith("ganbench run --variants plain,raises --dataset tiny --budget 640-images --marks 2")
     assert "--observe 'secret:…'" in given
     written = [path for path in folder.rglob("*") if path.is_file()]
     assert any("sweeps" in path.parts for path in written)
