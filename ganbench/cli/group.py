@@ -24,7 +24,9 @@ from ganbench.errors import UserError
 from ganbench.files import settle_cache
 from ganbench.streams import give_up, note_warnings, open_streams, output_kept, tell, visible
 
-COMMANDS = ("run", "report", "explain", "sample", "score", "list", "check", "probe", "doctor", "results", "cache")
+COMMANDS = (
+    "run", "report", "show", "explain", "sample", "score", "list", "check", "probe", "doctor", "results", "cache",
+)  # fmt: skip
 """Each is the `command` of the module of its name."""
 STOPPING = tuple(signal.Signals[name] for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 """Requests to stop: a user's Ctrl-C, a scheduler's notice, a terminal that is closed."""

@@ -115,6 +115,11 @@ WORDS: Mapping[str, Words] = {
         ("details per-run run by-run", "write --runs", ""),
         ("all all-columns wide", "write --columns all", ""),
     ),
+    "show": _COMMON
+    | _words(
+        ("run id seed variant variants model name names", "write the run alone, as in ganbench show {}", "ID"),
+        ("view launch display browser", "write --open", ""),
+    ),
     "sample": _COMMON
     | _words(
         (f"{_RESULTS} outfile output-file save-to file to", "write --output {}", "FOLDER or FILE.npz"),
@@ -136,11 +141,12 @@ WORDS: Mapping[str, Words] = {
 }
 COMMANDS: Mapping[str, Mapping[str, str]] = {
     "": dict.fromkeys(("train", "fit", "start", "benchmark", "bench", "resume", "go", "make"), "run")
-    | dict.fromkeys(("table", "show", "plot", "print", "compare", "summary", "export"), "report")
+    | dict.fromkeys(("table", "plot", "print", "compare", "summary", "export"), "report")
     | dict.fromkeys(("ls", "plugins", "variants", "datasets", "backbones", "metrics", "presets", "info"), "list")
     | dict.fromkeys(("protocol", "diff", "describe"), "explain")
     | dict.fromkeys(("test", "validate", "conformance", "lint"), "check")
     | dict.fromkeys(("gradients", "gradient"), "probe")
+    | dict.fromkeys(("open", "view", "find", "where", "paths", "files", "pictures", "images", "runs"), "show")
     | dict.fromkeys(("generate", "draw", "synthesize", "samples"), "sample")
     | dict.fromkeys(("evaluate", "eval", "measure", "fid"), "score")
     | dict.fromkeys(("diagnose", "selftest", "self-test", "env", "version", "versions"), "doctor")

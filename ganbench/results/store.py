@@ -159,7 +159,17 @@ class ResultStore:
         """
         problems: list[str] = []
         found = self._read_all(lambda path: (read(path), b""), problems)
-        return [record for record, _ in found], problems
+        return [record for _, record, _ in found], problems
+
+    def located(self) -> tuple[dict[Path, RunRecord], list[str]]:
+        """Return every record, without its curve, by its path, and one sentence for each file that could not be used.
+
+        Raises `UserError` where there is neither.
+        """
+        problems, share = list[str](), Shared()
+        with uncollected():
+            found = self._read_all(lambda path: read_lean(path, share, curve=False), problems)
+            return {path: record for path, record, _ in found}, problems
 
     def summaries(self, *, curves: bool) -> tuple[list[RunRecord], list[str], dict[str, bytes]]:
         """Do so for a report of many: records without their curves, and if asked for the text of those, by id.
@@ -169,13 +179,13 @@ class ResultStore:
         problems: list[str] = []
         share, texts, records = Shared(), dict[str, bytes](), list[RunRecord]()
         with uncollected():
-            for record, text in self._read_all(lambda path: read_lean(path, share, curve=curves), problems):
+            for _, record, text in self._read_all(lambda path: read_lean(path, share, curve=curves), problems):
                 records.append(record)
                 if curves:
                     texts[record.spec.id] = text
         return records, problems, texts
 
-    def _read_all(self, read: Callable[[Path], Found], problems: list[str]) -> Iterator[Found]:
+    def _read_all(self, read: Callable[[Path], Found], problems: list[str]) -> Iterator[tuple[Path, *Found]]:
         origin: dict[str, Path] = {}
         paths = sorted(self.files(problems), key=lambda path: path.parts)
         for path in paths:
@@ -188,7 +198,7 @@ class ResultStore:
                 continue
             first = origin.setdefault(found[0].spec.id, path)
             if first is path:
-                yield found
+                yield path, *found
             else:
                 problems.append(f"{path} is a second record of the run in {first} and is not counted")
         if not origin and not problems:

@@ -16,6 +16,7 @@ from ganbench.contract.data import Splits
 from ganbench.contract.variant import Variant
 from ganbench.errors import DiskError, brief, named
 from ganbench.files import write_atomically
+from ganbench.results.finding import LEFT_OUT
 from ganbench.scoring.latents import ARITHMETIC, Classify, Latents, Unfit, arithmetic, interpolation
 from ganbench.scoring.neighbours import with_nearest
 from ganbench.scoring.pictures import write_picture, write_rows
@@ -25,8 +26,6 @@ POINTS = 2048
 """Points are drawn in place of so many images, for a few of them show no shape."""
 NEAREST_OF = 16
 NEAREST = 4
-LEFT_OUT = "left-out.txt"
-"""The name of the file that says of each picture that there is not why, a line each."""
 
 
 def shown_of(data: Splits) -> int:

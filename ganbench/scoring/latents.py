@@ -69,7 +69,7 @@ class Latents:
         finally:
             del vars(variant)["noise"]
         if asked != [len(z)]:
-            raise Unfit(f"{variant.name} makes its samples of more than one latent each")
+            raise Unfit(f"{variant.name} does not make each sample of one latent")
         if not bool(torch.isfinite(samples).all()):
             raise NotFinite(f"{variant.name} generates values that are not finite")
         return to_uint8(samples).cpu()
@@ -145,7 +145,8 @@ def arithmetic(latents: Latents, classify: Classify, rows: int = 8) -> Tensor:
         raise Unfit("no metric of the run has a classifier of the data")
     known = [label for label, count in enumerate(found.bincount().tolist()) if count >= FEWEST]
     if len(known) < 2:
-        raise Unfit(f"{len(known)} classes have {FEWEST} of {SAMPLED} samples, and two are needed")
+        counted = f"{len(known)} class has" if len(known) == 1 else f"{len(known)} classes have"
+        raise Unfit(f"{counted} {FEWEST} of {SAMPLED} samples, and two are needed")
     of = {label: z[(found == label).to(z.device)] for label in known}
     made = []
     for one, other in zip(known[:rows], [*known[1:], known[0]][:rows], strict=True):

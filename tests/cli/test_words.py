@@ -134,7 +134,7 @@ def refused(text: str) -> str:
         ("ls", "write `ganbench list`"),
         ("Run", "did you mean 'run'?"),
         ("reprot", "did you mean 'report'?"),
-        ("xyzzy", "no such command 'xyzzy'; there are run, report, explain, sample, score, list, check, probe, doctor"),
+        ("xyzzy", "no such command 'xyzzy'; there are run, report, show, explain, sample, score, list, check"),
         ("results clean", "write `ganbench results prune`"),
         ("results mrege", "did you mean 'merge'?"),
         ("cache clear", "write `ganbench cache prune`"),
