@@ -1,6 +1,7 @@
 """The pictures of one run, kept beside its record: samples at every mark, and what else shows a generator at the last.
 
-Nothing here changes a number: all is drawn from copies, at moments after which generators of random numbers are seeded.
+Nothing here changes a number: latents are walked through on copies, at moments after which every generator of random
+numbers is seeded.
 """
 
 from __future__ import annotations

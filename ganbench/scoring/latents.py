@@ -112,12 +112,12 @@ def arc(first: Tensor, last: Tensor, share: float) -> Tensor:
 
     sin((1-t)ω)/sin ω · a + sin(tω)/sin ω · b for the angle ω between a and b; straight where they lie on one line.
     """
-    a, b = (z.double().flatten(1) for z in (first, last))
+    a, b = (z.cpu().double().flatten(1) for z in (first, last))  # not every device has float64
     cosine = (a * b).sum(1, keepdim=True) / (a.norm(dim=1, keepdim=True) * b.norm(dim=1, keepdim=True))
     angle = cosine.clamp(-1, 1).acos()
     sine = angle.sin()
     around = ((1 - share) * angle).sin() / sine * a + (share * angle).sin() / sine * b
-    return around.where(sine > 1e-6, line(a, b, share)).to(first.dtype).view_as(first)
+    return around.where(sine > 1e-6, line(a, b, share)).to(first).view_as(first)
 
 
 ARITHMETIC = (1, 1, 2, 2, 2)
