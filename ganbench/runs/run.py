@@ -381,13 +381,16 @@ class Run:
         return self._measure(weights, variant, due, traces, _past([*self.curve, mark]), last=last)
 
     def _draw_last(self, trainer: Trainer, variant: Variant, drawn: Tensor) -> None:
-        all_rows, data, spec = isinstance(variant, Control), self.bench.data, self.job.spec
+        data, spec = self.bench.data, self.job.spec
+        # Pairs are drawn with replacement; a short run was shown fewer of the domain than stand for all of it here.
+        every = isinstance(variant, Control) or data.domain is not None
+        count = len(data.train.images)
         draw_last(
             self.store.make_samples(spec),
             variant,
             drawn,
             data,
-            served=trainer.stream.served(len(data.train.images) if all_rows else trainer.meters.images),
+            served=torch.arange(count) if every else trainer.stream.served(trainer.meters.images),
             classify=self.evaluator.classes,
             seed=spec.seed,
         )

@@ -148,6 +148,27 @@ def test_points_have_the_one_picture(tmp_path, registry, data_root):
 # Runs
 
 
+def test_translations_have_nearest_images_of_the_domain_they_go_to(tmp_path, registry, data_root):
+    job = job_of(
+        registry,
+        "discogan",
+        "digits-pair",
+        budget="32-images",
+        batch=32,
+        marks=1,
+        samples=16,
+        metrics=("grad-norm-g",),
+        backbone=None,
+        settings=(),
+        data_root=data_root,
+    )
+    store = ResultStore(tmp_path)
+    record = execute(job, store, registry, threads=1)
+    files = files_of(store, store.path(job.spec), record)
+    assert (record.status, list(files.pictures)) == ("done", ["100", "nearest"])
+    assert set(files.left_out) == {"interpolation", "arithmetic"}
+
+
 def test_a_control_shows_its_images_and_their_nearest_are_themselves(tmp_path, registry):
     job, store = job_of(registry, "memorizer", samples=16), ResultStore(tmp_path)
     record = execute(job, store, registry, threads=1)
