@@ -30,6 +30,7 @@ COMMANDS = (
     "run",
     "status",
     "report",
+    "show",
     "plot",
     "explain",
     "sample",

@@ -15,6 +15,8 @@ TAKE_OPTIONS = ("run", "probe")
 """The commands in which plugins have options, set with `--set`."""
 DASHES = "‐‑‒–—―−"
 """What an editor or a web page makes of hyphens."""
+_TAKEN = {"check": "variant", "show": "run", "sample": "run"}
+"""What a command takes one of, where that is no kind of plugin."""
 _NUMBER = re.compile(r"-[\d.]")
 
 
@@ -101,7 +103,7 @@ def _positional(context: click.Context, path: str, strays: Sequence[str]) -> str
         given = [f"{option} {brief(text)}" for option, text in zip(options, strays, strict=False)]
         return f"write {' '.join(given)}"
     if _arguments(context):
-        return f"`ganbench {path}` takes one {'variant' if path == 'check' else 'kind'} at a time"
+        return f"`ganbench {path}` takes one {_TAKEN.get(path, 'kind')} at a time"
     if "--results" in _flags(context):
         return f"write --results {brief(strays[0])}"
     return f"`ganbench {path}` takes options alone"

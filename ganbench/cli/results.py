@@ -23,14 +23,14 @@ def command() -> None:
 def upgrade(results: Path, plugins: tuple[Path, ...]) -> None:
     """Give records of an older schema the names that runs have now.
 
-    Traces and working folders go along, each file stays in its folder, and no number changes. Until then reports and
-    runs find such records as well, but look longer. Those of a plugin that is not installed as it was stand in
-    reports, but no command takes them for its runs.
+    Traces, pictures and working folders go along, each file stays in its folder, and no number changes. Until then
+    reports and runs find such records as well, but look longer. Those of a plugin that is not installed as it was stand
+    in reports, but no command takes them for its runs.
     """
     from ganbench.results.record import SCHEMA
     from ganbench.results.schemas import unknown_plugins
     from ganbench.results.store import ResultStore
-    from ganbench.results.upgrade import upgrade
+    from ganbench.results.upgrade import bring_all_samples, upgrade
     from ganbench.runs.executors.apart import survive
     from ganbench.runs.former import installed, lookup_in
 
@@ -40,6 +40,8 @@ def upgrade(results: Path, plugins: tuple[Path, ...]) -> None:
     for problem in problems:
         tell(f"Skipped: {problem}")
     show(f"{len(moved)} {'record' if len(moved) == 1 else 'records'} upgraded to schema {SCHEMA}")
+    if pictured := bring_all_samples(store):
+        show(f"pictures of {_count(pictured, 'run')} moved beside the records")
     strange = [unknown for record in moved if (unknown := unknown_plugins(record))]
     if strange:
         names = ", ".join(sorted({name for unknown in strange for name in unknown}))
@@ -52,7 +54,7 @@ def upgrade(results: Path, plugins: tuple[Path, ...]) -> None:
 @command.command(cls=Command)
 @results_option
 def verify(results: Path) -> None:
-    """Read every record with its traces, weights and checkpoints, and say what is wrong.
+    """Read every record with its traces, pictures, weights and checkpoints, and say what is wrong.
 
     Each must belong to its run and have the checksum that it was written with. Ends with 1 where anything is wrong.
     Nothing is changed.
@@ -75,7 +77,7 @@ def verify(results: Path) -> None:
 @click.argument("sources", metavar="SOURCE…", nargs=-1, required=True, type=FullPath())
 @results_option
 def merge(sources: tuple[Path, ...], results: Path) -> None:
-    """Bring the records of other folders into one, with their traces and working files.
+    """Bring the records of other folders into one, with their traces, pictures and working files.
 
     Sources stay as they are. A better record is never replaced: a run that ended by one that did not, or one with more
     values by one with fewer; values that only one of two has are joined. Ends with 1 where something was left out.

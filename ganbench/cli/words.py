@@ -137,6 +137,11 @@ WORDS: Mapping[str, Words] = {
         ("logy log-y log-scale logscale", "write --log", ""),
         ("runs per-run run by-run seeds all", "write --raw", ""),
     ),
+    "show": _COMMON
+    | _words(
+        ("run id seed variant variants model name names", "write the run alone, as in ganbench show {}", "ID"),
+        ("view launch display browser", "write --open", ""),
+    ),
     "sample": _COMMON
     | _words(
         (f"{_RESULTS} outfile output-file save-to file to", "write --output {}", "FOLDER or FILE.npz"),
@@ -158,12 +163,13 @@ WORDS: Mapping[str, Words] = {
 }
 COMMANDS: Mapping[str, Mapping[str, str]] = {
     "": dict.fromkeys(("train", "fit", "start", "benchmark", "bench", "resume", "go", "make"), "run")
-    | dict.fromkeys(("table", "show", "print", "compare", "summary", "export"), "report")
+    | dict.fromkeys(("table", "print", "compare", "summary", "export"), "report")
     | dict.fromkeys(("figure", "fig", "curve", "curves", "chart", "graph", "pareto"), "plot")
     | dict.fromkeys(("ls", "plugins", "variants", "datasets", "backbones", "metrics", "presets", "info"), "list")
     | dict.fromkeys(("protocol", "diff", "describe"), "explain")
     | dict.fromkeys(("test", "validate", "conformance", "lint"), "check")
     | dict.fromkeys(("gradients", "gradient"), "probe")
+    | dict.fromkeys(("open", "view", "find", "where", "paths", "files", "pictures", "images", "runs"), "show")
     | dict.fromkeys(("generate", "draw", "synthesize", "samples"), "sample")
     | dict.fromkeys(("evaluate", "eval", "measure", "fid"), "score")
     | dict.fromkeys(("progress", "watch", "monitor", "top", "ps", "jobs", "eta", "tail"), "status")

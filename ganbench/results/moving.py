@@ -1,4 +1,4 @@
-"""Giving a record of an older schema the name that its run has now, with its traces and its working folder."""
+"""Giving a record of an older schema the name that its run has now, with all that belongs to the run."""
 
 from __future__ import annotations
 
@@ -33,12 +33,17 @@ class Former:
         return self.path.name == f"seed{self.record.spec.seed}-{self.id[:8]}.json"
 
 
+IGNORE = ".gitignore"
+SAMPLES = ".samples"
+"""How the name of the folder ends that holds the pictures of a run, beside its record."""
+
+
 class Taken(UserError):
     """The new name of a record is that of another one."""
 
 
 def move(former: Former, target: Path) -> None:
-    """Give a record its new name and schema, with its traces and its working folder.
+    """Give a record its new name and schema, with its traces, its pictures and its working folder.
 
     Raises `Taken` where there is another record of this name, `UserError` where another command makes the run,
     `DiskError` where the disk refuses.
@@ -51,6 +56,7 @@ def move(former: Former, target: Path) -> None:
         move_work(path, former.id, record.spec.id)
         with suppress(FileNotFoundError):
             path.with_suffix(".traces.npz").replace(target.with_suffix(".traces.npz"))
+        move_samples(path.with_suffix(SAMPLES), target.with_suffix(SAMPLES))
         # The record last: until it has its new name alone, all of this is found and done again.
         if path.exists():
             write_atomically(target, lambda file: file.write(content))
@@ -80,3 +86,41 @@ def move_work(path: Path, old: str, new: str) -> None:
         except FileNotFoundError:
             if (work / old).is_dir():  # else another command has just done it
                 raise
+
+
+def move_samples(old: Path, new: Path) -> None:
+    """Let the pictures of a run, where there are any, stand in another folder.
+
+    Those that the new folder has already stay there. Raises `OSError`, or `DiskError`, where the disk refuses.
+    """
+    if not old.is_dir():
+        return
+    make_ignored(new)
+    for picture in sorted(old.iterdir()):
+        with suppress(FileNotFoundError):  # another command has just moved it
+            if picture.name == IGNORE or (new / picture.name).exists():
+                picture.unlink()
+            else:
+                picture.replace(new / picture.name)
+    with suppress(FileNotFoundError):
+        old.rmdir()
+
+
+def bring_samples(path: Path, run: str) -> bool:
+    """Move pictures that an earlier ganbench kept in the working folder of a run beside its record, `path`.
+
+    Returns whether there were any. Raises `DiskError` where the disk refuses.
+    """
+    found = [hidden for folder in path.parents if (hidden := folder / ".work" / run / "samples").is_dir()]
+    for hidden in found:
+        try:
+            move_samples(hidden, path.with_suffix(SAMPLES))
+        except OSError as error:
+            raise DiskError(f"cannot move {hidden}: {error.strerror or error}") from error
+    return bool(found)
+
+
+def make_ignored(folder: Path) -> None:
+    """Make a folder that git ignores, where there is none. Raises `DiskError` where the disk refuses."""
+    if not (folder / IGNORE).exists():
+        write_atomically(folder / IGNORE, lambda file: file.write(b"*\n"))

@@ -17,7 +17,7 @@ from ganbench.archives import Arrays, Unusable, checksum_of, read_archive, write
 from ganbench.errors import DiskError, UserError
 from ganbench.files import write_atomically
 from ganbench.results.codec import NewerRecord, decode, encode, id_in, load, read, read_lean
-from ganbench.results.moving import Former, Taken, move
+from ganbench.results.moving import SAMPLES, Former, Taken, bring_samples, make_ignored, move, move_samples
 from ganbench.results.record import RunRecord, RunSpec, richer
 from ganbench.results.schemas import Lookup, is_dated, shipped
 from ganbench.results.sharing import Shared, uncollected
@@ -34,7 +34,7 @@ Found = tuple[RunRecord, bytes]
 
 
 class ResultStore:
-    """The records, traces and working folders below one folder, which is made by the first write.
+    """The records, traces, pictures and working folders below one folder, which is made by the first write.
 
     `lookup`: what is known of plugins, to find their runs that an older schema kept.
     """
@@ -56,16 +56,25 @@ class ResultStore:
         """Return where the traces of a run lie, beside its record."""
         return self.path(spec).with_suffix(".traces.npz")
 
+    def samples(self, spec: RunSpec) -> Path:
+        """Return where the pictures of a run lie, beside its record; there need not be any."""
+        return self.path(spec).with_suffix(SAMPLES)
+
+    def make_samples(self, spec: RunSpec) -> Path:
+        """Make and return the folder for the pictures of a run; git ignores it."""
+        folder = self.samples(spec)
+        make_ignored(folder)
+        return folder
+
     def work(self, spec: RunSpec) -> Path:
-        """Make and return the folder for checkpoints, weights, logs and samples of a run; git ignores it."""
+        """Make and return the folder for checkpoints, weights and logs of a run; git ignores it."""
         return self.folder(spec.id)
 
     def folder(self, name: str) -> Path:
         """Make and return a folder among those of the runs' work."""
-        ignore, folder = self.root / ".work" / ".gitignore", self.root / ".work" / name
+        folder = self.root / ".work" / name
         try:
-            if not ignore.exists():
-                write_atomically(ignore, lambda file: file.write(b"*\n"))
+            make_ignored(folder.parent)
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise DiskError(f"cannot write {folder}: {error.strerror or error}") from error
@@ -99,10 +108,11 @@ class ResultStore:
         return next((record for older in specs if (record := self.get(older)) is not None), None)
 
     def adopt(self, spec: RunSpec) -> None:
-        """Bring what an older schema kept of a run to where it is looked for now; the caller holds the run's lock."""
+        """Bring what an earlier ganbench kept of a run to where it is looked for now; the caller holds its lock."""
         if (former := self._former(spec)) is not None:
             with suppress(Taken):
                 move(former, self.path(spec))
+        bring_samples(self.path(spec), spec.id)
 
     def _former(self, spec: RunSpec) -> Former | None:
         """Look for the record of a run under the name that an older schema gave it, for one that ended if there is."""
@@ -153,7 +163,17 @@ class ResultStore:
         """
         problems: list[str] = []
         found = self._read_all(lambda path: (read(path), b""), problems)
-        return [record for record, _ in found], problems
+        return [record for _, record, _ in found], problems
+
+    def located(self) -> tuple[dict[Path, RunRecord], list[str]]:
+        """Return every record, without its curve, by its path, and one sentence for each file that could not be used.
+
+        Raises `UserError` where there is neither.
+        """
+        problems, share = list[str](), Shared()
+        with uncollected():
+            found = self._read_all(lambda path: read_lean(path, share, curve=False), problems)
+            return {path: record for path, record, _ in found}, problems
 
     def summaries(self, *, curves: bool) -> tuple[list[RunRecord], list[str], dict[str, bytes]]:
         """Do so for a report of many: records without their curves, and if asked for the text of those, by id.
@@ -163,13 +183,13 @@ class ResultStore:
         problems: list[str] = []
         share, texts, records = Shared(), dict[str, bytes](), list[RunRecord]()
         with uncollected():
-            for record, text in self._read_all(lambda path: read_lean(path, share, curve=curves), problems):
+            for _, record, text in self._read_all(lambda path: read_lean(path, share, curve=curves), problems):
                 records.append(record)
                 if curves:
                     texts[record.spec.id] = text
         return records, problems, texts
 
-    def _read_all(self, read: Callable[[Path], Found], problems: list[str]) -> Iterator[Found]:
+    def _read_all(self, read: Callable[[Path], Found], problems: list[str]) -> Iterator[tuple[Path, *Found]]:
         origin: dict[str, Path] = {}
         paths = sorted(self.files(problems), key=lambda path: path.parts)
         for path in paths:
@@ -182,7 +202,7 @@ class ResultStore:
                 continue
             first = origin.setdefault(found[0].spec.id, path)
             if first is path:
-                yield found
+                yield path, *found
             else:
                 problems.append(f"{path} is a second record of the run in {first} and is not counted")
         if not origin and not problems:
@@ -269,7 +289,7 @@ def _set_aside(path: Path) -> None:
 
 
 def _make_room(path: Path, other: RunRecord, run: str) -> None:
-    """Give the record of another run, and traces beside it that are not this run's, a name that is its alone."""
+    """Give the record of another run, its pictures, and traces that are not this run's, a name that is its alone."""
     try:
         target = path.with_name(f"seed{other.spec.seed}-{other.spec.id}.json")
         traces = path.with_suffix(".traces.npz")
@@ -279,6 +299,7 @@ def _make_room(path: Path, other: RunRecord, run: str) -> None:
         with suppress(Unusable, FileNotFoundError):
             if read_archive(traces).owner != run:
                 traces.replace(target.with_suffix(".traces.npz"))
+        move_samples(path.with_suffix(SAMPLES), target.with_suffix(SAMPLES))
         path.replace(target)
     except OSError as error:
         raise DiskError(f"cannot move {path}: {error.strerror or error}") from error

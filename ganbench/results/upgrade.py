@@ -8,7 +8,7 @@ from typing import IO
 from ganbench.errors import DiskError, UserError
 from ganbench.files import write_atomically
 from ganbench.results.codec import decode, encode, id_in, load
-from ganbench.results.moving import Former, move
+from ganbench.results.moving import Former, bring_samples, move
 from ganbench.results.record import SCHEMA, RunRecord
 from ganbench.results.schemas import Lookup, is_dated
 from ganbench.results.store import ResultStore
@@ -48,6 +48,22 @@ def upgrade(store: ResultStore, lookup: Lookup) -> tuple[list[RunRecord], list[s
         except UserError as error:
             problems.append(str(error))
     return moved, problems
+
+
+def bring_all_samples(store: ResultStore) -> int:
+    """Move pictures out of working folders, where an earlier ganbench kept them; return of how many runs.
+
+    What is no record is passed over. Raises `DiskError` where the disk refuses.
+    """
+    count = 0
+    for path in sorted(store.files([])):
+        try:
+            count += bring_samples(path, id_in(load(path)))
+        except DiskError:
+            raise
+        except (UserError, FileNotFoundError):
+            continue
+    return count
 
 
 def _write(file: IO[bytes], *, content: bytes) -> None:

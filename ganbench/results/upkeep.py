@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import time
 from collections import Counter
@@ -15,12 +16,14 @@ from ganbench.contract.types import Value
 from ganbench.errors import DiskError, UserError
 from ganbench.files import is_held, write_atomically
 from ganbench.results.codec import encode, read
+from ganbench.results.moving import SAMPLES, make_ignored
 from ganbench.results.progress import find_sweeps, folder_of
 from ganbench.results.record import FINAL, RunRecord, metric_and_weights, richer
 from ganbench.results.store import ResultStore, apart, own_traces
 
 Check = Callable[[Path, RunRecord], str | None]
 """Says what is wrong with a file of a run's working folder, or nothing."""
+_PICTURES = re.compile(r"seed\d+-[0-9a-f]{8,}" + re.escape(SAMPLES))
 
 
 def verify(store: ResultStore, check: Check) -> tuple[int, list[str]]:
@@ -32,6 +35,7 @@ def verify(store: ResultStore, check: Check) -> tuple[int, list[str]]:
     faulty = 0
     for path, record in records:
         found = list(_faults(store, path, record, check))
+        found += _damaged_pictures(path.with_suffix(SAMPLES))
         problems += found
         faulty += bool(found)
     return len(records) - faulty, problems
@@ -79,6 +83,25 @@ def _faults(store: ResultStore, path: Path, record: RunRecord, check: Check) -> 
             yield fault
 
 
+def _damaged_pictures(folder: Path) -> Iterator[str]:
+    from PIL import Image
+
+    for path in sorted(folder.glob("*.png")):
+        try:
+            with Image.open(path) as picture:
+                picture.verify()
+        except FileNotFoundError:
+            continue
+        except Exception:  # what is no picture fails in many ways
+            yield f"{path} is damaged: remove it"
+
+
+def _strays(store: ResultStore) -> list[Path]:
+    """Return the folders of pictures beside which no record stands."""
+    folders = {path.parent for path in _all_files(store.root) if _PICTURES.fullmatch(path.parent.name)}
+    return sorted(folder for folder in folders if not folder.with_suffix(".json").exists())
+
+
 # Taking away
 
 
@@ -106,6 +129,7 @@ def rubbish(store: ResultStore, *, stale: bool) -> list[Rubbish]:
                 found[path] = "left by a write that was killed"
         elif path.name.endswith(".damaged"):
             found[path] = "damaged, set aside"
+    found |= dict.fromkeys(_strays(store), "pictures of a run that has no record")
     sweeps = folder_of(store.root)
     for work in sorted(path for path in _folders(store.root / ".work") if path != sweeps):
         record = known.get(work.name)
@@ -126,7 +150,7 @@ def rubbish(store: ResultStore, *, stale: bool) -> list[Rubbish]:
     for path, record in records if stale else []:
         work = store.root / ".work" / record.spec.id
         if record.spec.is_stale and not record.spec.is_newer and not store.is_busy(work):
-            for part in (path, path.with_suffix(".traces.npz"), work):
+            for part in (path, path.with_suffix(".traces.npz"), path.with_suffix(SAMPLES), work):
                 if part.exists():
                     found[part] = "of an older ganbench, whose numbers are others"
     inner = {path for path in found if any(parent in found for parent in path.parents)}
@@ -187,7 +211,7 @@ class Merged:
 
 
 def merge(store: ResultStore, sources: list[ResultStore], check: Check) -> Merged:
-    """Bring the records of other folders in, with their traces and working folders; those stay as they are.
+    """Bring the records of other folders in, with their traces, pictures and working folders; those stay as they are.
 
     A record takes the place of one of the same run where it is `richer`; where both are done, values that only one has
     are kept side by side. Where both ended in other numbers, what is here stays, and the conflict is told.
@@ -254,15 +278,20 @@ def _has(record: RunRecord, metric: str, weights: str) -> bool:
 
 
 def _bring(store: ResultStore, source: ResultStore, path: Path, record: RunRecord, joined: RunRecord | None) -> None:
-    """Copy the work and traces of a run, and its record last; `joined`: the record alone changes, to this one."""
+    """Copy what belongs to a run, and its record last; `joined`: the record alone changes, to this one."""
     if joined is not None:
         store.add(joined)
         return
-    work, target = source.root / ".work" / record.spec.id, store.work(record.spec)
+    work, pictures = source.root / ".work" / record.spec.id, store.samples(record.spec)
+    places = {work: store.work(record.spec), work / "samples": pictures, path.with_suffix(SAMPLES): pictures}
     try:
-        for file in _all_files(work) if work.is_dir() else ():
-            if file.is_file() and file.name != "lock" and not file.name.endswith((".part", ".damaged")):
-                _copy(file, target / file.relative_to(work))
+        for folder, target in places.items():
+            if target == pictures and folder.is_dir():
+                make_ignored(pictures)
+            for file in _all_files(folder):
+                wanted = file.is_file() and file.name != "lock" and not file.name.endswith((".part", ".damaged"))
+                if wanted and not (folder == work and work / "samples" in file.parents):
+                    _copy(file, target / file.relative_to(folder))
         traces = path.with_suffix(".traces.npz")
         if traces.is_file():
             _copy(traces, store.traces_path(record.spec))

@@ -25,6 +25,7 @@ from ganbench.results.store import ResultStore
 from ganbench.runs.blame import keep_traceback
 from ganbench.runs.checkpoint import Checkpoints, Unusable, load_state, save_state
 from ganbench.runs.facts import files_of, provenance, variant_facts
+from ganbench.runs.gallery import draw_last, draw_mark, shown_of
 from ganbench.runs.job import Job, unscored_metrics
 from ganbench.runs.opening import open_bench, open_dataset
 from ganbench.runs.options import as_plain, resolve
@@ -32,7 +33,6 @@ from ganbench.runs.registry import Registry
 from ganbench.runs.stopping import Stopped
 from ganbench.scoring.evaluate import Evaluator, Scores, Subject, Unavailable
 from ganbench.scoring.gradients import OWN, canonical_curves, log_spaced, own_curve
-from ganbench.scoring.pictures import write_picture
 from ganbench.scoring.samples import generate, require_asked
 from ganbench.seeds import derive, seeded
 from ganbench.training.arithmetic import placed
@@ -44,7 +44,6 @@ from ganbench.training.meter import FlopCounter
 from ganbench.training.trainer import EMA_RAMP, Trainer
 
 CHECKPOINT_SECONDS = 300.0
-PICTURE_SAMPLES = 64
 REACH = 1.01
 """In magnitude, what is taken for an image in [-1, 1] that was rounded."""
 ALIKE = 0.5
@@ -187,9 +186,14 @@ class Run:
                 self._require_trained(trainer)
             spent, traces = trainer.tally(), trainer.traces()
             with self.at_once():
-                kept = {each: self._rebuilt(trainer.snapshot(each)) for each in self.job.score}
+                rebuilt = {each: self._rebuilt(trainer.snapshot(each)) for each in self.job.score}
+                kept = {each: variant for each, (variant, _) in rebuilt.items()}
+                shown = rebuilt[self.job.score[0]]
+                draw_mark(self.store.make_samples(spec), share, shown[1], self.bench.data)
                 mark = Mark(share, tick.meters, {})
                 scores = {each: self._score(each, variant, traces, mark) for each, variant in kept.items()}
+                if share > 1 - 1e-9:
+                    self._draw_last(trainer, *shown)
             first, *others = scores
             raw = scores[others[0]].values if others else {}
             self.curve.append(replace(mark, values=scores[first].values, raw=raw))
@@ -330,27 +334,28 @@ class Run:
         if all(torch.allclose(one, other, rtol=0, atol=1e-9 * largest) for one, other in weights):
             raise ValueError(f"{trainer.variant.name} has updated G, but its weights are those it began with")
 
-    def _rebuilt(self, snapshot: Variant) -> Variant:
-        """Return the variant built anew with the weights that are kept: what is scored is nothing else.
+    def _rebuilt(self, snapshot: Variant) -> tuple[Variant, Tensor]:
+        """Return the variant built anew with the weights that are kept, since nothing else is scored, and its samples.
 
         Raises `Unfair` where samples of the two differ, which then come from something that no weights hold.
         """
         built = placed(self.build(), self.device)
         built.load_state_dict(snapshot.state_dict())
         built.requires_grad_(False).eval()
-        one, other = (self._picture(variant).float() for variant in (snapshot, built))
-        if bool((one - other).abs().mean() > (ALIKE if one.ndim == 4 else ALIKE / 127.5)):
+        one, other = (self._picture(variant) for variant in (snapshot, built))
+        if bool((one.float() - other.float()).abs().mean() > (ALIKE if one.ndim == 4 else ALIKE / 127.5)):
             raise Unfair(
                 f"samples of {snapshot.name} come from more than its weights: built anew and given those, it makes "
                 f"others; keep all that sampling needs in parameters and buffers"
             )
-        return built
+        return built, other
 
     def _picture(self, variant: Variant) -> Tensor:
         """Draw the samples to be shown. Raises `UserError` where they are not images as they were asked for."""
         data = self.bench.data
-        drawn = generate(variant, PICTURE_SAMPLES, data, seed=self.job.spec.seed, purpose="picture", reach=REACH).images
-        asked = min(PICTURE_SAMPLES, len(data.domain.test)) if data.domain else PICTURE_SAMPLES
+        count = shown_of(data)
+        drawn = generate(variant, count, data, seed=self.job.spec.seed, purpose="picture", reach=REACH).images
+        asked = min(count, len(data.domain.test)) if data.domain else count
         if not isinstance(variant, Control):
             require_asked(variant.name, drawn, asked, data.test.images)
         return drawn
@@ -371,16 +376,24 @@ class Run:
         return facts
 
     def _score(self, weights: str, variant: Variant, traces: Mapping[str, np.ndarray], mark: Mark) -> Scores:
-        data, last = self.bench.data, mark.share > 1 - 1e-9
-        metrics = self.bench.metrics
+        metrics, last = self.bench.metrics, mark.share > 1 - 1e-9
         due = [m for m in metrics if last or not m.metric.last_mark_only or m.name in self.job.marks_metrics]
-        if weights == self.job.score[0]:
-            pictured = self._picture(variant)
-            if data.domain is not None:  # above each translation what it was made from
-                half = PICTURE_SAMPLES // 2
-                pictured = torch.stack([data.domain.test[:half], pictured[:half]], 1).flatten(0, 1)
-            write_picture(pictured, self.work / "samples" / f"{round(100 * mark.share):03d}.png")
         return self._measure(weights, variant, due, traces, _past([*self.curve, mark]), last=last)
+
+    def _draw_last(self, trainer: Trainer, variant: Variant, drawn: Tensor) -> None:
+        data, spec = self.bench.data, self.job.spec
+        # Pairs are drawn with replacement; a short run was shown fewer of the domain than stand for all of it here.
+        every = isinstance(variant, Control) or data.domain is not None
+        count = len(data.train.images)
+        draw_last(
+            self.store.make_samples(spec),
+            variant,
+            drawn,
+            data,
+            served=torch.arange(count) if every else trainer.stream.served(trainer.meters.images),
+            classify=self.evaluator.classes,
+            seed=spec.seed,
+        )
 
     def _measure(
         self,

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ganbench.contract.data import ImageSet, Modes, Splits
 from ganbench.contract.metrics import Features, Metric, Past, Probe, Scene
@@ -119,6 +120,10 @@ class Evaluator:
         others = [self._once(replace(subject, seed=seed), sampled) for seed in seeds]
         return joined(scores, others) if others else scores
 
+    def classes(self, images: Tensor) -> Tensor | None:
+        """Return the class of each image by what metrics have looked at it with, or None where nothing tells it."""
+        return self._forth.classes(images)
+
     def _once(self, subject: Subject, measures: Sequence[Measure]) -> Scores:
         scores = self._forth.score(subject, measures)
         for direction in self._back:
@@ -196,6 +201,10 @@ class _Direction:
                 final = isinstance(error, UserError) and not isinstance(error, Unavailable | DiskError)
                 unscored[measure.name] = ("" if final else UNAVAILABLE) + self._reason(error, "metric", metric.name)
         return Scores(values, unscored)
+
+    def classes(self, images: Tensor) -> Tensor | None:
+        count = self.data.spec().classes
+        return self._extraction.classes(images, count) if count > 1 else None
 
     def _n(self, measure: Measure) -> int:
         return measure.samples or self.samples

@@ -56,6 +56,13 @@ class Stream:
         rows = torch.randint(len(self._source), (n,), generator=torch.Generator().manual_seed(seed))
         return self._given(self._source[rows.to(self._home)].cond)
 
+    def served(self, images: int) -> Tensor | None:
+        """Return which rows of the set the first so many images are, in order of rows; None for samples made fresh."""
+        if self._fresh:
+            return None
+        count = len(self._source)
+        return torch.arange(count) if images >= count else self._order_of(0)[:images].cpu().sort().values
+
     def _given(self, cond: Tensor | None) -> Tensor | None:
         if cond is None:
             return None

@@ -50,8 +50,10 @@ def test_run_prints_the_table_and_report_prints_the_same(tmp_path: Path) -> None
     assert "| plain " in made.stdout and "- tiny-mean" in made.stdout
     again = call("report", "--results", str(tmp_path))
     assert again.stdout == made.stdout
-    pictures = sorted(path.name for path in tmp_path.rglob("samples/*.png"))
-    assert pictures == ["020.png", "040.png", "060.png", "080.png", "100.png"]
+    marks = ["020.png", "040.png", "060.png", "080.png", "100.png"]
+    assert sorted(path.name for path in tmp_path.glob("tiny/*/*/plain/seed0-*.samples/*.png")) == [
+        *marks, "interpolation.png", "nearest.png"
+    ]  # fmt: skip
 
     as_json = json.loads(call("report", "--results", str(tmp_path), "--json").stdout)
     assert as_json[0]["variant"] == "plain" and as_json[0]["meters"]["images"] == 1280

@@ -55,6 +55,10 @@ def paths(results: Path, which: int = 0) -> tuple[Path, Path, Path]:
     return store.path(record.spec), store.traces_path(record.spec), store.work(record.spec) / "final.pt"
 
 
+def pictures(results: Path, which: int = 0) -> Path:
+    return ResultStore(results).samples(records(results)[which].spec)
+
+
 def content(root: Path) -> dict[Path, bytes]:
     return {p.relative_to(root): p.read_bytes() for p in root.rglob("*") if p.is_file() and p.name != "lock"}
 
@@ -100,6 +104,7 @@ def edit_spec(results: Path) -> None:
         (lambda results: shutil.copy(paths(results, 1)[0], paths(results)[0]), "is a second record of the run"),
         (lambda results: (paths(results)[2].parent / "checkpoint.pt").write_text("cut"), "checkpoint.pt is damaged"),
         (edit_spec, "was edited or renamed"),
+        (lambda results: (pictures(results) / "040.png").write_bytes(b"cut"), "040.png is damaged: remove it"),
     ],
 )
 def test_each_damage_is_found(harm: Callable[[Path], object], why: str, here: Path) -> None:
@@ -127,6 +132,17 @@ def test_what_is_merged_is_all_of_a_run_and_the_sources_stay(here: Path, tmp_pat
     assert again.stdout == "0 records new, 0 made better, 4 known already\n" and content(into) == before
     later = call("run", *TINY, "--results", str(into), "--metrics", "tiny-late")
     assert later.exit_code == 0 and "started" in later.stderr and " 20% " not in later.stderr
+
+
+def test_pictures_go_along_from_wherever_they_are(here: Path, tmp_path: Path) -> None:
+    wanted, into = content(here), tmp_path / "into"
+    hidden = paths(here)[2].parent / "samples"
+    (pictures(here) / ".gitignore").unlink()
+    pictures(here).rename(hidden)  # as an earlier ganbench had it
+    assert call("results", "merge", str(here), "--results", str(into)).exit_code == 0
+    assert content(into) == wanted and hidden.exists()
+    assert "pictures of 1 run moved" in call("results", "upgrade", "--results", str(here)).stdout
+    assert content(here) == wanted
 
 
 def test_an_end_replaces_a_failure_and_never_the_other_way(here: Path, tmp_path: Path) -> None:
@@ -200,6 +216,18 @@ def test_prune_names_what_it_removes_and_leaves_what_is_needed(here: Path) -> No
     assert call("results", "verify", "--results", str(here)).exit_code == 0
 
 
+def test_pictures_without_a_record_go_and_no_others(here: Path) -> None:
+    record, before = paths(here)[0], pictures(here)
+    record.unlink()
+    others = [here / name / "a.png" for name in ("seed1.samples", "notes.samples", "seed0-12.samples")]
+    for other in others:
+        other.parent.mkdir()
+        other.write_bytes(b"of the user")
+    said = call("results", "prune", "--results", str(here))
+    assert f"{before}: pictures of a run that has no record" in said.stdout and not before.exists()
+    assert all(other.exists() for other in others) and pictures(here).exists()
+
+
 def test_a_run_that_is_being_made_keeps_all_it_has(here: Path) -> None:
     store, (first, _) = ResultStore(here), records(here)
     kept = store.work(first.spec) / "checkpoint.pt"
@@ -225,5 +253,5 @@ def test_stale_runs_go_when_asked_for(here: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("ganbench.results.record.NUMBERS", NUMBERS + 1)
     assert "0 files" in call("results", "prune", "--results", str(here)).stdout
     said = call("results", "prune", "--results", str(here), "--stale")
-    assert "6 files and folders removed" in said.stdout
+    assert "8 files and folders removed" in said.stdout
     assert list(here.rglob("seed*")) == []

@@ -140,7 +140,7 @@ def refused(text: str) -> str:
         ("ls", "write `ganbench list`"),
         ("Run", "did you mean 'run'?"),
         ("reprot", "did you mean 'report'?"),
-        ("xyzzy", "no such command 'xyzzy'; there are run, status, report, plot, explain, sample, score"),
+        ("xyzzy", "no such command 'xyzzy'; there are run, status, report, show, plot, explain, sample, score"),
         ("results clean", "write `ganbench results prune`"),
         ("results mrege", "did you mean 'merge'?"),
         ("cache clear", "write `ganbench cache prune`"),

@@ -6,6 +6,7 @@ only that call fails, and once where all that follow fail as well.
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -19,10 +20,12 @@ import pytest
 import torch
 from click.testing import CliRunner
 from disk import CODES, content, parts, refusing
+from ganbench_plugins.backbones.mlp import MLP
 
 from ganbench.cli.following import Following
 from ganbench.cli.group import main
 from ganbench.cli.publish import published
+from ganbench.contract.data import ImageSet
 from ganbench.contract.types import Value
 from ganbench.errors import DiskError
 from ganbench.files import write_atomically
@@ -30,23 +33,31 @@ from ganbench.reports.probe import draw
 from ganbench.results.codec import id_in, load
 from ganbench.results.progress import PlannedRun, begin_plan, find_sweeps, open_folder
 from ganbench.results.record import RunRecord, RunSpec
+from ganbench.results.schemas import shipped
 from ganbench.results.store import ResultStore
+from ganbench.results.upgrade import upgrade
 from ganbench.runs import run as running
 from ganbench.runs.checkpoint import Checkpoints, load_state, save_state
 from ganbench.runs.execute import execute
 from ganbench.runs.executors import apart
+from ganbench.runs.export import new_folder, write_arrays, write_pictures
+from ganbench.runs.former import installed
+from ganbench.runs.gallery import draw_last, draw_mark
+from ganbench.runs.names import remember, remembered
 from ganbench.runs.plan import Request, plan
 from ganbench.runs.probe import plan_probe, run_probe
-from ganbench.runs.registry import Registry, discover
+from ganbench.runs.registry import Registry, discover, load_file
 from ganbench.runs.steps import unwatched
 from ganbench.scoring.features import write_cached
-from ganbench.scoring.pictures import write_picture
+from ganbench.scoring.pictures import write_picture, write_rows
 from ganbench.toolbox.prepared import prepared
 from ganbench.toolbox.sources import Download, digest_of, fetch
 from ganbench.training import trainer
+from ganbench.training.bench import Bench
 from ganbench.training.budget import Budget, Meters
 
 PLUGIN = Path(__file__).parents[1] / "tiny_plugin.py"
+tiny = load_file(PLUGIN)
 SCHEMA_1 = Path(__file__).parents[1] / "results" / "schema1"
 
 pytestmark = pytest.mark.usefixtures("switches")
@@ -151,6 +162,67 @@ def test_a_picture(shape: tuple[int, ...], tmp_path: Path) -> None:
     survives(tmp_path, nothing, lambda root: write_picture(samples, root / "samples" / "020.png"))
 
 
+def test_rows_of_pictures(tmp_path: Path) -> None:
+    rows = torch.randint(0, 255, (3, 5, 1, 8, 8), dtype=torch.uint8)
+    survives(tmp_path, nothing, lambda root: write_rows(rows, root / "samples" / "nearest.png", (1, 4)))
+
+
+def test_the_pictures_of_the_last_mark(tmp_path: Path) -> None:
+    data = tiny.Tiny().load(Path(), 8)
+    variant = Bench(tiny.Tiny(), data, MLP()).build(tiny.Plain, None, 0).requires_grad_(False).eval()
+    drawn, rows = data.test.images[:16], torch.arange(64)
+
+    def act(root: Path) -> None:
+        folder = ResultStore(root).make_samples(record().spec)
+        draw_mark(folder, 1, drawn, data)
+        draw_last(folder, variant, drawn, data, served=rows, classify=lambda images: None, seed=0)
+
+    assert survives(tmp_path, nothing, act, every=11) > 5 * 4  # three pictures, what is left out and ignored
+
+
+def test_pictures_that_are_moved(tmp_path: Path) -> None:
+    """Those of an earlier ganbench, with some that are in their place already."""
+
+    def prepare(root: Path) -> None:
+        store = ResultStore(root)
+        hidden = store.work(record().spec) / "samples"
+        hidden.mkdir()
+        for name in ("020.png", "040.png", "100.png"):
+            (hidden / name).write_bytes(name.encode())
+        (store.make_samples(record().spec) / "020.png").write_bytes(b"of today")
+
+    assert survives(tmp_path, prepare, lambda root: ResultStore(root).adopt(record().spec)) >= 4
+    found = {path.name: path.read_bytes() for path in ResultStore(tmp_path / "root").samples(record().spec).iterdir()}
+    assert found == {".gitignore": b"*\n", "020.png": b"of today", "040.png": b"040.png", "100.png": b"100.png"}
+
+
+@pytest.mark.parametrize("name", ["out", "out.npz"])
+@pytest.mark.parametrize("labels", [None, torch.arange(6) % 2])
+def test_samples_in_files(name: str, labels: torch.Tensor | None, tmp_path: Path) -> None:
+    pieces = [ImageSet(torch.randint(0, 255, (3, 1, 8, 8), dtype=torch.uint8))] * 2
+    if labels is not None:
+        pieces = [piece._replace(cond=part) for piece, part in zip(pieces, labels.split(3), strict=True)]
+
+    def act(root: Path) -> dict[str, bytes]:
+        output = root / name
+        if not output.exists():
+            if output.suffix:
+                write_atomically(output, lambda file: write_arrays(file, iter(pieces), 6))
+            else:
+                with new_folder(output) as folder:
+                    write_pictures(folder, iter(pieces))
+        return look(root)
+
+    def look(root: Path) -> dict[str, bytes]:
+        return {name: kept for name, kept in content(root).items() if ".part" not in name}
+
+    def swept(root: Path) -> None:  # a disk that refuses everything leaves the folder under its hidden name
+        for part in parts(root):
+            shutil.rmtree(part)
+
+    assert survives(tmp_path, nothing, act, look=look, later=swept) > 3
+
+
 def test_what_is_noted_or_kept_to_be_quick_costs_time_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = tmp_path / "source"
     source.write_bytes(b"data" * 100)
@@ -164,6 +236,9 @@ def test_what_is_noted_or_kept_to_be_quick_costs_time_alone(tmp_path: Path, monk
     shutil.rmtree(tmp_path / "before")
     write = partial(write_cached, save=lambda file: file.write(b"features"))
     assert survives(tmp_path, nothing, lambda root: write(root / "cache" / "features" / "a.npz"), mild=True) >= 6
+    shutil.rmtree(tmp_path / "before")
+    assert survives(tmp_path, nothing, lambda root: remember({"variant": ["gan", "wgan"]}), mild=True) >= 6
+    assert remembered() == {"variant": ["gan", "wgan"]}
 
 
 def test_a_download(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -255,6 +330,10 @@ def damaged(root: Path) -> None:
     ResultStore(root).path(record().spec).write_bytes(b"{")
 
 
+def pictured(root: Path, of: RunRecord) -> None:
+    (ResultStore(root).make_samples(of.spec) / "100.png").write_bytes(b"a picture")
+
+
 def anothers(root: Path) -> None:
     store = ResultStore(root)
     other = record(seed=1, values={"fid": [Value(1.0)]})
@@ -262,6 +341,7 @@ def anothers(root: Path) -> None:
     target = store.path(record().spec)
     store.path(other.spec).rename(target)
     store.traces_path(other.spec).rename(target.with_suffix(".traces.npz"))
+    pictured(root, record())  # they have the name of the other's record, and are its
 
 
 @pytest.mark.parametrize("prepare", [nothing, poorer, damaged, anothers])
@@ -314,6 +394,7 @@ def test_merge(tmp_path: Path) -> None:
                 {"trainer": {}, "curve": "", "unscored": {}, "threads": 1},
                 of.spec.id,
             )
+        pictured(root / "there", of)
 
     survives(
         tmp_path, prepare, lambda root: call("results", "merge", str(root / "there"), "--results", str(root / "here"))
@@ -321,8 +402,9 @@ def test_merge(tmp_path: Path) -> None:
 
 
 def test_upgrade(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Writing is the command's own part; to start a process each time would take minutes.
-    monkeypatch.setattr(apart, "survive", lambda function, *arguments: (function(*arguments, unwatched), {}))
+    # Writing is the command's own part; to look for plugins in a process each time would take minutes.
+    known = installed((), unwatched)
+    monkeypatch.setattr(apart, "survive", lambda function, *arguments: (known, {}))
 
     def prepare(root: Path) -> None:
         (path,) = SCHEMA_1.rglob("digits/*/*/real/seed0-*.json")
@@ -335,10 +417,32 @@ def test_upgrade(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         work.mkdir(parents=True)
         for name in ("final.pt", "lock", "error.txt"):
             (work / name).write_bytes(name.encode())
+        for folder in (work / "samples", target.with_suffix(".samples")):
+            folder.mkdir()
+            (folder / f"{folder.name}.png").write_bytes(b"a picture")
 
     assert survives(tmp_path, prepare, lambda root: call("results", "upgrade", "--results", str(root))) > 8
     (moved,) = (tmp_path / "root" / ".work").glob("*/final.pt")
     assert moved.parent.name == ResultStore(tmp_path / "root").records()[0][0].spec.id
+
+
+def test_upgrade_of_records_that_keep_their_names(tmp_path: Path) -> None:
+    known = {"defaults": {"variant": {}, "backbone": {}, "dataset": {}}}
+    of = [record(seed, variant=known, values={"fid": [Value(2.0, {"weights": "raw"})]}) for seed in (0, 1)]
+
+    def prepare(root: Path) -> None:
+        for each in of:
+            path = ResultStore(root).path(each.spec)
+            ResultStore(root).add(each, TRACES)
+            path.write_text(json.dumps({**json.loads(path.read_text()), "schema": 2}))
+
+    def act(root: Path) -> None:
+        upgrade(ResultStore(root), shipped)
+        for each in of:  # whatever was refused, all are read, and of one run each
+            assert ResultStore(root).get(each.spec) is not None
+
+    assert survives(tmp_path, prepare, act) >= 8
+    assert upgrade(ResultStore(tmp_path / "root"), shipped) == ([], [])
 
 
 @pytest.mark.parametrize("stale", [False, True])
@@ -349,8 +453,10 @@ def test_prune(stale: bool, tmp_path: Path) -> None:
         old = replace(old, spec=replace(old.spec, numbers=0))
         for of in (old, record(1)):
             store.add(of, TRACES)
+            pictured(root, of)
             for name in ("checkpoint.pt", "checkpoint-before.pt", "final.pt", "checkpoint.damaged"):
                 (store.work(of.spec) / name).write_bytes(b"x")
+        pictured(root, record(2))  # of no record
         (root / ".work" / "nobodys" / "samples").mkdir(parents=True)
         (root / ".work" / "nobodys" / "samples" / "1.png").write_bytes(b"x")
 
@@ -506,9 +612,9 @@ def test_every_kind_of_write_is_among_these() -> None:
     """A module that writes and is not known here is to be damaged as well."""
     known: Sequence[str] = (
         "files.py", "toolbox/prepared.py", "toolbox/sources.py", "cli/report.py", "results/upkeep.py",
-        "results/moving.py", "results/store.py", "results/upgrade.py", "results/progress.py",
+        "results/moving.py", "results/store.py", "results/upgrade.py", "results/progress.py", "cli/plot.py",
         "runs/export.py", "runs/names.py", "scoring/pictures.py", "scoring/features.py", "reports/probe.py",
-        "runs/blame.py", "runs/checkpoint.py", "runs/probe.py", "runs/executors/limits.py",
+        "runs/gallery.py", "runs/blame.py", "runs/checkpoint.py", "runs/probe.py", "runs/executors/limits.py",
     )  # fmt: skip
     root = Path(main.callback.__code__.co_filename).parents[1]  # type: ignore[union-attr]
     writing = ("write_atomically(", ".write_bytes(", ".write_text(", "mkdir(", "unlink(", "rmtree(")

@@ -607,3 +607,32 @@ def test_a_folder_of_its_own_is_seen_by_those_alone_who_name_it(tmp_path: Path) 
     mine.path(make_spec()).unlink()
     with pytest.raises(UserError, match="no results in"):
         mine.records()
+
+
+# Pictures
+
+
+def test_pictures_lie_beside_their_record_and_git_ignores_them(tmp_path: Path) -> None:
+    store, record = ResultStore(tmp_path / "results"), make_record()
+    assert store.samples(record.spec) == store.path(record.spec).with_suffix(".samples")
+    assert not store.samples(record.spec).exists()
+    folder = store.make_samples(record.spec)
+    (folder / "100.png").write_bytes(b"x")
+    store.add(record)
+    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
+    said = subprocess.run(["git", "-C", str(tmp_path), "status", "-s", "-uall"], capture_output=True, text=True)
+    (line,) = said.stdout.splitlines()
+    assert line.endswith(store.path(record.spec).name)
+    assert store.records() == ([record], [])
+
+
+def test_a_record_that_makes_room_takes_its_pictures_along(tmp_path: Path) -> None:
+    store, mine, other = ResultStore(tmp_path), make_record(), make_record(seed=1)
+    store.add(other)
+    (store.make_samples(other.spec) / "100.png").write_bytes(b"the other's")
+    for place in (store.path, store.samples):
+        place(other.spec).rename(place(mine.spec))
+    store.add(mine)
+    assert not store.samples(mine.spec).exists()
+    moved = store.path(mine.spec).with_name(f"seed1-{other.spec.id}.samples")
+    assert (moved / "100.png").read_bytes() == b"the other's" and moved.with_suffix(".json").exists()

@@ -24,7 +24,7 @@ from ganbench.results.codec import id_in, load
 from ganbench.results.record import SCHEMA, RunRecord
 from ganbench.results.schemas import Known, id_before, shipped, unknown_plugins
 from ganbench.results.store import ResultStore
-from ganbench.results.upgrade import upgrade
+from ganbench.results.upgrade import bring_all_samples, upgrade
 from ganbench.runs.former import lookup_in, table_of
 from ganbench.runs.plan import Request, plan
 from ganbench.runs.registry import discover
@@ -175,6 +175,10 @@ def test_traces_and_working_folder_go_along(results: Path) -> None:
     work = store.work(record.spec)
     kept = {path.relative_to(work).as_posix() for path in work.rglob("*") if path.is_file()}
     assert kept == {"checkpoint.pt", "final.pt", "samples/100.png"}
+    assert bring_all_samples(store) == 1 and bring_all_samples(store) == 0
+    assert {path.name for path in store.samples(record.spec).iterdir()} == {"100.png", ".gitignore"}
+    assert (store.samples(record.spec) / "100.png").read_text() == "samples/100.png"
+    assert not (work / "samples").exists()
     assert not (results / ".work" / old).exists()
     assert len(list(results.rglob("*.npz"))) == 1
 
@@ -415,7 +419,7 @@ import os, shutil, sys
 from pathlib import Path
 from ganbench.results.schemas import shipped
 from ganbench.results.store import ResultStore
-from ganbench.results.upgrade import upgrade
+from ganbench.results.upgrade import bring_all_samples, upgrade
 
 CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.chmod"}
 left = 0
@@ -473,7 +477,7 @@ import os, shutil, sys
 from pathlib import Path
 from ganbench.results.schemas import shipped
 from ganbench.results.store import ResultStore
-from ganbench.results.upgrade import upgrade
+from ganbench.results.upgrade import bring_all_samples, upgrade
 
 source, target = map(Path, sys.argv[1:])
 for number in range(12):

@@ -110,7 +110,9 @@ def test_final_weights_and_a_picture_of_every_mark_are_kept_and_no_checkpoint(re
     job = job_of(registry)
     execute(job, store, registry, threads=1)
     work = store.work(job.spec)
-    assert sorted(path.name for path in (work / "samples").iterdir()) == ["033.png", "067.png", "100.png"]
+    kept = {path.name for path in store.samples(job.spec).iterdir()}
+    assert kept == {"033.png", "067.png", "100.png", "nearest.png", "interpolation.png", "left-out.txt", ".gitignore"}
+    assert not (work / "samples").exists()
     assert not (work / "checkpoint.pt").exists()
     fresh = module.Run(job, store, registry, 1).build()
     fresh.load_state_dict(weights(store, job))

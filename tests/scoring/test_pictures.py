@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from ganbench.scoring.pictures import write_picture
+from ganbench.scoring.pictures import FAINT, write_picture, write_rows
 
 
 def picture(samples, tmp_path):
@@ -65,3 +65,44 @@ def test_points_stand_with_x_to_the_right_and_y_upwards(tmp_path):
 )
 def test_no_cloud_of_points_is_too_small_or_too_wide(points, tmp_path):
     assert (picture(points, tmp_path) == 0).any()
+
+
+def test_points_stand_before_real_ones_which_choose_the_axes(tmp_path):
+    path = tmp_path / "100.png"
+    real = torch.tensor([[2.0, -2.0]]).repeat(100, 1)
+    write_picture(torch.tensor([[1.0, 1.0], [2.0, -2.0]]), path, real)
+    with Image.open(path) as image:
+        pixels = np.array(image)
+    assert set(np.unique(pixels)) == {0, 255}  # a sample hides the real points where it lies
+    write_picture(torch.tensor([[1.0, 1.0]]), path, real)
+    with Image.open(path) as image:
+        pixels = np.array(image)
+    places = {grey: np.argwhere(pixels == grey).mean(0) for grey in (0, FAINT)}
+    # The reach is 1.25 * 2: real points lie at 0.8 of it, the sample at 0.4, as far to the right as upwards.
+    assert places[FAINT] == pytest.approx([0.9 * 511, 0.9 * 511], abs=1)
+    assert places[0] == pytest.approx([0.3 * 511, 0.7 * 511], abs=1)
+
+
+def test_points_beyond_the_axes_lie_on_the_border(tmp_path):
+    pixels = picture(torch.cat([torch.zeros(200, 2), torch.tensor([[0.0, 1e9]])]), tmp_path)
+    assert (pixels[:3, 254:258] == 0).any()
+
+
+def test_rows_are_in_parts_with_half_an_image_between_them(tmp_path):
+    rows = images(2 * 5).unflatten(0, (2, 5))
+    write_rows(rows, tmp_path / "nearest.png", (1, 4))
+    with Image.open(tmp_path / "nearest.png") as image:
+        pixels = np.array(image)
+    assert pixels.shape == (2 * 33, 5 * 33 + 16)
+    for row in range(2):
+        for column in range(5):
+            left = column * 33 + (16 if column else 0)
+            assert (pixels[row * 33 : row * 33 + 32, left : left + 32] == rows[row, column, 0].numpy()).all()
+    assert (pixels[:, 33:49] == 255).all()
+
+
+def test_rows_of_colour_without_parts_are_a_grid(tmp_path):
+    rows = images(6, channels=3).unflatten(0, (2, 3))
+    write_rows(rows, tmp_path / "a.png")
+    write_picture(images(6, channels=3), tmp_path / "b.png")
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()  # six images are two rows of three

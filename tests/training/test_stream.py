@@ -33,6 +33,15 @@ def test_a_batch_may_hold_more_than_it_starts_with_of_an_epoch():
     assert [sorted(order[k : k + 3]) for k in (0, 3, 6, 9)] == [[0, 1, 2]] * 4
 
 
+def test_which_rows_were_served_is_known_without_serving_them():
+    stream = Stream(numbered(10), 4, 3, CPU)
+    expected = sorted(served(stream, range(2)))
+    fresh = Stream(numbered(10), 4, 3, CPU)
+    assert fresh.served(8).tolist() == expected
+    assert fresh.served(10).tolist() == fresh.served(10**6).tolist() == list(range(10))
+    assert served(fresh, range(5)) == served(Stream(numbered(10), 4, 3, CPU), range(5))
+
+
 def test_batch_t_depends_on_seed_and_t_alone():
     forward, backward = Stream(numbered(10), 4, 5, CPU), Stream(numbered(10), 4, 5, CPU)
     ahead = [forward[t].real for t in range(6)]
