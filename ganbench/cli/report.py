@@ -99,8 +99,9 @@ def _report(
     from ganbench.results.store import ResultStore
 
     store = ResultStore(results)
+    curves: dict[str, bytes] = {}
     if form == "html":
-        (records, problems), curves = store.records(), {}
+        records, problems = store.records()
     else:
         records, problems, curves = store.summaries(curves=form == "json")
     for problem in problems:

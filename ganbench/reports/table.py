@@ -38,7 +38,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Drawn:
-    """A column as it is shown: a cell for each line. `name`: what `--columns` calls it; `column`: what a metric is of."""
+    """A column as it is shown: a cell for each line. `name`: what `--columns` calls it; `column`: its metric's."""
 
     name: str
     head: str

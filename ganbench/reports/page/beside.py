@@ -28,7 +28,7 @@ class Beside(ResultStore):
         self._kept, self._bytes = dict[str, dict[str, np.ndarray]](), 0
         paths = sorted(store.files([]), key=lambda path: path.parts)
         named = [(found[1], path) for path in paths if (found := _NAME.fullmatch(path.stem))]
-        self._paths: dict[str, Path] = {name: path for name, path in reversed(named)}  # of two the first is reported
+        self._paths: dict[str, Path] = dict(reversed(named))  # of two of a name the first is reported
 
     def path(self, spec: RunSpec) -> Path:
         """Return where the record of a run was found."""

@@ -12,9 +12,9 @@ import numpy as np
 from ganbench.contract.types import CONTROL
 from ganbench.reports.grid import ARROW
 from ganbench.reports.table import Table
+from ganbench.results.along import Over
 from ganbench.results.costs import Cost, costs
 from ganbench.results.curves import Band, Curve, bands, curves, is_trace, quantities
-from ganbench.results.along import Over
 from ganbench.results.named import named
 from ganbench.results.record import RunRecord
 from ganbench.results.store import ResultStore
@@ -120,20 +120,16 @@ def _rows_of(table: Table, records: Sequence[RunRecord], over: Over) -> dict[str
     return {name: exact.get((run, weights), of_run[run]) for name, run, weights in found}
 
 
-def _drawn(
-    found: Mapping[Over, Sequence[Curve]], rows: Mapping[Over, Mapping[str, int]], pool: Pool
-) -> dict[Over, dict[str, Any]]:
+def _drawn(found: Mapping[Over, Sequence[Curve]], rows: Mapping[Over, Mapping[str, int]], pool: Pool) -> dict[str, Any]:
     """Return bands and runs by what they run over. Numbers are made once where only the way is another."""
     first = next(iter(found.values()))
     middle, heights = bands(first), [pool.add(each.y) for each in first]
-    drawn = {}
+    drawn: dict[str, Any] = {}
     for over, some in found.items():
         alike = [_key(each) for each in some] == [_key(each) for each in first]
         y = heights if alike else [pool.add(each.y) for each in some]
         drawn[over] = {
-            "bands": [
-                _band(band, rows[over], pool) for band in (_moved(middle, some) if alike else bands(some))
-            ],
+            "bands": [_band(band, rows[over], pool) for band in (_moved(middle, some) if alike else bands(some))],
             "runs": [
                 [rows[over][each.row], each.seed, pool.add(each.x), place, each.ended]
                 for each, place in zip(some, y, strict=True)
@@ -155,9 +151,7 @@ def _moved(found: Sequence[Band], along: Sequence[Curve]) -> list[Band]:
             of_row = spent.setdefault(curve.row, {})
             for at, x in zip(curve.at, curve.x, strict=True):
                 of_row.setdefault(at, []).append(x)
-    return [
-        replace(band, x=[sum(each) / len(each) for _, each in sorted(spent[band.row].items())]) for band in found
-    ]
+    return [replace(band, x=[sum(each) / len(each) for _, each in sorted(spent[band.row].items())]) for band in found]
 
 
 def _band(band: Band, rows: Mapping[str, int], pool: Pool) -> list[Any]:

@@ -24,10 +24,9 @@ def logs_in(work: Path) -> list[Log]:
     """Return the ends of `error.txt` and `error-….txt`, nothing where the folder or a file is not there any more."""
     found = []
     with suppress(OSError):
-        names = sorted(name for name in os.listdir(work) if name.startswith("error") and name.endswith(".txt"))
-        for name in names[:MOST_FILES]:
+        for path in sorted(work.glob("error*.txt"))[:MOST_FILES]:
             with suppress(OSError):
-                found.append(_end(work / name))
+                found.append(_end(path))
     return found
 
 

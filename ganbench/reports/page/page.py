@@ -6,8 +6,8 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from importlib.resources import files
 from importlib.metadata import version
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +67,8 @@ def render(
         raise UserError("--runs is not for a page, which has every run under its row: leave it out")
     beside = Beside(store) if store else None
     (sections, shared), odd = guarded(list(records), lambda some: _compared(some, view, beside))
-    return _environment().get_template("page.html.j2").render(**_facts(sections, shared, [*problems, *odd], len(records)))
+    content = _facts(sections, shared, [*problems, *odd], len(records))
+    return _environment().get_template("page.html.j2").render(**content)
 
 
 @dataclass
@@ -100,9 +101,7 @@ def _overview(found: Sequence[Row], view: View) -> Overview | None:
         return None
 
 
-def _section(
-    name: str, table: Table, view: View, store: Beside | None, points: int, shared: _Shared
-) -> Section:
+def _section(name: str, table: Table, view: View, store: Beside | None, points: int, shared: _Shared) -> Section:
     groups = [group_of(table, index) for index in range(len(table.rows))]
     names = names_of(table.rows)
     records = list({run.spec.id: run for row in table.rows for run in row.runs}.values())

@@ -14,7 +14,7 @@ from ganbench.reports.page.command import command_of
 from ganbench.reports.page.logs import Log, logs_in
 from ganbench.reports.page.pictures import Shown
 from ganbench.reports.table import Drawn, Line, Table
-from ganbench.reports.view import METERS, View, chosen
+from ganbench.reports.view import View, chosen
 from ganbench.reports.words import duration, thousands
 from ganbench.results.record import RunRecord
 from ganbench.results.rows import Row, flatten, last_line, plain
@@ -101,7 +101,9 @@ class Section:
 def heads_of(table: Table, view: View) -> list[Head]:
     """Return the headings of a table of all columns. `view`: what is asked to be seen of it at first."""
     metrics, meters = chosen(table.rows, view)
-    wanted = {*(metrics if view.columns else metrics[:MOST]), *(set(meters) - ({"images"} if not view.columns else set()))}
+    if not view.columns:
+        metrics, meters = metrics[:MOST], [name for name in meters if name != "images"]
+    wanted = {*metrics, *meters, view.sort}
     return [
         Head(number, each.name, each.head, each.kind, each.kind == "count" or each.name in wanted, _places(table, each))
         for number, each in enumerate(table.columns)
@@ -167,9 +169,12 @@ def facts(of: Mapping[str, Any]) -> list[tuple[str, str]]:
 def names_of(rows: Sequence[Row]) -> list[str]:
     """Return a name for each row that no other has, in words."""
     labels, _ = labels_of(rows)
-    return [label.name + (f" ({label.number})" if label.number else "") + (
-        f" (numbers {row.spec.numbers})" if row.spec.is_stale else ""
-    ) for label, row in zip(labels, rows, strict=True)]
+    return [
+        label.name
+        + (f" ({label.number})" if label.number else "")
+        + (f" (numbers {row.spec.numbers})" if row.spec.is_stale else "")
+        for label, row in zip(labels, rows, strict=True)
+    ]
 
 
 def run_of(record: RunRecord, store: Beside | None, provenance: int, shown: Shown) -> Run:
