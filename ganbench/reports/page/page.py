@@ -27,6 +27,7 @@ from ganbench.reports.page.sections import (
     ends,
     facts,
     heads_of,
+    left_out,
     legend_of,
     names_first,
     names_of,
@@ -172,5 +173,5 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         finalize=finalize,
     )
-    environment.filters |= {"ends": ends, "facts": facts, "names_first": names_first}
+    environment.filters |= {"ends": ends, "facts": facts, "names_first": names_first, "left_out": left_out}
     return environment

@@ -16,6 +16,7 @@ NAMES = {
     "arithmetic": "Latent arithmetic",
 }
 """What a folder may hold beside the samples at each mark."""
+LEFT_OUT, LONGEST_NOTE = "left-out.txt", 4_000
 LARGEST_FILE, MOST_PIXELS = 30_000_000, 20_000_000
 """A picture beyond is not read."""
 SIDE, SIDE_OF_STRIP = 512, 256
@@ -38,11 +39,12 @@ class Picture:
 
 @dataclass
 class Shown:
-    """The pictures of one run: its samples at the end, at all marks, and the others by name."""
+    """The pictures of one run: its samples at the end, at all marks, and the others by name; why some were not made."""
 
     last: Picture | None = None
     strip: list[Picture] = field(default_factory=list)
     others: dict[str, Picture] = field(default_factory=dict)
+    left_out: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -70,7 +72,7 @@ class Room:
 
 def pictures_of(folders: list[Path], room: Room) -> list[Shown]:
     """Return what is shown of the folders of runs: first everybody's last samples, strips at the end."""
-    shown = [Shown() for _ in folders]
+    shown = [Shown(left_out=_left_out(folder)) for folder in folders]
     marks = [list(_marks(folder)) for folder in folders]
     for each, of in zip(shown, marks, strict=True):
         each.last = room.take(of[-1][1], SIDE, of[-1][0]) if of else None
@@ -94,6 +96,16 @@ def _marks(folder: Path) -> Iterator[tuple[int, Path]]:
             yield int(share[1]), path
 
 
+def _left_out(folder: Path) -> list[str]:
+    """Return what a run says of the pictures that it did not make, a line each."""
+    try:
+        with (folder / LEFT_OUT).open("rb") as file:
+            lines = file.read(LONGEST_NOTE).decode("utf-8", "replace").splitlines()
+    except OSError:
+        return []
+    return [line.strip()[:300] for line in lines if line.strip()]
+
+
 def _encoded(path: Path, side: int) -> tuple[bytes, tuple[int, int]]:
     """Read a PNG and return it as WebP with its size, at most `side` pixels wide and high. Raises where it is none."""
     from PIL import Image
@@ -104,12 +116,27 @@ def _encoded(path: Path, side: int) -> tuple[bytes, tuple[int, int]]:
         if image.width * image.height > MOST_PIXELS:
             raise ValueError("it has too many pixels")
         picture: Any = image.convert("RGB")
+    picture = _single(picture)
     if max(picture.size) > side:
         picture.thumbnail((side, side))
     file = io.BytesIO()
     lossless = picture.width * picture.height <= SMALL
     picture.save(file, "WEBP", lossless=lossless, quality=80, method=4)
     return file.getvalue(), picture.size
+
+
+def _single(picture: Any) -> Any:
+    """Return a picture whose every pixel was written as a square of several with one for each."""
+    import numpy as np
+    from PIL import Image
+
+    pixels = np.asarray(picture)
+    for factor in range(16, 1, -1):
+        if pixels.shape[0] % factor == 0 and pixels.shape[1] % factor == 0:
+            small = pixels[::factor, ::factor]
+            if np.array_equal(small.repeat(factor, 0).repeat(factor, 1), pixels):
+                return Image.fromarray(small)
+    return picture
 
 
 def _reason(error: Exception) -> str:

@@ -98,6 +98,16 @@ class Section:
         return list({run.record.spec.id: run for of in self.runs for run in of}.values())
 
 
+def left_out(section: Section) -> list[str]:
+    """Return why pictures were not made, and of which rows."""
+    found: dict[str, dict[str, None]] = {}
+    for body in section.bodies:
+        for run in section.runs[body.index]:
+            for line in run.shown.left_out:
+                found.setdefault(line, {})[body.name] = None
+    return [f"{line} ({', '.join(names)})" for line, names in found.items()]
+
+
 def heads_of(table: Table, view: View) -> list[Head]:
     """Return the headings of a table of all columns. `view`: what is asked to be seen of it at first."""
     metrics, meters = chosen(table.rows, view)

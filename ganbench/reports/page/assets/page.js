@@ -206,7 +206,8 @@
       xaxis: { ...axis, title: { text: AXES[figure.over] }, type: made.xlog ? "log" : "linear", rangemode: "tozero" },
       yaxis: { ...axis, title: { text: plain(made.title) }, type: figure.log ? "log" : "linear" },
     };
-    if (layout.xaxis.type === "log") Object.assign(layout.xaxis, ticks(made.traces, "x"), { exponentformat: "SI" });
+    if (layout.xaxis.type === "log") Object.assign(layout.xaxis, ticks(made.traces, "x"));
+    if (figure.over === "flops") layout.xaxis.tickformat = "~s"; // as the table has them: 510G
     if (layout.yaxis.type === "log") Object.assign(layout.yaxis, ticks(made.traces, "y"));
     if (made.legend) layout.height += 20 * Math.ceil(made.names * 130 / Math.max(300, figure.plot.clientWidth));
     figure.made = { data: made.traces, layout };
@@ -222,7 +223,8 @@
     const logs = traces.flatMap((trace) => trace[axis]).filter((value) => value > 0).map(Math.log10);
     const low = logs.reduce((a, b) => Math.min(a, b), 0), high = logs.reduce((a, b) => Math.max(a, b), 0);
     const span = logs.reduce((a, b) => Math.max(a, b), -Infinity) - logs.reduce((a, b) => Math.min(a, b), Infinity);
-    return { dtick: span < 2.5 ? "D2" : Math.max(1, Math.ceil(span / 8)), exponentformat: low < -5 || high > 6 ? "power" : "none" };
+    const marks = { dtick: span < 2.5 ? "D2" : Math.max(1, Math.ceil(span / 8)) };
+    return low < -5 || high > 6 ? { ...marks, exponentformat: "power" } : { ...marks, tickformat: "~g" };
   }
 
   /** Whether values that are all above zero spread so far that only a log axis shows them. */
@@ -238,7 +240,8 @@
     const some = bands.filter(mine).sort((a, b) => a[0] - b[0]), single = runs.filter(mine);
     const values = [...some.map((band) => of.pool[band[2]]), ...single.map((run) => of.pool[run[3]])].flat();
     if (figure.log === null) figure.log = figure.quantity.startsWith("grad_norm/") || wide(values);
-    const floor = Math.min(...values.filter((value) => value > 0));
+    const ends = some.flatMap((band) => (band[3] === null ? [] : of.pool[band[3]]));
+    const floor = [...values, ...ends, facts.real].reduce((low, value) => (value > 0 ? Math.min(low, value) : low), Infinity);
     const traces = [], named = new Set(), told = [];
     const entry = (row) => {
       const first = !named.has(row);
@@ -272,8 +275,8 @@
     }
     const hidden = figure.log ? values.filter((value) => value !== null && value <= 0).length : 0;
     if (facts.real !== undefined && facts.real !== null && traces.length) {
-      const ends = traces.flatMap((trace) => trace.x).filter((value) => value !== null);
-      traces.push({ x: [Math.min(...ends), Math.max(...ends)], y: [facts.real, facts.real], mode: "lines",
+      const way = traces.flatMap((trace) => trace.x).filter((value) => value !== null);
+      traces.push({ x: [Math.min(...way), Math.max(...way)], y: [facts.real, facts.real], mode: "lines",
         name: "real data", line: { color: css("--quiet"), width: 1.5, dash: "dot" }, hoverinfo: "y+name" });
       told.push(`real data ${number(facts.real)}`);
     }
