@@ -75,7 +75,8 @@ def _counted(values: list[Value]) -> Iterator[str]:
 
 
 def _options(record: RunRecord, metric: str) -> Mapping[str, Any]:
-    found = next((each.protocol.get("options") for each in record.values.get(metric, ())), None)
+    of = (value for name, values in record.values.items() if name.partition("@")[0] == metric for value in values)
+    found = next((value.protocol.get("options") for value in of), None)
     return found if isinstance(found, Mapping) else {}
 
 

@@ -101,7 +101,7 @@ def test_a_figure_takes_another_quantity_axis_and_scale(opened: Opened) -> None:
     figure.get_by_role("combobox", name="over").select_option("seconds")
     figure.get_by_label("log axis").set_checked(True)
     figure.get_by_label("every run").check()
-    text = figure.locator(".main-svg").first.text_content()
+    text = figure.locator(".plot").text_content()
     assert "seconds of training" in text and "kid↑" in text
     layout = figure.locator(".plot").evaluate("plot => [plot.layout.yaxis.type, plot.data.length]")
     assert layout[0] == "log" and layout[1] > 6

@@ -273,6 +273,7 @@
         told.push(`${of.rows[row].name}, seed ${seed}, ${why}`);
       }
     }
+    const cut = figure.log && ends.some((low) => low !== null && low <= 0);
     const hidden = figure.log ? values.filter((value) => value !== null && value <= 0).length : 0;
     if (facts.real !== undefined && facts.real !== null && traces.length) {
       const way = traces.flatMap((trace) => trace.x).filter((value) => value !== null);
@@ -284,7 +285,8 @@
     return {
       traces, names: named.size + 1, legend: traces.length > 0, xlog: false,
       title: figure.quantity + (facts.arrow ?? ""), told: told.length ? `At the end: ${told.join("; ")}.` : nothing,
-      note: nothing + (hidden ? `${hidden} points at or below zero cannot stand on a log axis.` : ""),
+      note: nothing + (hidden ? `${hidden} points at or below zero cannot stand on a log axis. ` : "")
+        + (cut ? "Intervals that reach zero or less are cut at the lowest value shown." : ""),
     };
   }
 
