@@ -172,3 +172,15 @@ def test_the_zoo_opens_soon_and_fits_a_telephone(browser: Any, tmp_path: Path) -
     assert opened.tab.locator(".pick:checked").count() == 7
     assert opened.said == []
     opened.tab.close()
+
+
+def test_paper_is_light_and_has_its_notes_open(opened: Opened) -> None:
+    opened.tab.emulate_media(color_scheme="dark", media="print")
+    opened.tab.evaluate("dispatchEvent(new Event('beforeprint'))")
+    figure = opened.tab.locator(".grid .plot").first
+    assert figure.evaluate("plot => plot.layout.paper_bgcolor") == "#ffffff"
+    assert opened.tab.locator(".legend:not([open])").count() == 0
+    assert not opened.tab.locator("header.top").is_visible()
+    opened.tab.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert opened.tab.locator(".legend:not([open])").count() == 1
+    assert figure.evaluate("plot => plot.layout.paper_bgcolor") != "#ffffff"

@@ -374,8 +374,20 @@
       zoom.showModal();
     });
   }
+  /** On paper all is light, figures are drawn and notes are open. */
+  let before = null;
   addEventListener("beforeprint", () => {
-    for (const figure of figures) if (!figure.drawn && figure.plot.offsetParent) draw(figure);
+    const root = document.documentElement, closed = $$(".legend:not([open])");
+    before = { theme: root.dataset.theme, closed };
+    root.dataset.theme = "light";
+    for (const each of closed) each.open = true;
+    for (const figure of figures) if (figure.plot.offsetParent) draw(figure);
+  });
+  addEventListener("afterprint", () => {
+    if (before.theme) document.documentElement.dataset.theme = before.theme;
+    else delete document.documentElement.dataset.theme;
+    for (const each of before.closed) each.open = false;
+    themed();
   });
 
   for (const board of $$(".board")) {
