@@ -179,8 +179,9 @@ def test_paper_is_light_and_has_its_notes_open(opened: Opened) -> None:
     opened.tab.evaluate("dispatchEvent(new Event('beforeprint'))")
     figure = opened.tab.locator(".grid .plot").first
     assert figure.evaluate("plot => plot.layout.paper_bgcolor") == "#ffffff"
-    assert opened.tab.locator(".legend:not([open])").count() == 0
+    assert opened.tab.locator(".under:not([open])").count() == 0
     assert not opened.tab.locator("header.top").is_visible()
+    opened.tab.emulate_media(color_scheme="dark", media="screen")
     opened.tab.evaluate("dispatchEvent(new Event('afterprint'))")
-    assert opened.tab.locator(".legend:not([open])").count() == 1
+    assert opened.tab.locator(".under:not([open])").count() == 1
     assert figure.evaluate("plot => plot.layout.paper_bgcolor") != "#ffffff"

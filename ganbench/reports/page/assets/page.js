@@ -377,7 +377,7 @@
   /** On paper all is light, figures are drawn and notes are open. */
   let before = null;
   addEventListener("beforeprint", () => {
-    const root = document.documentElement, closed = $$(".legend:not([open])");
+    const root = document.documentElement, closed = $$(".under:not([open])");
     before = { theme: root.dataset.theme, closed };
     root.dataset.theme = "light";
     for (const each of closed) each.open = true;
