@@ -8,6 +8,7 @@ from typing import Any
 
 from ganbench.contract.preset import Preset
 from ganbench.errors import UserError
+from ganbench.runs.job import Job
 from ganbench.runs.options import fields_of
 from ganbench.runs.plan import expand, plan
 from ganbench.runs.registry import Kind, Registry
@@ -49,6 +50,7 @@ def _planned(
     budget = Budget(max(1.0, round(whole.amount * scale)), whole.unit)
     title = preset.name if scale == 1 else f"{preset.name} × {scale:g}"
     result = Plan(notes=[f"{title}: {preset.source}. {preset.departures}".strip()])
+    jobs: dict[str, Job] = {}
     variants = {entry.variant for entry in preset.entries}
     shared = _options_of("backbone", preset.request.get("backbone"), registry)  # it may have the name of a variant
     for entry in preset.entries:
@@ -63,17 +65,23 @@ def _planned(
         presets_own = (*preset.settings, *(f"{entry.variant}.{option}" for option in entry.settings))
         settings = (*(text for text in presets_own if _key(text) not in set(map(_key, users))), *users)
         fields = {**preset.request, **asked, "variants": [entry.variant], "datasets": datasets, "settings": settings}
-        part = plan(replace(request, **{**fields, "budget": str(budget), "preset": title}), registry, begin)
-        label = entry.label or entry.variant
-        result.jobs.extend(replace(job, published=_published(preset, job.spec.dataset, label)) for job in part.jobs)
+        row = replace(request, **{**fields, "budget": str(budget), "preset": title})
+        part = plan(row, registry, begin)
+        # What the user changed has no published number.
+        as_published = plan(replace(row, settings=presets_own), registry, begin) if users else part
+        same, label = {job.spec.id for job in as_published.jobs}, entry.label or entry.variant
+        for job in part.jobs:
+            found = _published(preset, job.spec.dataset, label) if job.spec.id in same else {}
+            if job.spec.id not in jobs or found:  # the user's options may make one row of several
+                jobs[job.spec.id] = replace(job, published=found)
         result.skips.extend(part.skips)
         result.missing.update(part.missing)
         result.notes.extend(note for note in part.notes if note not in result.notes)
-    if wanted is not None and not result.jobs and not result.skips:
+    if wanted is not None and not jobs and not result.skips:
         raise UserError(
             f"--variants {','.join(asked['variants'])}: the preset {name!r} has {', '.join(sorted(variants))}"
         )
-    result.jobs.sort(key=lambda job: job.spec.seed)
+    result.jobs.extend(sorted(jobs.values(), key=lambda job: job.spec.seed))
     return result
 
 

@@ -57,6 +57,20 @@ def test_published_numbers_belong_to_an_entry_and_a_data_set(registry):
     assert found["grid", "gan", None] == {"high-quality": [0.9, None]}
 
 
+def test_what_a_user_changes_has_no_published_number(registry):
+    def published(*settings):
+        jobs = planned(registry, asked={"datasets": ["ring"], "seeds": 1}, settings=settings).jobs
+        assert len({job.spec.id for job in jobs}) == len(jobs)
+        return [(job.spec.variant, job.spec.options.get("clip"), bool(job.published)) for job in jobs]
+
+    assert published() == [("gan", None, True), ("wgan", 0.1, True), ("wgan", 0.2, False)]
+    assert published("gan.lr=1e-3") == published(), "it is what the preset has"
+    assert published("gan.lr=1e-4") == [("gan", None, False), ("wgan", 0.1, True), ("wgan", 0.2, False)]
+    assert published("mlp.width=8") == [("gan", None, False), ("wgan", 0.1, False), ("wgan", 0.2, False)]
+    assert published("wgan.clip=0.1") == [("gan", None, True), ("wgan", 0.1, True)], "two rows have become one"
+    assert published("wgan.clip=0.2") == [("gan", None, True), ("wgan", 0.2, False)]
+
+
 def test_a_scaled_preset_is_another_run_and_says_so(registry):
     whole, part = planned(registry).jobs[0].spec, planned(registry, 0.05).jobs[0].spec
     assert str(part.budget) == "50-images" and part.preset == "tiny-table × 0.05"

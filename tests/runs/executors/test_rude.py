@@ -14,6 +14,7 @@ from ganbench.results.store import ResultStore
 from ganbench.runs.executors.local import run_all
 from ganbench.runs.plan import Request, plan
 from ganbench.runs.registry import discover
+from ganbench.training.devices import cores
 
 TESTS = Path(__file__).parents[2]
 METRICS = ("tiny-mean", "tiny-late", "grad-norm-g", "ms-ssim", "fd-pixels")
@@ -51,7 +52,7 @@ def outcome(store, job, record):
 def polite(plugins, tmp_path_factory):
     (job,) = jobs_of(plugins, "polite")
     store = ResultStore(tmp_path_factory.mktemp("polite"))
-    *_, last = run_all([job], store.root, parallel=1)
+    *_, last = run_all([job], store.root, parallel=cores())
     return outcome(store, job, last.record)
 
 
@@ -65,7 +66,7 @@ def test_rude_numbers_are_polite_ones(where, plugins, polite, tmp_path):
     (job,) = jobs_of(plugins, name)
     plugins[0].with_name("on").touch()
     store = ResultStore(tmp_path / "r")
-    *_, last = run_all([job], store.root, parallel=1)
+    *_, last = run_all([job], store.root, parallel=cores())
     (facts, weights, traces), (same_facts, same_weights, same_traces) = outcome(store, job, last.record), polite
     assert facts == same_facts
     assert weights.keys() == same_weights.keys() and traces.keys() == same_traces.keys()
