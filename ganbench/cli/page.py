@@ -8,12 +8,21 @@ from ganbench.errors import brief, named
 from ganbench.streams import REPLACED, tell
 
 NAME = "report.html"
+MOST_RUNS = 1_000
+"""Of a folder with more runs a page is made when it is asked for: it takes long, and is large."""
 
 
 def keep_page(results: Path, *, news: bool) -> None:
     """Write the page of all records in a folder of results and say where it is; without `news` only where it lacks."""
+    from ganbench.results.store import ResultStore
+
     path = results / NAME
     try:
+        runs = sum(1 for _ in ResultStore(results).files([]))
+        if runs > MOST_RUNS:
+            part = f"ganbench report --results {results} --dataset NAME --output {NAME}"
+            tell(f"Note: {results} holds {runs:,} runs, more than a page is made of unasked: {part}")
+            return
         if news or not path.exists():
             write_page(results, path)
         tell(f"Page: {path}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -34,6 +36,14 @@ def test_a_report_is_written_as_a_page(results: Path, tmp_path: Path) -> None:
     assert result.exit_code == 2 and "--summary is Markdown alone" in result.stderr
 
 
+def test_a_page_is_written_without_torch(results: Path) -> None:
+    script = (
+        "import sys; from pathlib import Path; from ganbench.cli.page import write_page;"
+        f"write_page(Path({str(results)!r}), Path({str(results / 'x.html')!r})); sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", script]).returncode == 0
+
+
 def test_a_run_leaves_the_page_of_its_folder_unless_it_is_told_not_to(tmp_path: Path) -> None:
     page = tmp_path / NAME
     arguments = [*RUN, "--results", str(tmp_path)]
@@ -50,6 +60,14 @@ def test_a_page_that_is_there_is_written_anew_only_where_there_is_news(results: 
     assert (results / NAME).read_text() == "old"
     keep_page(results, news=True)
     assert (results / NAME).read_text("utf-8").startswith("<!doctype html>")
+
+
+def test_a_folder_of_very_many_runs_has_none_unasked(
+    results: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ganbench.cli.page.MOST_RUNS", 0)
+    keep_page(results, news=True)
+    assert not (results / NAME).exists() and "ganbench report --results" in capsys.readouterr().err
 
 
 def test_a_page_that_cannot_be_written_fails_nothing(results: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,7 +18,7 @@ MARKS = 5
 def command_of(record: RunRecord) -> str:
     """Return a line for a shell that plans this very run, where data and plugins are found as they were.
 
-    A run of a preset is planned among the preset's rows of its variant.
+    A run of a preset that has no option of its own is planned among the preset's rows of its variant.
     """
     return shlex.join(["ganbench", "run", *_arguments(record)])
 
@@ -34,8 +34,9 @@ def _arguments(record: RunRecord) -> Iterator[str]:
         yield from ("--size", str(spec.size)) if spec.size else ()
         yield from ("--batch", str(spec.batch))
         yield from ("--precision", spec.precision) if spec.precision != "fp32" else ()
-        for name, value in sorted(spec.options.items()):
-            yield from ("--set", f"{name}={_text(value)}")
+    for name, value in sorted(spec.options.items()):
+        owner = f"{spec.variant}." if preset and "." not in name else ""  # so named it takes the place of the preset's
+        yield from ("--set", f"{owner}{name}={_text(value)}")
     yield from ("--compile",) if spec.compiled else ()
     yield from ("--seeds", f"{spec.seed}-{spec.seed}")
     yield from _scoring(record, preset=bool(preset))

