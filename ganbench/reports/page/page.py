@@ -33,6 +33,7 @@ from ganbench.reports.page.sections import (
     names_of,
     real_of,
     run_of,
+    tabs,
 )
 from ganbench.reports.summary import Overview, overview, tables_of
 from ganbench.reports.table import Table, tables
@@ -143,6 +144,7 @@ def _facts(sections: Sequence[Section], shared: _Shared, problems: Sequence[str]
     told = [f"{dropped} picture{'s have' if dropped > 1 else ' has'} no room on this page"] if dropped else []
     return {
         "sections": sections,
+        "tabs": tabs(sections),
         "overview": shared.overview,
         "problems": [*problems, *shared.problems, *shared.room.problems, *told],
         "provenances": [facts(each) for each in shared.provenances.all],

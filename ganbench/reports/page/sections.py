@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,8 @@ from ganbench.reports.words import duration, thousands
 from ganbench.results.record import RunRecord
 from ganbench.results.rows import Row, flatten, last_line, plain
 
+LONGEST = 36
+"""Characters of a name in figures."""
 MOST = 6
 """So many metrics a table shows at first where nobody says which."""
 
@@ -96,6 +99,12 @@ class Section:
     def flat(self) -> list[Run]:
         """All runs, each once."""
         return list({run.record.spec.id: run for of in self.runs for run in of}.values())
+
+
+def tabs(sections: Sequence[Section]) -> list[tuple[str, str]]:
+    """Return the ids of sections with their short names, or where several share one, their titles."""
+    counts = Counter(section.short for section in sections)
+    return [(each.id, each.short if counts[each.short] == 1 else each.table.title) for each in sections]
 
 
 def left_out(section: Section) -> list[str]:
@@ -177,14 +186,15 @@ def facts(of: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def names_of(rows: Sequence[Row]) -> list[str]:
-    """Return a name for each row that no other has, in words."""
+    """Return a name for each row that no other has: in words, of many options by the letter in the table."""
     labels, _ = labels_of(rows)
-    return [
-        label.name
-        + (f" ({label.number})" if label.number else "")
-        + (f" (numbers {row.spec.numbers})" if row.spec.is_stale else "")
-        for label, row in zip(labels, rows, strict=True)
-    ]
+    mixed = len({row.spec.numbers for row in rows}) > 1
+    found = []
+    for label, row in zip(labels, rows, strict=True):
+        number = f" ({label.number})" if label.number else ""
+        stale = f" (numbers {row.spec.numbers})" if row.spec.is_stale and mixed else ""
+        found.append(label.name + number + stale if len(label.name) <= LONGEST else label.text)
+    return found
 
 
 def run_of(record: RunRecord, store: Beside | None, provenance: int, shown: Shown) -> Run:
@@ -199,7 +209,5 @@ def run_of(record: RunRecord, store: Beside | None, provenance: int, shown: Show
 
 def ends(runs: Iterable[Run]) -> str:
     """Say how runs ended, in the order of the first of each."""
-    counts: dict[str, int] = {}
-    for run in runs:
-        counts[run.state] = counts.get(run.state, 0) + 1
+    counts = Counter(run.state for run in runs)
     return ", ".join(f"{number} {state}" for state, number in counts.items())

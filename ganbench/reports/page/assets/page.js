@@ -199,17 +199,17 @@
     const made = figure.kind === "cost" ? costFigure(figure, of) : curveFigure(figure, of);
     const ink = css("--ink"), line = css("--line");
     const axis = { gridcolor: line, zerolinecolor: line, linecolor: line, automargin: true, hoverformat: ".4g" };
+    const room = 20 * legendLines(made.traces, figure.plot.clientWidth - 70);
     const layout = {
-      margin: { l: 56, r: 12, t: 8, b: 44 }, height: 380, hovermode: "closest", showlegend: made.legend,
+      margin: { l: 56, r: 12, t: 8, b: 52 + room }, height: 340 + room, hovermode: "closest", showlegend: made.legend,
       paper_bgcolor: css("--card"), plot_bgcolor: css("--card"), font: { color: ink, size: 12, family: css("--font") },
-      legend: { orientation: "h", y: -0.22, yanchor: "top", font: { size: 11 } }, hoverlabel: { namelength: -1 },
+      legend: { orientation: "h", x: 0, y: 0, yref: "container", yanchor: "bottom", font: { size: 11 } }, hoverlabel: { namelength: -1 },
       xaxis: { ...axis, title: { text: AXES[figure.over] }, type: made.xlog ? "log" : "linear", rangemode: "tozero" },
       yaxis: { ...axis, title: { text: plain(made.title) }, type: figure.log ? "log" : "linear" },
     };
     if (layout.xaxis.type === "log") Object.assign(layout.xaxis, ticks(made.traces, "x"));
     if (figure.over === "flops") layout.xaxis.tickformat = "~s"; // as the table has them: 510G
     if (layout.yaxis.type === "log") Object.assign(layout.yaxis, ticks(made.traces, "y"));
-    if (made.legend) layout.height += 20 * Math.ceil(made.names * 130 / Math.max(300, figure.plot.clientWidth));
     figure.made = { data: made.traces, layout };
     figure.drawn = true;
     $("input", figure.scale).checked = figure.log;
@@ -218,19 +218,32 @@
     return Plotly.react(figure.plot, made.traces, layout, { displayModeBar: false, responsive: true });
   }
 
+  /** How many lines the names of traces take side by side. */
+  function legendLines(traces, width) {
+    let lines = 1, used = 0;
+    for (const trace of traces) {
+      if (trace.showlegend === false || !trace.name) continue;
+      const wide = 52 + 6.4 * trace.name.length;
+      if (used + wide > width) [lines, used] = [lines + 1, 0];
+      used += wide;
+    }
+    return lines;
+  }
+
   /** How a log axis is marked: 1, 2, 5 where it spans few powers of ten. */
   function ticks(traces, axis) {
-    const logs = traces.flatMap((trace) => trace[axis]).filter((value) => value > 0).map(Math.log10);
-    const low = logs.reduce((a, b) => Math.min(a, b), 0), high = logs.reduce((a, b) => Math.max(a, b), 0);
-    const span = logs.reduce((a, b) => Math.max(a, b), -Infinity) - logs.reduce((a, b) => Math.min(a, b), Infinity);
-    const marks = { dtick: span < 2.5 ? "D2" : Math.max(1, Math.ceil(span / 8)) };
+    const [low, high] = ends(traces.flatMap((trace) => trace[axis]).filter((value) => value > 0).map(Math.log10));
+    const marks = { dtick: high - low < 2.5 ? "D2" : Math.max(1, Math.ceil((high - low) / 8)) };
     return low < -5 || high > 6 ? { ...marks, exponentformat: "power" } : { ...marks, tickformat: "~g" };
   }
 
+  /** The least and the largest of numbers, of which there may be more than a call takes. */
+  const ends = (numbers) => numbers.reduce(([low, high], each) => [Math.min(low, each), Math.max(high, each)], [Infinity, -Infinity]);
+
   /** Whether values that are all above zero spread so far that only a log axis shows them. */
   function wide(values, ratio = 10) {
-    const finite = values.filter((value) => value !== null);
-    return finite.length > 0 && finite.every((value) => value > 0) && Math.max(...finite) > ratio * Math.min(...finite);
+    const [low, high] = ends(values.filter((value) => value !== null));
+    return low > 0 && high > ratio * low;
   }
 
   function curveFigure(figure, of) {
@@ -240,8 +253,8 @@
     const some = bands.filter(mine).sort((a, b) => a[0] - b[0]), single = runs.filter(mine);
     const values = [...some.map((band) => of.pool[band[2]]), ...single.map((run) => of.pool[run[3]])].flat();
     if (figure.log === null) figure.log = figure.quantity.startsWith("grad_norm/") || wide(values);
-    const ends = some.flatMap((band) => (band[3] === null ? [] : of.pool[band[3]]));
-    const floor = [...values, ...ends, facts.real].reduce((low, value) => (value > 0 ? Math.min(low, value) : low), Infinity);
+    const lows = some.flatMap((band) => (band[3] === null ? [] : of.pool[band[3]]));
+    const floor = [...values, ...lows, facts.real].reduce((low, value) => (value > 0 ? Math.min(low, value) : low), Infinity);
     const traces = [], named = new Set(), told = [];
     const entry = (row) => {
       const first = !named.has(row);
@@ -273,17 +286,17 @@
         told.push(`${of.rows[row].name}, seed ${seed}, ${why}`);
       }
     }
-    const cut = figure.log && ends.some((low) => low !== null && low <= 0);
+    const cut = figure.log && lows.some((low) => low !== null && low <= 0);
     const hidden = figure.log ? values.filter((value) => value !== null && value <= 0).length : 0;
     if (facts.real !== undefined && facts.real !== null && traces.length) {
-      const way = traces.flatMap((trace) => trace.x).filter((value) => value !== null);
-      traces.push({ x: [Math.min(...way), Math.max(...way)], y: [facts.real, facts.real], mode: "lines",
+      const way = ends(traces.flatMap((trace) => trace.x).filter((value) => value !== null));
+      traces.push({ x: way, y: [facts.real, facts.real], mode: "lines",
         name: "real data", line: { color: css("--quiet"), width: 1.5, dash: "dot" }, hoverinfo: "y+name" });
       told.push(`real data ${number(facts.real)}`);
     }
     const nothing = traces.length ? "" : "None of the rows chosen in the table has it. ";
     return {
-      traces, names: named.size + 1, legend: traces.length > 0, xlog: false,
+      traces, legend: traces.length > 0, xlog: false,
       title: figure.quantity + (facts.arrow ?? ""), told: told.length ? `At the end: ${told.join("; ")}.` : nothing,
       note: nothing + (hidden ? `${hidden} points at or below zero cannot stand on a log axis. ` : "")
         + (cut ? "Intervals that reach zero or less are cut at the lowest value shown." : ""),
@@ -325,10 +338,9 @@
         marker: { color, size: leads ? 10 : 8, symbol: SYMBOLS[Math.floor(row / 7) % 6],
           line: { color: css("--ink"), width: leads ? 1.5 : 0 } } });
     }
-    const shown = points.filter((point) => isShown(figure.board, point[0])).length;
     const leading = front.map((point) => of.rows[point[0]].name).join(", ");
     return {
-      traces, names: shown + 1, legend: true, xlog: wide(points.map((point) => point[1])),
+      traces, legend: true, xlog: wide(points.map((point) => point[1])),
       title: figure.quantity + (facts.arrow ?? ""),
       told: front.length ? `On the Pareto front: ${leading}.` : "",
       note: front.length ? `On the front, with outlines, since none is better for as much or less: ${leading}. `
