@@ -15,7 +15,7 @@ from ganbench.streams import REPLACED, show, tell
 if TYPE_CHECKING:
     from ganbench.reports.view import View
 
-FORMATS = ("markdown", "csv", "json", "latex")
+FORMATS = ("markdown", "csv", "json", "latex", "html")
 """Those of `ganbench.reports.render`, which takes longer to import than help does."""
 
 
@@ -56,7 +56,8 @@ def command(
     """Make comparison tables of the records in a results folder.
 
     A row a variant, the best first by the data set's first metric. Under each table stand what every metric
-    compares, what marks mean, and what went wrong. CSV and JSON hold all metrics unless --columns names some.
+    compares, what marks mean, and what went wrong. CSV and JSON hold all metrics unless --columns names some; HTML is
+    one page with tables, pictures, curves and runs, which needs nothing else.
     """
     from ganbench.reports.view import View
     from ganbench.results.sharing import uncollected
@@ -97,14 +98,19 @@ def _report(
     from ganbench.reports.summary import render
     from ganbench.results.store import ResultStore
 
-    records, problems, curves = ResultStore(results).summaries(curves=form == "json")
+    store = ResultStore(results)
+    curves: dict[str, bytes] = {}
+    if form == "html":
+        records, problems = store.records()
+    else:
+        records, problems, curves = store.summaries(curves=form == "json")
     for problem in problems:
         tell(f"Skipped: {problem}")
     if not records:
         raise UserError(problems[0])
     records = select(records, *chosen)
     # One after the other: they may be large.
-    parts = [render(records, problems, view)] if summary else pieces(records, problems, form, view, curves)
+    parts = [render(records, problems, view)] if summary else pieces(records, problems, form, view, curves, store)
     if output is None:
         for part in parts:
             show(part, end="")

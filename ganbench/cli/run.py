@@ -116,6 +116,7 @@ if TYPE_CHECKING:
 @click.option("--allow-missing", is_flag=True, help="Train although a metric cannot be computed (weights missing).")
 @click.option("--dry-run", is_flag=True, help="Print the plan and stop.")
 @click.option("--quiet", is_flag=True, help="Tell of failures and notes alone, and print the table.")
+@click.option("--no-page", is_flag=True, help="Write no report.html into the folder of results.")
 @click.option("--json", "as_json", is_flag=True, help="Print the table as JSON.")
 def command(as_json: bool, **options: Any) -> None:
     """Train variants under identical budgets, score them, and print the table.
@@ -146,6 +147,7 @@ def train(
     allow_missing: bool,
     dry_run: bool,
     quiet: bool,
+    no_page: bool,
     preset: str | None,
     scale: float,
     observe: tuple[str, ...] = (),
@@ -170,6 +172,7 @@ def train(
     limits = Limits.parse(timeout_per_run, memory_per_run)  # like the above, before torch is imported
     observing = asked_for(observe, request["plugins"])
 
+    from ganbench.cli.page import keep_page
     from ganbench.cli.progress import watched
     from ganbench.reports.notes import STALE
     from ganbench.results.store import ResultStore
@@ -235,6 +238,8 @@ def train(
             listener.stopping()
             tell(f"Stopping: runs keep what they have, which takes {GRACE_SECONDS:.0f} seconds at most.")
             raise
+    if not no_page:
+        keep_page(results, news=bool(todo))
     return [record for record in found.values() if record is not None]
 
 

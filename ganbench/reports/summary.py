@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import groupby
 
 from ganbench.errors import UserError, brief
@@ -59,14 +60,32 @@ def tables_of(found: Sequence[Row], by: str) -> tuple[dict[str, dict[str, float 
     return ranks, metrics
 
 
+@dataclass(frozen=True)
+class Overview:
+    """Mean ranks as plain text: a title, a table, notes."""
+
+    title: str
+    header: Sequence[str]
+    lines: Sequence[Sequence[str]]
+    notes: Sequence[str]
+
+
 def write(ranks: dict[str, dict[str, float | None]], metrics: dict[str, str]) -> str:
     """Write mean ranks, best first, with what can be told apart."""
+    told = overview(ranks, metrics)
+    lines = [[escape(line[0]), *line[1:]] for line in told.lines]
+    parts = [f"### {told.title}", *([aligned(told.header, lines)] if lines else []), "\n".join(bullets(told.notes))]
+    return "\n\n".join(parts) + "\n"
+
+
+def overview(ranks: dict[str, dict[str, float | None]], metrics: dict[str, str]) -> Overview:
+    """Say so in plain text."""
     summary = summarise(ranks)
     letters = _letters(summary)
     single = list(ranks) if len(ranks) <= MOST else []
     header = ["variant", "mean rank", *(f"({number})" for number in range(1, len(single) + 1))]
     lines = [
-        [escape(name), f"{rank:.2f} {letters[name]}".rstrip(), *(f"{ranks[title][name]:g}" for title in single)]
+        [name, f"{rank:.2f} {letters[name]}".rstrip(), *(f"{ranks[title][name]:g}" for title in single)]
         for name, rank in summary.ranks.items()
     ]
     notes = [f"({number}) {title}, by {metrics[title]}" for number, title in enumerate(ranks, 1)]
@@ -80,8 +99,7 @@ def write(ranks: dict[str, dict[str, float | None]], metrics: dict[str, str]) ->
     if missing := [f"{name} ({len(where)} of {len(ranks)})" for name, where in summary.left_out.items()]:
         notes.append(f"Left out, since they have no rank in some tables: {brief(', '.join(missing), 600)}")
     tables = f"{len(ranks)} table{'' if len(ranks) == 1 else 's'}"
-    parts = [f"### Mean ranks over {tables}", *([aligned(header, lines)] if lines else []), "\n".join(bullets(notes))]
-    return "\n\n".join(parts) + "\n"
+    return Overview(f"Mean ranks over {tables}", header, lines, notes)
 
 
 def _letters(summary: Summary) -> dict[str, str]:

@@ -38,12 +38,13 @@ class Line:
 
 @dataclass(frozen=True)
 class Drawn:
-    """A column as it is shown: a cell for each line. `name`: what `--columns` calls it."""
+    """A column as it is shown: a cell for each line. `name`: what `--columns` calls it; `column`: its metric's."""
 
     name: str
     head: str
     cells: Sequence[Cell]
     kind: Literal["count", "metric", "middle", "meter"] = "metric"
+    column: Column | None = None
 
     @cached_property
     def width(self) -> int:
@@ -54,7 +55,7 @@ class Drawn:
 
 @dataclass(frozen=True)
 class Table:
-    """All that a reader sees of one comparison."""
+    """All that a reader sees of one comparison. `rows`: those that lines are of, in this order."""
 
     title: str
     caption: str
@@ -63,6 +64,7 @@ class Table:
     legend: Sequence[str] = ()
     notes: Sequence[str] = field(default_factory=list)
     first: str = "variant"
+    rows: Sequence[Row] = ()
 
 
 def tables(rows: Sequence[Row], view: View) -> list[Table]:
@@ -105,7 +107,7 @@ def table(title: str, rows: Sequence[Row], view: View) -> Table:
         also.append(f"Also measured: {brief(', '.join(hidden), 300)} (--columns all)")
     notes = notes_of(rows, labels, shown, shared, view, also, _lettered(drawn))
     lines_of_legend = [*(whole(shown) if view.protocols else legend(shown))]
-    return Table(title, caption(rows, view.runs), lines, drawn, lines_of_legend, notes)
+    return Table(title, caption(rows, view.runs), lines, drawn, lines_of_legend, notes, rows=rows)
 
 
 def _lines(rows: Sequence[Row], labels: Sequence[Label], columns: Sequence[Column]) -> list[Line]:
@@ -141,7 +143,7 @@ def _scores(columns: Sequence[Column], rows: Sequence[Row], lines: Sequence[Line
         mark = f" {FEW}" if too_few(column) else ""
         head = heading(column, protocols.get(column.metric, ())) + mark
         cells = [_cell(column, rows, line) for line in lines]
-        drawn.append(Drawn(column.metric, head, cells))
+        drawn.append(Drawn(column.metric, head, cells, column=column))
         if (number == 0 or every) and any(score and score.iqm is not None for score in column.scores):
             middle = [middle_cell(column.scores[line.index]) if line.kind == "variant" else Cell() for line in lines]
             drawn.append(Drawn(column.metric, f"{column.metric} IQM", middle, "middle"))

@@ -1,0 +1,1 @@
+"""The report as one HTML page that needs nothing else: tables, pictures, curves, runs. Imports no torch."""
