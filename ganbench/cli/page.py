@@ -12,7 +12,7 @@ MOST_RUNS = 1_000
 """Of a folder with more runs a page is made when it is asked for: it takes long, and is large."""
 
 
-def keep_page(results: Path, *, news: bool) -> None:
+def keep_page(results: Path, *, news: bool, quiet: bool = False) -> None:
     """Write the page of all records in a folder of results and say where it is; without `news` only where it lacks."""
     from ganbench.results.store import ResultStore
 
@@ -25,7 +25,8 @@ def keep_page(results: Path, *, news: bool) -> None:
             return
         if news or not path.exists():
             write_page(results, path)
-        tell(f"Page: {path}")
+        if not quiet:
+            tell(f"Page: {path}")
     except Exception as error:  # the runs are kept whatever becomes of the page
         tell(f"Note: {path} was not written: {brief(named(error), 300)}")
 

@@ -239,7 +239,7 @@ def train(
             tell(f"Stopping: runs keep what they have, which takes {GRACE_SECONDS:.0f} seconds at most.")
             raise
     if not no_page:
-        keep_page(results, news=bool(todo))
+        keep_page(results, news=bool(todo), quiet=quiet)
     return [record for record in found.values() if record is not None]
 
 
