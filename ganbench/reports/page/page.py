@@ -90,7 +90,8 @@ def _compared(records: Sequence[RunRecord], view: View, store: Beside | None) ->
     shared = _Shared(Room(), Provenances({}, []), {})
     every = replace(view, columns=(ALL,), protocols=False)
     drawn, points = tables(found, every), points_for(len(records))
-    sections = [_section(f"t{n}", table, view, store, points, shared) for n, table in enumerate(drawn, 1)]
+    runs = _runs(records, store, shared)  # of all at once, so that room for pictures is shared out fairly
+    sections = [_section(f"t{n}", table, view, store, points, shared, runs) for n, table in enumerate(drawn, 1)]
     if len(sections) > 1:
         shared.overview = _overview(found, view)
     return sections, shared
@@ -103,11 +104,17 @@ def _overview(found: Sequence[Row], view: View) -> Overview | None:
         return None
 
 
-def _section(name: str, table: Table, view: View, store: Beside | None, points: int, shared: _Shared) -> Section:
+def _section(
+    name: str,
+    table: Table,
+    view: View,
+    store: Beside | None,
+    points: int,
+    shared: _Shared,
+    runs: Mapping[str, Run],
+) -> Section:
     groups = [group_of(table, index) for index in range(len(table.rows))]
     names = names_of(table.rows)
-    records = list({run.spec.id: run for row in table.rows for run in row.runs}.values())
-    runs = _runs(records, store, shared)
     data: Mapping[str, Any] = {}
     if store:
         data = figures_of(table, names, store, points)

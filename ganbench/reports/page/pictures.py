@@ -57,6 +57,9 @@ class Room:
 
     def take(self, path: Path, side: int, share: int = 0) -> Picture | None:
         """Return a picture as the page shows it, None where there is no room or it is no usable picture."""
+        if self.dropped:  # it is full
+            self.dropped += 1
+            return None
         try:
             encoded = _encoded(path, side)
         except Exception as error:  # whatever a damaged file makes the decoder say
@@ -134,7 +137,9 @@ def _single(picture: Any) -> Any:
     for factor in range(16, 1, -1):
         if pixels.shape[0] % factor == 0 and pixels.shape[1] % factor == 0:
             small = pixels[::factor, ::factor]
-            if np.array_equal(small.repeat(factor, 0).repeat(factor, 1), pixels):
+            if np.array_equal(small[0].repeat(factor, 0), pixels[0]) and np.array_equal(
+                small.repeat(factor, 0).repeat(factor, 1), pixels
+            ):
                 return Image.fromarray(small)
     return picture
 
