@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import sys
 import traceback
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
@@ -45,7 +46,9 @@ def reason_of(error: BaseException, files: Collection[str]) -> str:
 def loading_files(error: BaseException) -> frozenset[str]:
     """Return the files of the plugin whose import or hook raised: the first that is none of ours, and those beside."""
     paths = [Path(os.path.realpath(frame.filename)) for frame in traceback.extract_tb(error.__traceback__)]
-    ours = [Path(os.path.realpath(str(module.__file__))).parent for module in (errors, importlib)]
+    # Once anything has imported the backport of `importlib.metadata`, that is what loads plugins.
+    loaders = [errors, importlib, *filter(None, [sys.modules.get("importlib_metadata")])]
+    ours = [Path(os.path.realpath(str(module.__file__))).parent for module in loaders]
     strange = [path for path in paths if path.is_file() and not any(path.is_relative_to(folder) for folder in ours)]
     if not strange:
         return frozenset()

@@ -1,5 +1,7 @@
 """Plugins are found with their origin; what is wrong with one is told, and harms nobody else."""
 
+import os
+import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -104,6 +106,19 @@ def test_each_hook_is_called_and_its_things_keep_their_origin(kind, install):
     assert str(entry.origin) == "a-stranger (a-stranger 1.2)"
     assert entry.origin.sha256 == sha256_of(file)
     assert entry.path == str(file)
+
+
+def test_a_broken_plugin_is_blamed_by_its_own_line_whichever_library_loads_it(install):
+    file = install("broken-one", "import no_such_module")
+    code = "import importlib_metadata\nfrom ganbench.runs.registry import discover\nprint(discover().broken)"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=_with(file.parent))
+    if "importlib_metadata" in found.stderr:
+        pytest.skip("there is no importlib_metadata here")
+    assert "(installed_broken_one.py, line 1)" in found.stdout
+
+
+def _with(folder: Path) -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")])}
 
 
 def test_one_name_may_be_used_by_two_kinds(install):
