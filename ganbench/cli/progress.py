@@ -20,7 +20,7 @@ from ganbench.cli.screen import EMPTY, FILLED, clock, cut, screen, shortened, wr
 from ganbench.contract.types import Value
 from ganbench.results.progress import Plan, PlannedRun, begin_plan, number
 from ganbench.results.record import FINAL, RunRecord
-from ganbench.results.rows import plain_text
+from ganbench.results.rows import title_of
 from ganbench.results.store import ResultStore
 from ganbench.runs.executors.worker import Event
 from ganbench.runs.job import Job
@@ -223,8 +223,7 @@ class _Shown:
 
 def title(job: Job) -> str:
     """Name a run for people."""
-    options = plain_text(job.spec.shown_options)
-    return visible(" ".join(filter(None, (job.spec.variant, options, job.spec.dataset, f"seed {job.spec.seed}"))))
+    return visible(title_of(job.spec))
 
 
 def described(event: Event) -> str:

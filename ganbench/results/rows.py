@@ -212,6 +212,11 @@ def plain_text(values: Mapping[str, Any]) -> str:
     return " ".join(f"{key}={plain(value)}" for key, value in sorted(flatten(values).items()))
 
 
+def title_of(spec: RunSpec) -> str:
+    """Name a run for people."""
+    return " ".join(filter(None, (spec.variant, plain_text(spec.shown_options), spec.dataset, f"seed {spec.seed}")))
+
+
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Return a nested mapping as one level, keys joined by dots."""
     flat: dict[str, Any] = {}

@@ -12,7 +12,7 @@ from ganbench.contract.observers import Measured, ObservedRun, RunEnded, RunMark
 from ganbench.contract.types import Value
 from ganbench.results.codec import without_blanks
 from ganbench.results.record import RunRecord
-from ganbench.results.rows import plain_text
+from ganbench.results.rows import title_of
 from ganbench.results.store import ResultStore
 from ganbench.runs.executors.worker import Event
 from ganbench.runs.job import Job
@@ -34,7 +34,6 @@ def frozen(content: Any) -> Any:
 def observed_run(job: Job) -> ObservedRun:
     """Return what an observer is told of a run that is to be made."""
     spec = job.spec
-    name = " ".join(filter(None, (spec.variant, plain_text(spec.shown_options), spec.dataset, f"seed {spec.seed}")))
     asked = {
         "device": job.device,
         "metrics": job.metrics,
@@ -47,7 +46,7 @@ def observed_run(job: Job) -> ObservedRun:
     }
     content = {**spec.content(), "budget": str(spec.budget)}
     return ObservedRun(
-        spec.id, name, spec.variant, spec.dataset, spec.seed, spec.numbers, frozen(content), frozen(asked)
+        spec.id, title_of(spec), spec.variant, spec.dataset, spec.seed, spec.numbers, frozen(content), frozen(asked)
     )
 
 
@@ -106,8 +105,7 @@ def _measured(value: Value) -> Measured:
 
 def _pictures(job: Job, share: float, store: ResultStore) -> Iterator[tuple[str, bytes]]:
     """Yield the pictures of a mark by name, as far as there are any."""
-    beside = store.path(job.spec).with_suffix(".samples")
-    folder = beside if beside.is_dir() else store.root / ".work" / job.spec.id / "samples"
+    folder = store.samples(job.spec)
     files = {"samples": f"{round(100 * share):03d}.png"}
     if share > 1 - 1e-9:
         files |= {name: f"{name}.png" for name in AT_THE_END}

@@ -35,7 +35,7 @@ def call(*arguments: str) -> Result:
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     results: Path = tmp_path_factory.mktemp("made")
-    assert call("run", *TINY, "--results", str(results)).exit_code == 0
+    assert call("run", *TINY, "--no-page", "--results", str(results)).exit_code == 0
     shutil.rmtree(results / ".work" / "sweeps")  # prune takes that away in `test_status.py`
     return results
 
