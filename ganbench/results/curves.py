@@ -24,6 +24,8 @@ from ganbench.training.budget import Meters
 
 KINDS = ("loss", "grad_norm", "log")
 """How the names of traces begin: `loss/D`, `grad_norm/G`, `log/k`."""
+WORSE = 2.0
+"""A run has collapsed where a metric becomes so many times as bad as it was at its best, and stays so."""
 
 
 @dataclass(frozen=True)
@@ -175,6 +177,22 @@ def _curve(
 ) -> Curve:
     ended = "" if run.status == "done" else "stopped" if run.is_open else run.status
     return Curve(name, row.options, run.spec.seed, *way, ended, until, at, table_of(row.spec), protocol)
+
+
+def collapse(y: Sequence[float], *, higher_is_better: bool) -> int | None:
+    """Return from which point on a metric stays at least `WORSE` times as bad as the best before, None if it does not.
+
+    A metric that is not above zero cannot be so many times as bad, nor can one be said to be where it is no number.
+    """
+    if not all(math.isfinite(value) and value >= 0 for value in y):
+        return None
+    bad = [(1 / value if value else math.inf) if higher_is_better else value for value in y]
+    found, best = None, math.inf
+    for place, value in enumerate(bad):
+        fell = 0 < best < math.inf and value >= WORSE * best
+        found = (place if found is None else found) if fell else None
+        best = min(best, value)
+    return found
 
 
 def bands(curves: Iterable[Curve]) -> list[Band]:

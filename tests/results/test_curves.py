@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from ganbench.contract.types import Value
-from ganbench.results.curves import bands, curves, quantities
+from ganbench.results.curves import bands, collapse, curves, quantities
 from ganbench.results.record import STOPPED, Mark
 from ganbench.results.rows import rows, table_of
 from ganbench.results.store import ResultStore
@@ -230,3 +230,24 @@ def test_the_ends_of_committed_curves_are_the_numbers_of_the_table(folder):
                     assert (band.mean[-1], band.low[-1], band.high[-1]) == (score.mean, low, high)
                     shown += 1
     assert shown > 20
+
+
+@pytest.mark.parametrize(
+    ("y", "higher", "place"),
+    [
+        ([8, 4, 2, 1], False, None),
+        ([8, 4, 2, 5, 6], False, 3),
+        ([8, 4, 2, 5, 3, 6], False, 5),
+        ([8, 4, 2, 5, 3], False, None),  # it has come back
+        ([1, 5, 8, 2, 2], True, 3),
+        ([1, 5, 8, 5, 5], True, None),
+        ([1, 6, 0, 0], True, 2),
+        ([0, 0, 5], True, None),
+        ([0, 0, 5], False, None),  # of nothing nobody is twice
+        ([4, math.nan, 9], False, None),
+        ([-1, -2, -9], True, None),
+        ([], False, None),
+    ],
+)
+def test_a_run_has_collapsed_where_it_gets_twice_as_bad_and_stays_so(y, higher, place):
+    assert collapse(y, higher_is_better=higher) == place

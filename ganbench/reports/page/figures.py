@@ -14,7 +14,7 @@ from ganbench.reports.grid import ARROW
 from ganbench.reports.table import Table
 from ganbench.results.along import Over
 from ganbench.results.costs import Cost, costs
-from ganbench.results.curves import Band, Curve, bands, curves, is_trace, quantities
+from ganbench.results.curves import Band, Curve, bands, collapse, curves, is_trace, quantities
 from ganbench.results.named import named
 from ganbench.results.record import RunRecord
 from ganbench.results.store import ResultStore
@@ -73,7 +73,7 @@ def figures_of(table: Table, names: Sequence[str], store: ResultStore, points: i
     for quantity in quantities(trained, store):
         found = {over: curves(store, trained, quantity, over, points=points) for over in OVER}
         if any(found.values()):
-            drawn[quantity] = _drawn(found, of_rows, pool)
+            drawn[quantity] = _drawn(found, of_rows, pool, facts.get(quantity, {}).get("arrow", ""))
     metrics = [quantity for quantity in drawn if not is_trace(quantity)]
     ranked = [name for name, of in facts.items() if of["arrow"]]
     spent = {name: {over: _costs(costs(trained, name, over), of_rows[over]) for over in COSTS} for name in ranked}
@@ -120,7 +120,9 @@ def _rows_of(table: Table, records: Sequence[RunRecord], over: Over) -> dict[str
     return {name: exact.get((run, weights), of_run[run]) for name, run, weights in found}
 
 
-def _drawn(found: Mapping[Over, Sequence[Curve]], rows: Mapping[Over, Mapping[str, int]], pool: Pool) -> dict[str, Any]:
+def _drawn(
+    found: Mapping[Over, Sequence[Curve]], rows: Mapping[Over, Mapping[str, int]], pool: Pool, arrow: str
+) -> dict[str, Any]:
     """Return bands and runs by what they run over. Numbers are made once where only the way is another."""
     first = next(iter(found.values()))
     middle, heights = bands(first), [pool.add(each.y) for each in first]
@@ -131,11 +133,16 @@ def _drawn(found: Mapping[Over, Sequence[Curve]], rows: Mapping[Over, Mapping[st
         drawn[over] = {
             "bands": [_band(band, rows[over], pool) for band in (_moved(middle, some) if alike else bands(some))],
             "runs": [
-                [rows[over][each.row], each.seed, pool.add(each.x), place, each.ended]
+                [rows[over][each.row], each.seed, pool.add(each.x), place, each.ended, _collapsed(each, arrow)]
                 for each, place in zip(some, y, strict=True)
             ],
         }
     return drawn
+
+
+def _collapsed(curve: Curve, arrow: str) -> int | None:
+    """Return at which point a run collapsed by a metric; by one without a direction none does."""
+    return collapse(curve.y, higher_is_better=arrow == ARROW[True]) if arrow else None
 
 
 def _key(curve: Curve) -> tuple[Any, ...]:

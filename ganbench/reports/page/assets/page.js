@@ -270,7 +270,7 @@
         line: { color, dash, width: 2 }, marker: { color, size: 6, symbol: SYMBOLS[Math.floor(row / 7) % 6] } });
       told.push(`${of.rows[row].name} ${number(y.at(-1) ?? null)}`);
     }
-    for (const [row, seed, x, y, ended] of single) {
+    for (const [row, seed, x, y, ended, fell] of single) {
       const xs = of.pool[x], ys = of.pool[y], { color } = style(row);
       if (figure.runs || ended) {
         traces.push({ ...entry(row), x: xs, y: ys, mode: isTrace ? "lines" : "lines+markers", opacity: 0.6,
@@ -284,6 +284,12 @@
           hovertext: plain(`${of.rows[row].name}, seed ${seed}: ${why}`),
           marker: { color, size: 11, symbol: "x", line: { color: css("--card"), width: 1 } } });
         told.push(`${of.rows[row].name}, seed ${seed}, ${why}`);
+      }
+      if (fell !== null) {
+        const what = `${of.rows[row].name}, seed ${seed}: collapsed, twice as bad as its best before or worse from here on`;
+        traces.push({ ...entry(row), x: [xs[fell]], y: [ys[fell]], mode: "markers", hoverinfo: "text", hovertext: plain(what),
+          marker: { color, size: 10, symbol: "triangle-down", line: { color: css("--card"), width: 1 } } });
+        told.push(what);
       }
     }
     const cut = figure.log && lows.some((low) => low !== null && low <= 0);
