@@ -60,10 +60,17 @@ def tree_digest_of(path: Path) -> str:
     return sha256(path.read_bytes()).hexdigest()
 
 
+def _tree(source: bytes) -> ast.Module:
+    try:
+        return ast.parse(source)
+    except SystemError:  # of CPython before 3.11.8, now and then, of a source in which nothing is wrong
+        return ast.parse(source)
+
+
 def _parsed(path: Path) -> ast.Module:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # where warnings are errors, an invalid escape would be no syntax
-        return ast.parse(path.read_bytes())
+        return _tree(path.read_bytes())
 
 
 def _outline(tree: ast.Module) -> Iterator[str]:

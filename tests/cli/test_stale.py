@@ -72,7 +72,7 @@ def stale(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_a_stale_run_is_shown_as_it_is_with_one_note(stale: Path) -> None:
     untouched = files(stale)
-    shown = done("run", *TINY, "--results", str(stale))
+    shown = done("run", *TINY, "--results", str(stale), "--no-page")
     (note,) = shown.stderr.splitlines()
     assert note.startswith("Note: 1 of 1 runs was made by an older ganbench; ") and "--redo stale" in note
     assert "| plain  " in shown.stdout and f"- All rows are of {OLD}: made by an older ganbench" in shown.stdout
@@ -98,7 +98,7 @@ def test_redo_makes_stale_runs_again_beside_the_old_ones(stale: Path) -> None:
     untouched = files(stale)
     for more in ((), ("--redo", "stale")):
         shown = done("run", *TINY, "--results", str(stale), *more)
-        assert shown.stderr == "" and OLD not in shown.stdout
+        assert shown.stderr == f"Page: {stale / 'report.html'}\n" and OLD not in shown.stdout
     assert files(stale) == untouched
     report = done("report", "--results", str(stale)).stdout
     assert f"| plain ‡{NUMBERS} " in report and "| plain  " in report and f"- ‡{NUMBERS} {OLD}: made by" in report
@@ -119,7 +119,7 @@ def test_a_stale_run_that_did_not_end_is_made_anew(stale: Path) -> None:
 
 def test_a_stale_run_is_not_scored_later_and_the_table_says_why(stale: Path) -> None:
     untouched = files(stale)
-    asked = ("run", *TINY, "--results", str(stale), "--metrics", "tiny-mean,tiny-late")
+    asked = ("run", *TINY, "--results", str(stale), "--metrics", "tiny-mean,tiny-late", "--no-page")
     shown = done(*asked)
     said = "plain seed 0: no tiny-late (asked for after the run, which an older ganbench made)"
     assert said in shown.stdout and len(shown.stderr.splitlines()) == 1

@@ -613,6 +613,7 @@ def test_every_kind_of_write_is_among_these() -> None:
     known: Sequence[str] = (
         "files.py", "toolbox/prepared.py", "toolbox/sources.py", "cli/report.py", "results/upkeep.py",
         "results/moving.py", "results/store.py", "results/upgrade.py", "results/progress.py", "cli/plot.py",
+        "cli/page.py",
         "runs/export.py", "runs/names.py", "scoring/pictures.py", "scoring/features.py", "reports/probe.py",
         "runs/gallery.py", "runs/blame.py", "runs/checkpoint.py", "runs/probe.py", "runs/executors/limits.py",
     )  # fmt: skip

@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import random
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -107,8 +108,12 @@ def fuzz(folder: Path, seed: int, number: int) -> int:
                     records, problems = store.records()
                 else:
                     records, problems, curves = store.summaries(curves=form == "json")
-                text = "".join(pieces(records, problems, form, View(runs=runs), curves, store))
-                assert text and (sane["spec"]["variant"].replace("-", "") in text.replace("-", "").replace("\\", ""))
+                with warnings.catch_warnings(record=True) as heard:
+                    warnings.simplefilter("always")
+                    text = "".join(pieces(records, problems, form, View(runs=runs), curves, store))
+                # One of the odd may be a newer record of the same run, of which is told that it cannot be shown.
+                said = " ".join([text, *(str(each.message) for each in heard)])
+                assert text and (sane["spec"]["variant"].replace("-", "") in said.replace("-", "").replace("\\", ""))
                 if form == "json":
                     json.loads(text, parse_constant=pytest.fail)
                 elif form == "csv":
@@ -117,13 +122,11 @@ def fuzz(folder: Path, seed: int, number: int) -> int:
     return told
 
 
-@pytest.mark.filterwarnings("ignore:.*cannot be shown:UserWarning")
 def test_mutated_records_never_end_a_report(tmp_path: Path) -> None:
     assert fuzz(tmp_path, seed=0, number=300) > 30
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:.*cannot be shown:UserWarning")
 def test_many_mutated_records_never_end_a_report(tmp_path: Path) -> None:
     assert fuzz(tmp_path, seed=1, number=20_000) > 2000
 

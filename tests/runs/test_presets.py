@@ -136,7 +136,7 @@ def test_published_numbers_stand_beside_ours(tmp_path):
     assert len(rows) >= 5
     assert "- Published: Nobody et al. 2026, table 3. Smaller networks" in result.stdout
     assert "Note: tiny-table × 0.1: Nobody et al. 2026, table 3. Smaller networks" in result.stderr
-    records = [json.loads(path.read_text()) for path in (tmp_path / "results").rglob("*.json")]
+    records = [json.loads(path.read_text()) for path in (tmp_path / "results").rglob("seed*.json")]
     assert {record["spec"]["preset"] for record in records} == {"tiny-table × 0.1"}
     report = CliRunner().invoke(main, ["report", "--results", str(tmp_path / "results")])
     assert report.stdout.strip() == result.stdout.strip()

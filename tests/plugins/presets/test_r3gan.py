@@ -32,11 +32,11 @@ def test_lengths_are_the_authors(name, images, batch, burn_in, half_life):
 
 def test_published_numbers_stand_beside_their_runs(data_root):
     """Planned as a user would have it, with the networks of the table built."""
-    request = Request([], [], data_root=data_root, settings=("r3gan.width=16",))
+    request = Request([], [], data_root=data_root, settings=())
     (job,) = plan_preset("r3gan-stacked-mnist", 0.001, request, {}, discover()).jobs
     assert job.published["values"] == {"modes": [1000, None], "mode-kl": [0.029, None]}
     assert (str(job.spec.budget), job.spec.size, job.samples) == ("20k-images", 32, 26_000)
-    assert job.spec.options == {"network": "stacked-mnist", "width": 16}
+    assert job.spec.options == {"network": "stacked-mnist"}
 
 
 @pytest.mark.parametrize("preset", PRESETS, ids=OF)
