@@ -15,9 +15,9 @@ from ganbench.runs.plan import Request, plan
 from ganbench.runs.registry import discover
 
 SEED = 3
-LEEWAY = 1.5
-"""A fourth seed may be so many times as bad as the worst of the three; the worst that was seen was 1.5 times as bad."""
-FAR = 1.5
+LEEWAY = 1.6
+"""A fourth seed may be so many times as bad as the worst of the three; the worst seen was 1.53 times as bad."""
+FAR = 1.4
 """An untrained generator is at least so many times as far away as the limit."""
 
 
@@ -46,11 +46,11 @@ CASES = {
     "acgan": Case((0.47, 0.41, 0.47)),
     "ali": Case((0.74, 0.69, 0.76)),
     # Its paper trains a thousand times as long: with its λ_k of 1e-3 this run ends before k has moved, in one image.
-    "began": Case((1.6, 2.58, 2.35), settings=("lr=1e-3", "balance_rate=0.1", "diversity=0.9")),
+    "began": Case((1.86, 2.52, 2.58), settings=("lr=1e-3", "balance_rate=0.1", "diversity=0.9")),
     "bigan": Case((1.09, 1.04, 1.17)),
     "cgan": Case((0.42, 0.66, 0.48)),
     "dcgan": Case((1.24, 1.07, 1.09)),
-    "dfm": Case((2.03, 1.55, 1.61), budget="20k-images"),
+    "dfm": Case((1.75, 1.57, 1.96), budget="20k-images"),
     "dragan": Case((0.5, 0.52, 0.5)),
     "ebgan": Case((0.39, 0.37, 0.4)),
     "feature-matching": Case((1.92, 1.96, 2.24), budget="80k-images"),
@@ -74,7 +74,7 @@ CASES = {
     "smmd-gan": Case((2.54, 2.66, 2.59)),
     "sn-smmd-gan": Case((2.19, 2.19, 2.2)),
     "sngan": Case((3.28, 3.69, 3.45)),
-    "unrolled": Case((1.54, 2.07, 1.95), budget="20k-images"),
+    "unrolled": Case((1.57, 2.0, 1.89), budget="20k-images"),
     "vae": Case((0.66, 0.61, 0.58)),
     "veegan": Case((1.42, 1.08, 1.09)),
     "wgan": Case((3.61, 4.3, 3.77)),
