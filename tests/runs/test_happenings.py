@@ -111,11 +111,8 @@ def test_an_end_holds_the_whole_record(store):
     assert event.unscored == {"kid": "none"} and event.spent.images == 192
 
 
-@pytest.mark.parametrize("place", ["beside", "work"])
-def test_a_mark_has_the_pictures_that_the_run_has_written(place, store):
-    beside = store.path(SPEC).with_suffix(".samples")
-    folder = beside if place == "beside" else store.work(SPEC) / "samples"
-    folder.mkdir(parents=True)
+def test_a_mark_has_the_pictures_that_the_run_has_written(store):
+    folder = store.make_samples(SPEC)
     for name in ("050", "100", "nearest"):
         (folder / f"{name}.png").write_bytes(name.encode())
     run, pictures = observed_run(job()), []
