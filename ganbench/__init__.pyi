@@ -134,6 +134,8 @@ from .toolbox.networks import (
 )
 from .toolbox.npz import npz_members as npz_members, read_npz as read_npz
 from .toolbox.observed import (
+    Tracked as Tracked,
+    by_run as by_run,
     end_of as end_of,
     finals_of as finals_of,
     plain as plain,

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
 from ganbench.errors import UserError, brief
 from ganbench.files import cache_folder, expanded
 from ganbench.runs.hints import require_no_file, require_plugin
+
+Chosen = TypeVar("Chosen", bound=Callable[..., Any])
 
 MOST_SEEDS = 10_000
 
@@ -141,6 +143,26 @@ results_option = click.option(
     show_default=True,
     help="Folder of records.",
 )
+
+
+def selection_options(command: Chosen) -> Chosen:
+    """Add the options that choose among records: data sets, variants, and what else a run was."""
+    several = (
+        click.option("--dataset", "datasets", type=Names(), default=(), help="Only these data sets; globs."),
+        click.option("--variants", type=Names(), default=(), help="Only these variants; globs, as in 'wgan*'."),
+        click.option(
+            "--where",
+            multiple=True,
+            metavar="KEY=VALUE",
+            help="Only runs of this batch, seed, backbone, …, or option: batch=64, lr=2e-4, dcgan.width=32. May be "
+            "repeated.",
+        ),
+    )
+    for option in reversed(several):  # a command shows the last that was added first
+        command = option(command)
+    return command
+
+
 data_option = click.option(
     "--data", type=FullPath(), envvar="GANBENCH_DATA", default="data", show_default=True,
     help="Root of the data sets; never written to.  [env: GANBENCH_DATA]",

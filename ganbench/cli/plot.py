@@ -9,7 +9,7 @@ import click
 
 from ganbench.cli.complete import one_of
 from ganbench.cli.group import Command
-from ganbench.cli.options import FullPath, Names, results_option
+from ganbench.cli.options import FullPath, results_option, selection_options
 from ganbench.errors import UserError, brief
 from ganbench.streams import show, tell
 
@@ -44,14 +44,7 @@ class Width(click.ParamType):  # type: ignore[type-arg]
 @click.argument("quantity", metavar="METRIC", shell_complete=one_of("metric"))
 @click.option("--output", required=True, type=FullPath(), help="File to write: .pdf, .svg or .png.")
 @results_option
-@click.option("--dataset", "datasets", type=Names(), default=(), help="Only these data sets; globs.")
-@click.option("--variants", type=Names(), default=(), help="Only these variants; globs, as in 'wgan*'.")
-@click.option(
-    "--where",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Only runs of this batch, seed, backbone, …, or option: batch=64, lr=2e-4, dcgan.width=32. May be repeated.",
-)
+@selection_options
 @click.option("--over", type=click.Choice(OVER), help="What curves run over.  [default: images]")
 @click.option("--cost", type=click.Choice(OVER), help="Draw quality at the end against this, with the Pareto front.")
 @click.option("--width", type=Width(), default="column", show_default=True, help="3.25 or 6.75 inches, or others.")

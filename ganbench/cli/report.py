@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ganbench.cli.group import Command
-from ganbench.cli.options import FullPath, Names, results_option
+from ganbench.cli.options import FullPath, Names, results_option, selection_options
 from ganbench.errors import UserError
 from ganbench.streams import REPLACED, show, tell
 
@@ -21,14 +21,7 @@ FORMATS = ("markdown", "csv", "json", "latex", "html")
 
 @click.command(cls=Command)
 @results_option
-@click.option("--dataset", "datasets", type=Names(), default=(), help="Only these data sets; globs.")
-@click.option("--variants", type=Names(), default=(), help="Only these variants; globs, as in 'wgan*'.")
-@click.option(
-    "--where",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Only runs of this batch, seed, backbone, …, or option: batch=64, lr=2e-4, dcgan.width=32. May be repeated.",
-)
+@selection_options
 @click.option(
     "--columns",
     type=Names(),

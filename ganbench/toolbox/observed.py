@@ -7,14 +7,53 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
-from typing import Any
+from typing import Any, Protocol
 
-from ganbench.contract.observers import Happening, Measured, ObservedRun, RunEnded, RunMarked, RunTicked, Spent
+from ganbench.contract.observers import (
+    Happening,
+    Measured,
+    ObservedRun,
+    RunEnded,
+    RunMarked,
+    RunStarted,
+    RunTicked,
+    Spent,
+)
 
 Setting = str | int | float | bool
 """What every tracker takes for a setting."""
+
+
+class Tracked(Protocol):
+    """What a tracker has of one run under way."""
+
+    def tick(self, event: RunTicked) -> object:
+        """Take down that the run goes on."""
+
+    def mark(self, event: RunMarked) -> object:
+        """Take down what it scored."""
+
+    def end(self, event: RunEnded) -> object:
+        """Take down how it ended, and close."""
+
+
+def by_run(begin: Callable[[RunStarted], Tracked]) -> Callable[[Happening], None]:
+    """Return what hears of events and hands each to the tracker of its run, which `begin` makes when the run begins."""
+    tracked: dict[str, Tracked] = {}
+
+    def hear(event: Happening) -> None:
+        if isinstance(event, RunStarted):
+            tracked[event.run.id] = begin(event)
+        elif isinstance(event, RunTicked):
+            tracked[event.run.id].tick(event)
+        elif isinstance(event, RunMarked):
+            tracked[event.run.id].mark(event)
+        elif isinstance(event, RunEnded):
+            tracked.pop(event.run.id).end(event)
+
+    return hear
 
 
 def settings_of(run: ObservedRun) -> dict[str, Setting]:

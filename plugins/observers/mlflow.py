@@ -8,6 +8,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from ganbench import (
     RunMarked,
     RunStarted,
     RunTicked,
+    by_run,
     finals_of,
     hookimpl,
     plain,
@@ -58,24 +60,8 @@ class MLflow(Observer):
 
         for name in ("mlflow", "alembic"):  # which it sets itself when it is imported
             logging.getLogger(name).setLevel(logging.WARNING)
-        return _Runs(MlflowClient(tracking_uri=argument or None)).hear
-
-
-class _Runs:
-    def __init__(self, client: Any) -> None:
-        self._client = client
-        self._experiment = _experiment(client)
-        self._open: dict[str, _Run] = {}
-
-    def hear(self, event: Happening) -> None:
-        if isinstance(event, RunStarted):
-            self._open[event.run.id] = _Run(self._client, self._experiment, event)
-        elif isinstance(event, RunTicked):
-            self._open[event.run.id].tick(event)
-        elif isinstance(event, RunMarked):
-            self._open[event.run.id].mark(event)
-        elif isinstance(event, RunEnded):
-            self._open.pop(event.run.id).end(event)
+        client = MlflowClient(tracking_uri=argument or None)
+        return by_run(partial(_Run, client, _experiment(client)))
 
 
 class _Run:

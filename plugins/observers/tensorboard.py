@@ -6,6 +6,7 @@ import re
 import struct
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from ganbench import (
     RunStarted,
     RunTicked,
     UserError,
+    by_run,
     end_of,
     hookimpl,
     scalars_of,
@@ -48,31 +50,17 @@ class TensorBoard(Observer):
             raise UserError(f"{argument or FOLDER} is a file: name a folder")
 
     def open(self, argument: str) -> Callable[[Happening], object]:
-        return _Folders(Path(argument or FOLDER).absolute()).hear
-
-
-class _Folders:
-    def __init__(self, root: Path) -> None:
-        self._root = root
-        self._open: dict[str, _Folder] = {}
-
-    def hear(self, event: Happening) -> None:
-        if isinstance(event, RunStarted):
-            run = event.run
-            place = self._root / _safe(run.dataset) / f"{_safe(run.name)}-{run.id[:8]}"
-            self._open[run.id] = _Folder(place, event)
-        elif isinstance(event, RunTicked | RunMarked):
-            self._open[event.run.id].write(event)
-        elif isinstance(event, RunEnded):
-            self._open.pop(event.run.id).end(event)
+        return by_run(partial(_Folder, Path(argument or FOLDER).absolute()))
 
 
 class _Folder:
     """The event files of one run."""
 
-    def __init__(self, place: Path, event: RunStarted) -> None:
+    def __init__(self, root: Path, event: RunStarted) -> None:
         from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
+        run = event.run
+        place = root / _safe(run.dataset) / f"{_safe(run.name)}-{run.id[:8]}"
         self._goes_on = any(place.glob("events.out.tfevents.*"))
         self._ticked = -1
         self._writer = EventFileWriter(str(place), flush_secs=FLUSH_SECONDS)
@@ -94,6 +82,8 @@ class _Folder:
         if isinstance(event, RunMarked):
             self._add(step, *(_image(name, png) for name, png in event.pictures.items()))
             self._writer.flush()
+
+    tick = mark = write
 
     def end(self, event: RunEnded) -> None:
         step = event.spent.images + 1

@@ -6,6 +6,7 @@ import contextvars
 import io
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from ganbench import (
@@ -15,6 +16,7 @@ from ganbench import (
     RunMarked,
     RunStarted,
     RunTicked,
+    by_run,
     end_of,
     finals_of,
     hookimpl,
@@ -45,23 +47,7 @@ class Trackio(Observer):
 
         for module in (trackio, trackio.utils, sys.modules["trackio.run"]):
             vars(module)["print"] = _unprinted  # standard output is not its own
-        return _Runs(argument or PROJECT).hear
-
-
-class _Runs:
-    def __init__(self, project: str) -> None:
-        self._project = project
-        self._open: dict[str, _Run] = {}
-
-    def hear(self, event: Happening) -> None:
-        if isinstance(event, RunStarted):
-            self._open[event.run.id] = _Run(self._project, event)
-        elif isinstance(event, RunTicked):
-            self._open[event.run.id].tick(event)
-        elif isinstance(event, RunMarked):
-            self._open[event.run.id].mark(event)
-        elif isinstance(event, RunEnded):
-            self._open.pop(event.run.id).end(event)
+        return by_run(partial(_Run, argument or PROJECT))
 
 
 class _Run:

@@ -6,6 +6,7 @@ import io
 import netrc
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,6 +19,7 @@ from ganbench import (
     RunStarted,
     RunTicked,
     UserError,
+    by_run,
     finals_of,
     hookimpl,
     scalars_of,
@@ -71,27 +73,12 @@ class WandB(Observer):
             x_save_requirements=False,
         )
         project = project or os.environ.get("WANDB_PROJECT") or PROJECT
-        return _Runs({"project": project, "entity": entity or None, "settings": quiet}).hear
-
-
-class _Runs:
-    def __init__(self, place: dict[str, Any]) -> None:
-        self._place = place
-        self._open: dict[str, _Run] = {}
-
-    def hear(self, event: Happening) -> None:
-        if isinstance(event, RunStarted):
-            self._open[event.run.id] = _Run(event, self._place)
-        elif isinstance(event, RunTicked):
-            self._open[event.run.id].tick(event)
-        elif isinstance(event, RunMarked):
-            self._open[event.run.id].mark(event)
-        elif isinstance(event, RunEnded):
-            self._open.pop(event.run.id).end(event)
+        place = {"project": project, "entity": entity or None, "settings": quiet}
+        return by_run(partial(_Run, place))
 
 
 class _Run:
-    def __init__(self, event: RunStarted, place: dict[str, Any]) -> None:
+    def __init__(self, place: dict[str, Any], event: RunStarted) -> None:
         import wandb
 
         run, service = event.run, os.environ.get("WANDB_SERVICE")

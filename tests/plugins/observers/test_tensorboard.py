@@ -119,7 +119,7 @@ def test_it_writes_below_the_current_folder_unless_one_is_named(story, tell, tmp
 
 def test_it_needs_no_torch(tmp_path):
     code = (
-        "import sys; from ganbench_plugins.observers.tensorboard import TensorBoard, _Folders;"
+        "import sys; from ganbench_plugins.observers.tensorboard import TensorBoard;"
         f"TensorBoard().open({str(tmp_path)!r}); import tensorboard.summary.writer.event_file_writer;"
         "sys.exit('torch' in sys.modules or 'tensorflow' in sys.modules)"
     )
