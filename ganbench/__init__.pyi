@@ -17,6 +17,15 @@ from .contract.data import (
     to_float as to_float,
     to_uint8 as to_uint8,
 )
+from .contract.experiments import (
+    Claim as Claim,
+    Course as Course,
+    Experiment as Experiment,
+    Finding as Finding,
+    Lab as Lab,
+    Made as Made,
+    Table as Table,
+)
 from .contract.hookspecs import hookimpl as hookimpl
 from .contract.metrics import (
     Embedding as Embedding,
@@ -70,6 +79,7 @@ from .files import (
 from .results.frame import load as load
 from .seeds import derive as derive, seeded as seeded
 from .toolbox.augment import Augmentation as Augmentation
+from .toolbox.dirac import PSI as PSI, THETA as THETA, Dirac as Dirac, dirac_data as dirac_data
 from .toolbox.frechet import frechet_distance as frechet_distance
 from .toolbox.hardening import (
     GaussianNoise as GaussianNoise,

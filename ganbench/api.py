@@ -6,25 +6,18 @@ that imports nothing of the program which started it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from importlib import import_module
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import click
-
-from ganbench.errors import UserError, suggestion
+from ganbench.cli.keywords import asked
 from ganbench.results.record import RunRecord
 
 if TYPE_CHECKING:
     import numpy as np
 
     from ganbench.contract.types import Value
-
-SPELT = {"label": "class"}
-"""Options whose name is a word of Python's own, by what they are called here."""
 
 
 class Samples(NamedTuple):
@@ -46,7 +39,7 @@ def run(
     """
     from ganbench.cli.run import train
 
-    with _asked("run", {"variants": variants, "dataset": dataset, **options}) as request:
+    with asked("run", {"variants": variants, "dataset": dataset, **options}) as request:
         request.pop("as_json")
         return train(**request) or []
 
@@ -61,7 +54,7 @@ def sample(run: str | RunRecord, n: int = 50_000, output: str | Path | None = No
     text = run.spec.id if isinstance(run, RunRecord) else str(run)
     with TemporaryDirectory() as folder:
         place = Path(folder, "samples.npz") if output is None else output
-        with _asked("sample", {"run": text, "n": n, "output": place, **options}) as request:
+        with asked("sample", {"run": text, "n": n, "output": place, **options}) as request:
             write(**request)
         if output is not None:
             return None
@@ -81,7 +74,7 @@ def score(a: Any, b: Any, metrics: str | Sequence[str], **options: Any) -> Mappi
 
     with TemporaryDirectory() as folder:
         sides = {name: _side(side, Path(folder, f"{name}.npy")) for name, side in (("a", a), ("b", b))}
-        with _asked("score", {**sides, "metrics": metrics, **options}) as request:
+        with asked("score", {**sides, "metrics": metrics, **options}) as request:
             request.pop("as_json")
             return score(**request).values
 
@@ -96,62 +89,3 @@ def _side(side: Any, place: Path) -> str:
 
     np.save(place, np.asarray(side), allow_pickle=False)
     return str(place)
-
-
-@contextmanager
-def _asked(name: str, given: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Read keywords as the options of a command, and give what the command would get. Raises `UserError`."""
-    command: click.Command = import_module(f"ganbench.cli.{name}").command
-    options = {_keyword(param): param for param in command.params}
-    places: dict[str, str] = {}
-    words: list[str] = []
-    for key, value in given.items():
-        param = options.get(SPELT.get(key, key))
-        if param is None:
-            known = ", ".join(options)
-            hint = suggestion(key, options) or f" (it has {known})"
-            raise UserError(f"ganbench.{name} has no option {key!r}{hint}")
-        if isinstance(param, click.Argument):
-            places[key] = str(value)
-        else:
-            words += _words(key, param, value)
-    last = [places[key] for key in options if key in places]
-    try:
-        context = command.make_context(name, [*words, "--", *last])
-    except click.UsageError as error:
-        raise UserError(error.format_message()) from None
-    with context:
-        yield dict(context.params)
-
-
-def _keyword(param: click.Parameter) -> str:
-    longest = max(param.opts, key=len)
-    return longest.lstrip("-").replace("-", "_")
-
-
-def _words(key: str, param: click.Parameter, value: Any) -> list[str]:
-    """Write an option as on the command line; nothing for None and for a switch that is off."""
-    flag = max(param.opts, key=len)
-    if value is None:
-        return []
-    if isinstance(param, click.Option) and param.is_flag:
-        if not isinstance(value, bool):
-            raise UserError(f"{key}={value!r}: it is a switch, write True or False")
-        return [flag] if value else []
-    if isinstance(value, Mapping):
-        value = [f"{name}={_text(each)}" for name, each in value.items()]
-    several = list(value) if getattr(param, "multiple", False) and isinstance(value, list | tuple) else [value]
-    texts = [_text(each) for each in several]
-    return [word for text in texts for word in ([f"{flag}={text}"] if flag.startswith("--") else [flag, text])]
-
-
-def _text(value: Any, *, inner: bool = False) -> str:
-    """Write a value as on the command line: a list parted by commas, one within another in brackets."""
-    if value is None:
-        return "none"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, list | tuple):
-        text = ",".join(_text(each, inner=True) for each in value)
-        return f"[{text}]" if inner else text
-    return str(value)

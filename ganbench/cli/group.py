@@ -37,6 +37,7 @@ COMMANDS = (
     "score",
     "list",
     "check",
+    "experiment",
     "probe",
     "doctor",
     "results",

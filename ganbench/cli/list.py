@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ganbench.runs.steps import Begin
 
 Facts = dict[str, list[dict[str, str]]]
-KINDS = ("variants", "datasets", "backbones", "metrics", "extractors", "presets", "observers")
+KINDS = ("variants", "datasets", "backbones", "metrics", "extractors", "presets", "observers", "experiments")
 SINGULAR = tuple(kind.removesuffix("s") for kind in KINDS)
 
 

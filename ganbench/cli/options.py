@@ -61,6 +61,24 @@ class Seeds(click.ParamType):  # type: ignore[type-arg]
         return tuple(sorted({seed for first, last in spans for seed in range(first, last + 1)}))
 
 
+class Shares(click.ParamType):  # type: ignore[type-arg]
+    """Shares of a budget, parted by commas."""
+
+    name = "A,B"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
+        """Return the shares, each above 0 and at most 1."""
+        if isinstance(value, tuple):
+            return value
+        try:
+            shares = [float(part) for part in str(value).split(",") if part.strip()]
+        except ValueError:
+            shares = []
+        if not shares or not all(0 < share <= 1 for share in shares):
+            self.fail(f"{brief(str(value))!r}: name shares above 0 and at most 1, as in 0.04,0.4", param, ctx)
+        return tuple(sorted(set(shares)))
+
+
 class FullPath(click.ParamType):  # type: ignore[type-arg]
     """A path, made absolute at once: a plugin may change the current folder. `~` is expanded."""
 

@@ -16,6 +16,7 @@ from ganbench.cli.options import (
     FullPath,
     Names,
     Seeds,
+    Shares,
     check_early,
     data_option,
     plugin_option,
@@ -113,6 +114,7 @@ if TYPE_CHECKING:
 @click.option(
     "--redo", type=click.Choice(["stale"]), help="Make again the runs of an older ganbench that gave other numbers."
 )
+@click.option("--keep", type=Shares(), default=(), help="Shares of the budget at which weights are kept too: 0.1,0.5.")
 @click.option("--allow-missing", is_flag=True, help="Train although a metric cannot be computed (weights missing).")
 @click.option("--dry-run", is_flag=True, help="Print the plan and stop.")
 @click.option("--quiet", is_flag=True, help="Tell of failures and notes alone, and print the table.")
@@ -180,6 +182,7 @@ def train(
     from ganbench.runs.executors.planner import plan_apart
     from ganbench.runs.former import lookup_in
     from ganbench.runs.job import is_complete
+    from ganbench.runs.looks import lacks_looks
     from ganbench.runs.request import Request
 
     request["data_root"], request["size"] = request.pop("data"), request["size"] or 0
@@ -207,7 +210,7 @@ def train(
         except UserError as error:
             tell(f"Skipped: {error}")
             continue
-        if not is_complete(record, job):
+        if not is_complete(record, job) or lacks_looks(job, record, store):
             todo.append(job)
         elif record is not None and record.spec.is_stale:
             record, stale = _as_shown(record, job), stale + 1

@@ -101,7 +101,7 @@ WORDS: Mapping[str, Words] = {
     | _words(
         *(
             (f"{kind} {kind}s", f"write ganbench list {kind}s", "")
-            for kind in ("variant", "dataset", "backbone", "metric", "extractor", "preset", "observer")
+            for kind in ("variant", "dataset", "backbone", "metric", "extractor", "preset", "observer", "experiment")
         )
     ),
     "report": _COMMON

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
+from ganbench.contract.data import exact
 from ganbench.contract.types import DataSpec, Norm
 from ganbench.errors import UserError
 
@@ -21,7 +22,7 @@ class Discriminator(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return the raw output (logit, critic value, energy) for each sample of `x`."""
         output: Tensor = self.head(self.trunk(x))
-        return output.float()  # losses of bfloat16 outputs would be coarse
+        return exact(output)
 
 
 class Autoencoder(nn.Module):

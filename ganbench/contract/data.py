@@ -145,6 +145,11 @@ def to_float(samples: Tensor) -> Tensor:
     return samples.float().div_(127.5).sub_(1) if samples.dtype == torch.uint8 else samples.float()
 
 
+def exact(values: Tensor) -> Tensor:
+    """Return values in float32, where a loss of bfloat16 ones would be coarse; what is float64 stays."""
+    return values if values.dtype == torch.float64 else values.float()
+
+
 def to_uint8(samples: Tensor) -> Tensor:
     """Quantise images in [-1, 1] to the nearest of 256 levels, the inverse of `to_float`; points stay float32."""
     if samples.ndim == 2:

@@ -10,6 +10,7 @@ import pluggy
 if TYPE_CHECKING:
     from ganbench.contract.backbone import Backbone
     from ganbench.contract.data import Dataset
+    from ganbench.contract.experiments import Experiment
     from ganbench.contract.metrics import Extractor, Metric
     from ganbench.contract.observers import Observer
     from ganbench.contract.preset import Preset
@@ -58,4 +59,10 @@ def ganbench_extractors() -> Iterable[Extractor]:
 @hookspec
 def ganbench_observers() -> Iterable[Observer]:
     """Return observers: what hears of runs while they are made, such as a tracker of experiments."""
+    return []
+
+
+@hookspec
+def ganbench_experiments() -> Iterable[Experiment]:
+    """Return experiments: small studies that ask the harness for runs and say what they found."""
     return []

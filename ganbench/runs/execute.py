@@ -13,6 +13,7 @@ from ganbench.results.store import ResultStore
 from ganbench.runs.blame import keep_traceback
 from ganbench.runs.facts import files_of, provenance, variant_facts
 from ganbench.runs.job import Job, unscored_metrics
+from ganbench.runs.looks import lacks_looks
 from ganbench.runs.registry import Kind, Registry
 from ganbench.runs.run import Listener, Run
 from ganbench.runs.stopping import Stopped
@@ -39,7 +40,7 @@ def execute(
     store.adopt(job.spec)
     found, run = store.get(job.spec), None
     try:
-        if found is not None and found.status in FINAL:
+        if found is not None and found.status in FINAL and not lacks_looks(job, found, store):
             with at_once():
                 return _top_up(job, store, registry, threads, found)
         require_code(job, registry)

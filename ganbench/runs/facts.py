@@ -61,20 +61,27 @@ def _defaults(kind: Kind, name: str, registry: Registry) -> dict[str, Any]:
 
 def provenance(job: Job, registry: Registry, threads: int) -> dict[str, Any]:
     """Return the origins of every plugin used, versions, machine, device, and the number of threads."""
-    versions = {name: _version_of(name) for name in ("ganbench", "torch", "torchvision", "numpy", "scipy")}
     entries = {f"{kind}:{name}": registry.get(kind, name) for kind, name in job_names(job)}
     others = registry.loaded - {str(entry.origin) for entry in entries.values()}
     return {
         "plugins": {name: asdict(entry.origin) for name, entry in entries.items()},
         **({"also_loaded": sorted(others)} if others else {}),
+        **versions_and_machine(job.device),
+        "threads": threads,
+    }
+
+
+def versions_and_machine(device: str) -> dict[str, Any]:
+    """Return the versions of what numbers depend on, and on what machine and device they are made."""
+    versions = {name: _version_of(name) for name in ("ganbench", "torch", "torchvision", "numpy", "scipy")}
+    return {
         "versions": {"python": platform.python_version(), **versions},
         "machine": {
             "system": platform.system(),
             "processor": platform.machine(),
             "cores": cores(),
-            "device": describe(resolve_device(job.device)),
+            "device": describe(resolve_device(device)),
         },
-        "threads": threads,
     }
 
 

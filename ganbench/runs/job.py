@@ -21,7 +21,7 @@ class Job:
     `measured`: by metric, what the protocol of its value says if it is the one asked for. `reference`: the split that
     samples are compared with. `score`: what is sampled, `raw` or `ema`, its first the run's own value. `half_life`: of
     averaged weights, in images, where it is not the paper's: none, or a number. `averaged`: whether there is such an
-    average.
+    average. `keep`: shares of the budget at which raw weights are kept besides the end.
     """
 
     spec: RunSpec
@@ -47,6 +47,7 @@ class Job:
     half_life: float | Literal["paper"] | None = "paper"
     averaged: bool = False
     repeats: int = 1
+    keep: tuple[float, ...] = ()
 
 
 def is_complete(record: RunRecord | None, job: Job) -> bool:

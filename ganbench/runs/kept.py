@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # they import torch, and a run is looked for before that
     from ganbench.contract.data import Splits
     from ganbench.contract.variant import Variant
     from ganbench.runs.registry import Kind, Registry
+    from ganbench.training.bench import Bench
 
 Sampled = Literal["raw", "ema"]
 """Whose samples: those of the weights as they were trained, or of their moving average."""
@@ -35,6 +36,21 @@ class Kept:
 
     def __str__(self) -> str:
         return _told(self.record)
+
+
+@dataclass(frozen=True)
+class Opened:
+    """What a run was made of: its data and networks, and its variant with the options that it had."""
+
+    bench: Bench
+    cls: type[Variant]
+    config: Any
+
+    def build(self, seed: int, device: torch.device) -> Variant:
+        """Build the variant at its first step."""
+        from ganbench.training.arithmetic import placed
+
+        return placed(self.bench.build(self.cls, self.config, seed), device)
 
 
 @dataclass(frozen=True)
@@ -104,11 +120,18 @@ def reopen(
     `weights`: `raw` or `ema`, nothing for those that the variant's own samples come from. Raises `UserError` where the
     code or the data are no longer those of the run.
     """
+    opened = open_run(kept.record, registry, root=root, dataset=dataset)
+    variant = opened.build(kept.record.spec.seed, device)
+    fill(variant, kept, weights)
+    return Reopened(variant.requires_grad_(False).eval(), opened.bench.data)
+
+
+def open_run(record: RunRecord, registry: Registry, *, root: Path, dataset: str = "") -> Opened:
+    """Open what a run was made of. Raises `UserError` where the code or the data are no longer those of the run."""
     from ganbench.runs.opening import open_bench, open_dataset
     from ganbench.runs.options import resolve
-    from ganbench.training.arithmetic import placed
 
-    spec, text = kept.record.spec, dataset or kept.record.spec.dataset
+    spec, text, told = record.spec, dataset or record.spec.dataset, _told(record)
     kinds: Sequence[tuple[Kind, str]] = (
         ("variant", spec.variant),
         ("backbone", spec.backbone),
@@ -118,7 +141,7 @@ def reopen(
         made_by = spec.code.get(kind)
         if made_by is not None and registry.get(kind, name).code != made_by:
             raise UserError(
-                f"the {kind} {name!r} executes something else than when {kept} was made, so its weights are not to be "
+                f"the {kind} {name!r} executes something else than when {told} was made, so its weights are not to be "
                 f"trusted with it: give back the plugin as it was, or run it again"
             )
     settings = {kind: _settings(kind, name, registry, spec.config.get(kind, {})) for kind, name in kinds}
@@ -127,16 +150,14 @@ def reopen(
         bench = open_bench(opened, spec.backbone, registry, settings, root=root, size=spec.size)
     except UserError as error:
         more = "" if dataset or ":" not in text else "; name its place with --dataset folder:PATH"
-        raise UserError(f"the data of {kept} cannot be opened: {error}{more}") from error
+        raise UserError(f"the data of {told} cannot be opened: {error}{more}") from error
     if spec.data and bench.data.fingerprint != spec.data:
         raise UserError(
-            f"the images of {text} are no longer those that {kept} was trained on (fingerprint "
+            f"the images of {text} are no longer those that {told} was trained on (fingerprint "
             f"{bench.data.fingerprint[:12]} instead of {spec.data[:12]})"
         )
     cls = registry.get("variant", spec.variant).item
-    variant = placed(bench.build(cls, resolve(cls, cls.name, settings["variant"]), spec.seed), device)
-    _fill(variant, kept, weights)
-    return Reopened(variant.requires_grad_(False).eval(), bench.data)
+    return Opened(bench, cls, resolve(cls, cls.name, settings["variant"]))
 
 
 def _settings(kind: Kind, name: str, registry: Registry, config: Mapping[str, Any]) -> dict[str, str]:
@@ -149,7 +170,7 @@ def _settings(kind: Kind, name: str, registry: Registry, config: Mapping[str, An
     return differing(owner, name, {key: v if isinstance(v, str) else json.dumps(v) for key, v in known.items()})
 
 
-def _fill(variant: Variant, kept: Kept, weights: str) -> None:
+def fill(variant: Variant, kept: Kept, weights: str) -> None:
     """Give a variant the kept weights of a kind, by default those that its values in a table are of."""
     from ganbench.runs.checkpoint import Unusable, load_state
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from ganbench.contract.types import CONTROL
 from ganbench.errors import brief
 
-Kind = Literal["variant", "dataset", "backbone", "metric", "extractor", "preset", "observer"]
+Kind = Literal["variant", "dataset", "backbone", "metric", "extractor", "preset", "observer", "experiment"]
 
 
 def no_list(kind: Kind, items: Any) -> str | None:
@@ -53,6 +53,7 @@ def _no_instance(item: Any, contract: type) -> str:
 def _not_of_its_kind(kind: Kind, item: Any) -> str | None:
     from ganbench.contract.backbone import Backbone
     from ganbench.contract.data import Dataset
+    from ganbench.contract.experiments import Experiment
     from ganbench.contract.metrics import Extractor, Metric
     from ganbench.contract.preset import Preset
     from ganbench.contract.variant import Control, Variant
@@ -63,6 +64,7 @@ def _not_of_its_kind(kind: Kind, item: Any) -> str | None:
         "metric": Metric,
         "extractor": Extractor,
         "preset": Preset,
+        "experiment": Experiment,
     }
     if kind != "variant":
         if not isinstance(item, contracts[kind]):

@@ -78,6 +78,8 @@ def plan(request: Request, registry: Registry, begin: Begin = unwatched) -> Plan
 def _plan(request: Request, registry: Registry, begin: Begin) -> Plan:
     if not request.seed_numbers or min(request.seed_numbers) < 0:
         raise UserError(f"--seeds {request.seeds}: at least one seed is needed, and none below 0")
+    if wrong := [share for share in request.keep if not 0 < share <= 1]:
+        raise UserError(f"--keep {wrong[0]:g}: name shares of the budget above 0 and at most 1, as in 0.04,0.4")
     if strange := [each for each in request.score if each not in WEIGHTS]:
         raise UserError(f"--score {strange[0]}: write raw, ema or both, as raw,ema")
     if request.compiled:
@@ -255,6 +257,7 @@ def _plan_dataset(
                     half_life=average if AVERAGE in options else "paper",
                     averaged=average is not None,
                     repeats=request.repeats,
+                    keep=tuple(sorted(set(request.keep))),
                     parameters={
                         part: sum(p.numel() for p in network.parameters()) for part, network in built.named_children()
                     },

@@ -36,6 +36,7 @@ HOOKS: dict[Kind, str] = {
     "extractor": "ganbench_extractors",
     "preset": "ganbench_presets",
     "observer": "ganbench_observers",
+    "experiment": "ganbench_experiments",
 }
 FILE = "file"
 """What stands for the distribution of a plugin that is a single file."""

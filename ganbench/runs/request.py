@@ -20,7 +20,7 @@ class Request:
 
     `reference`: the split that samples are compared with. `score`: `raw` or `ema` or both; by default the average where
     a variant keeps one. `repeats`: how often each trained variant is sampled at its end. `sweeps`: options of
-    which each value makes runs of its own.
+    which each value makes runs of its own. `keep`: shares of the budget at which weights are kept besides the end.
     """
 
     variants: Sequence[str]
@@ -46,6 +46,7 @@ class Request:
     data_root: Path = Path("data")
     weights: Path | None = None
     device: str = "cpu"
+    keep: Sequence[float] = ()
 
     @property
     def seed_numbers(self) -> Sequence[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
@@ -27,6 +28,7 @@ from ganbench.runs.checkpoint import Checkpoints, Unusable, load_state, save_sta
 from ganbench.runs.facts import files_of, provenance, variant_facts
 from ganbench.runs.gallery import draw_last, draw_mark, shown_of
 from ganbench.runs.job import Job, unscored_metrics
+from ganbench.runs.looks import Looks
 from ganbench.runs.opening import open_bench, open_dataset
 from ganbench.runs.options import as_plain, resolve
 from ganbench.runs.registry import Registry
@@ -77,6 +79,7 @@ class Run:
         self.device = resolve_device(job.device)
         self.checkpoints = Checkpoints(self.work, job.spec.id)
         self.saved = self.checkpoints.load()
+        self.looks = Looks(job, self.work)
         threads = int(self.saved["threads"]) if self.saved else threads
         make_repeatable(self.device, threads)
         self.bench = bench or open_bench(
@@ -129,6 +132,14 @@ class Run:
         self.trainer = fresh
         while self.saved:
             try:
+                if (share := self.looks.passed(self.saved)) is not None:
+                    warnings.warn(
+                        f"weights are to be kept at {share:g} of the budget, which a checkpoint is beyond: "
+                        f"training starts anew",
+                        stacklevel=2,
+                    )
+                    self.saved = None
+                    break
                 self.trainer.load_state_dict(self.saved["trainer"])
                 self.curve = _CURVE.validate_json(self.saved["curve"])
                 self.unscored = {str(name): str(reason) for name, reason in self.saved["unscored"].items()}
@@ -168,15 +179,19 @@ class Run:
             share = number / self.job.marks
             if self.curve and self.curve[-1].share >= share - 1e-9:
                 continue  # evaluated before the run was stopped
-            for tick in trainer.train(share):
-                self._require_fair(trainer, tick)
-                listen(spec.budget.spent(tick.meters) / spec.budget.amount, tick, None)
-                if stopping():
-                    self.checkpoint(trainer)
-                    raise Stopped
-                if time.monotonic() - saved > CHECKPOINT_SECONDS:
-                    self.checkpoint(trainer)
-                    saved = time.monotonic()
+            for until in [*self.looks.before((number - 1) / self.job.marks, share), share]:
+                for tick in trainer.train(until):
+                    self._require_fair(trainer, tick)
+                    spent_share = spec.budget.spent(tick.meters) / spec.budget.amount
+                    listen(spent_share, tick, None)
+                    if until in self.job.keep and spent_share >= until and not trainer.diverged:
+                        self.looks.keep(trainer, until)
+                    if stopping():
+                        self.checkpoint(trainer)
+                        raise Stopped
+                    if time.monotonic() - saved > CHECKPOINT_SECONDS:
+                        self.checkpoint(trainer)
+                        saved = time.monotonic()
             if trainer.diverged:
                 record = self.keep("diverged", trainer.diverged)
                 self.checkpoints.remove()

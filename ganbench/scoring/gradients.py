@@ -41,7 +41,7 @@ def canonical_curves(
     fixed, D = _thawed(variant), copy.deepcopy(discriminator).to(variant.device).train()
     stream = Stream(data, batch, seed, variant.device)
     weights, optimizer = list(fixed.parameters()), Adam(D.parameters(), LEARNING_RATE, BETAS)
-    first = stream[0]
+    first = _as(stream[0], weights)
     saturating: list[Tensor] = []
     nonsaturating: list[Tensor] = []
     for iteration in range(max(at) + 1):
@@ -50,7 +50,7 @@ def canonical_curves(
             logits = D(fixed.sample(batch, _conditions(fixed, first)))
             saturating.append(_gradient_norm(saturating_loss(logits), weights))
             nonsaturating.append(_gradient_norm(nonsaturating_loss(logits), weights))
-        real = stream[iteration]
+        real = _as(stream[iteration], weights)
         seed_device(variant.device, derive(seed, "probe", iteration))
         with torch.no_grad():
             fake = fixed.sample(batch, _conditions(fixed, real))
@@ -86,7 +86,7 @@ def own_curve(variant: Variant, fresh: Variant, data: ImageSet, *, batch: int, a
     norms: list[Tensor] = []
     while wanted:
         seed_device(variant.device, derive(seed, "probe", step))
-        for update in other.step(stream[step], Clock(step, torch.zeros((), device=variant.device))):
+        for update in other.step(_as(stream[step], players["G"]), Clock(step, torch.zeros((), device=variant.device))):
             if update.player != "G":
                 optimizers[update.player].zero_grad(set_to_none=True)
                 update.loss.backward(inputs=players[update.player])
@@ -109,6 +109,13 @@ def _take_over_generator(other: Variant, trained: Variant, parameters: set[nn.Pa
     names |= {name for name, _ in other.named_buffers() if name.startswith("G.")}
     # Without buffers that are no state, as `persistent=False` declares them.
     other.load_state_dict({name: value for name, value in trained.state_dict().items() if name in names}, strict=False)
+
+
+def _as(batch: Batch, weights: Sequence[Tensor]) -> Batch:
+    """Return a batch in the number format of some weights; labels stay as they are."""
+    dtype = weights[0].dtype if weights else batch.real.dtype
+    cond = batch.cond.to(dtype) if batch.cond is not None and batch.cond.is_floating_point() else batch.cond
+    return Batch(batch.real.to(dtype), cond)
 
 
 def _conditions(variant: Variant, batch: Batch) -> Tensor | None:

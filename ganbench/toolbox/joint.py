@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ganbench.contract.backbone import Parts
+from ganbench.contract.data import exact
 from ganbench.toolbox.hardening import Dropout
 
 
@@ -30,7 +31,7 @@ class JointDiscriminator(nn.Module):
     def forward(self, x: Tensor, z: Tensor) -> Tensor:
         """Return the logit of each pair, `[B, 1]`, in float32."""
         output: Tensor = self.of_both(torch.cat([self.of_x(x), self.of_z(z)], 1))
-        return output.float()
+        return exact(output)
 
 
 def _activated(inputs: int, outputs: int, dropout: float) -> list[nn.Module]:

@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from ganbench.contract.data import exact
+
 Kernel = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -33,7 +35,7 @@ def mmd_squared(kernel: Kernel, x: Tensor, y: Tensor, *, biased: bool = False) -
     Unbiased (Gretton et al. 2012, lemma 6) it can be negative; biased (eq. 5), that is with the kernel of each sample
     and itself, it cannot.
     """
-    x, y = _exact(x), _exact(y)
+    x, y = exact(x), exact(y)
     cross = kernel(x, y).mean()
     if biased:
         return kernel(x, x).mean() + kernel(y, y).mean() - 2 * cross
@@ -42,12 +44,8 @@ def mmd_squared(kernel: Kernel, x: Tensor, y: Tensor, *, biased: bool = False) -
 
 def witness(kernel: Kernel, at: Tensor, x: Tensor, y: Tensor) -> Tensor:
     """Return E k(·, x) - E k(·, y), the function whose means on `x` and `y` MMD² tells apart, at each row of `at`."""
-    at, x, y = _exact(at), _exact(x), _exact(y)
+    at, x, y = exact(at), exact(x), exact(y)
     return kernel(at, x).mean(1) - kernel(at, y).mean(1)
-
-
-def _exact(features: Tensor) -> Tensor:
-    return features if features.dtype == torch.float64 else features.float()
 
 
 def _squared_distances(x: Tensor, y: Tensor) -> Tensor:

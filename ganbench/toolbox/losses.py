@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import relu, softplus
 
+from ganbench.contract.data import exact
+
 Critic = Callable[[Tensor], Tensor]
 
 
@@ -37,7 +39,7 @@ def input_gradients(critic: Critic, x: Tensor) -> Tensor:
     Summing is exact only where samples do not mix: no batch norm in the critic.
     """
     with torch.autocast(x.device.type, enabled=False):
-        x = x.detach().float().requires_grad_(True)
+        x = exact(x.detach()).requires_grad_(True)
         (gradients,) = torch.autograd.grad(critic(x).sum(), x, create_graph=True)
     return gradients
 
@@ -54,7 +56,7 @@ def gradient_norms(critic: Critic, x: Tensor) -> Tensor:
 
 def points_between(real: Tensor, fake: Tensor) -> Tensor:
     """Return x̂ = εx + (1-ε)G(z) in float32, one ε ~ U[0, 1] a sample; no gradient flows to G."""
-    real, fake = real.float(), fake.detach().float()
+    real, fake = exact(real), exact(fake.detach())
     mix = torch.rand(len(real), *[1] * (real.ndim - 1), device=real.device)
     return mix * real + (1 - mix) * fake
 
@@ -65,7 +67,7 @@ def squared_jacobian_norms(network: Critic, x: Tensor) -> tuple[Tensor, Tensor]:
     Of one pass in float32, differentiable, and exact only where samples do not mix.
     """
     with torch.autocast(x.device.type, enabled=False):
-        x = x.detach().float().requires_grad_(True)
+        x = exact(x.detach()).requires_grad_(True)
         outputs = network(x)
         rows = [torch.autograd.grad(column.sum(), x, create_graph=True)[0] for column in outputs.unbind(1)]
     return outputs, torch.stack([row.flatten(1).square().sum(1) for row in rows]).sum(0)

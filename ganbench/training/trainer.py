@@ -243,6 +243,12 @@ class Trainer:
         """Return everything traced so far, one entry an update; norms of gradients as float64, the rest float32."""
         return {name: trace.numpy() for name, trace in self._joined().items()}
 
+    def look(self) -> str:
+        """Return which loss or gradient is no longer finite, or nothing; waits for the device."""
+        self._flush()
+        self.diverged = self.diverged or self._first_non_finite()
+        return self.diverged
+
     def state_dict(self) -> dict[str, Any]:
         """Return everything that the rest of the run depends on, as tensors and plain values."""
         return {

@@ -1,0 +1,191 @@
+"""Experiments in the process of their plugins: which runs they ask for, and what they find."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ganbench import NUMBERS
+from ganbench.contract.types import digest
+from ganbench.errors import UserError
+from ganbench.files import printable
+from ganbench.results.findings import FOLDER, RUNS, Found
+from ganbench.results.record import RunSpec
+from ganbench.results.store import ResultStore
+from ganbench.runs.steps import Begin, Step
+
+if TYPE_CHECKING:  # they import torch
+    from ganbench.contract.experiments import Experiment, Finding, Plain
+    from ganbench.runs.lab import HarnessLab
+    from ganbench.runs.registry import Entry, Registry
+
+DPI = 110
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the user asked for. `asked`: of the runs, by the keywords of `ganbench.run`; `settings`: all `--set`.
+
+    `records`: a folder of results whose finished runs are looked at, where none are to be made.
+    """
+
+    name: str
+    asked: Mapping[str, Any] = field(default_factory=dict)
+    settings: Sequence[str] = ()
+    seeds: Sequence[int] = ()
+    records: Path | None = None
+    results: Path = Path("results")
+    plugins: Sequence[Path] = ()
+    data_root: Path = Path("data")
+    weights: Path | None = None
+    device: str = "cpu"
+    command: str = ""
+
+    @property
+    def runs(self) -> Path:
+        """The folder of the runs that are looked at."""
+        return self.records or self.results / FOLDER / RUNS
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the user said nothing but the name."""
+        return not (self.asked or self.settings or self.seeds or self.records)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What an experiment came to, in plain values: the finding, its pictures as PNG, all that was measured."""
+
+    found: Found
+    pictures: Mapping[str, bytes]
+    measured: Sequence[Mapping[str, Plain]]
+
+
+def requests(wanted: Wanted, begin: Begin) -> list[dict[str, Any]]:
+    """Return the runs that an experiment asks for, each request the keywords of `ganbench.run`."""
+    _, entry, options, others = _opened(wanted, begin)
+    experiment: Experiment = entry.item
+    asked = dict(wanted.asked) | ({"set": others} if others else {})
+    if not experiment.makes_runs:
+        _require_own(experiment, others, wanted)
+        return []
+    if wanted.records is not None:
+        return []
+    begin(Step((), f"asking {wanted.name} for its runs"))
+    with entry.blamed(f"the experiment {wanted.name!r} cannot say which runs it needs"):
+        found = [dict(request) for request in experiment.runs(options, asked)]
+    return [{"variants": list(experiment.variants), **request} for request in found]
+
+
+def _require_own(experiment: Experiment, others: Sequence[str], wanted: Wanted) -> None:
+    """Raise `UserError` for what is said of runs to an experiment that makes none."""
+    if others:
+        known = f"{experiment.name}.{others[0].partition('=')[0].rpartition('.')[2]}"
+        raise UserError(f"--set {others[0]}: {experiment.name} makes no runs; its own options are set as {known}=…")
+    if wanted.records is not None:
+        raise UserError(f"--runs: {experiment.name} looks at no runs, it has data of its own; leave it out")
+    if strange := [key for key in wanted.asked if key != "variants"]:
+        raise UserError(f"--{strange[0]}: {experiment.name} makes no runs, it has data of its own; leave it out")
+
+
+def carry_out(wanted: Wanted, specs: Sequence[RunSpec], failed: Mapping[str, str], begin: Begin) -> Outcome:
+    """Let an experiment look, at runs of these specs where it asked for some, and say what it found."""
+    from ganbench.runs.lab import HarnessLab
+    from ganbench.runs.plan import expand
+    from ganbench.training.devices import cores, make_repeatable, resolve_device
+
+    registry, entry, options, _ = _opened(wanted, begin)
+    experiment: Experiment = entry.item
+    device = resolve_device(wanted.device)
+    make_repeatable(device, cores())
+    patterns = tuple(wanted.asked.get("variants") or experiment.variants)
+    lab = HarnessLab(
+        options,
+        expand(patterns, "variant", registry)[0],
+        list(wanted.seeds) or [0],
+        registry,
+        folder=wanted.results / FOLDER / ".work" / wanted.name,
+        code=entry.code,
+        root=wanted.data_root,
+        weights=wanted.weights,
+        device=device,
+        begin=begin,
+    )
+    if experiment.makes_runs:
+        lab.runs, lab.failed = _made(wanted, specs, registry, lab), dict(failed)
+        if not lab.runs:
+            why = "; ".join(f"{name}: {reason}" for name, reason in failed.items())
+            more = f" ({why})" if why else ""
+            raise UserError(f"{wanted.name}: there is no finished run to look at in {wanted.runs}{more}")
+    begin(Step((), experiment.summary or experiment.name))
+    with entry.blamed(f"the experiment {wanted.name!r} failed"):
+        finding: Finding = experiment.find(lab)
+    return _outcome(wanted, entry, options, finding, registry)
+
+
+def _opened(wanted: Wanted, begin: Begin) -> tuple[Registry, Entry, Any, list[str]]:
+    """Return the experiment with its options, and the settings that are of runs."""
+    from ganbench.runs.options import resolve
+    from ganbench.runs.registry import discover
+
+    registry = discover(wanted.plugins, begin=begin)
+    entry = registry.get("experiment", wanted.name)
+    own, others = dict[str, str](), list[str]()
+    for text in wanted.settings:
+        key, equals, value = text.partition("=")
+        name, dot, option = key.strip().partition(".")
+        if equals and dot and name == wanted.name:
+            own[option] = value.strip()
+        else:
+            others.append(text)
+    return registry, entry, resolve(type(entry.item), wanted.name, own), others
+
+
+def _made(wanted: Wanted, specs: Sequence[RunSpec], registry: Registry, lab: HarnessLab) -> list[Any]:
+    from ganbench.runs.made import MadeRun
+
+    store = ResultStore(wanted.runs)
+    records = [record for spec in specs if (record := store.get(spec)) is not None and record.status == "done"]
+    return [MadeRun(record, store, registry, root=wanted.data_root, device=lab.device) for record in records]
+
+
+def _outcome(wanted: Wanted, entry: Entry, options: Any, finding: Finding, registry: Registry) -> Outcome:
+    from ganbench.runs.facts import versions_and_machine
+    from ganbench.runs.options import as_plain
+
+    experiment: Experiment = entry.item
+    asked = {
+        **wanted.asked,
+        **({"set": list(wanted.settings)} if wanted.settings else {}),
+        **({"seeds": list(wanted.seeds)} if wanted.seeds else {}),
+        **({"runs": printable(wanted.records.name)} if wanted.records else {}),
+    }
+    pictures = {f"{name}.png": _png(figure) for name, (figure, _) in finding.figures.items()}
+    found = Found(
+        name=experiment.name,
+        id=digest([experiment.name, as_plain(options), asked, NUMBERS, entry.code])[:16],
+        summary=experiment.summary,
+        paper=experiment.paper,
+        tables=finding.tables,
+        claims=finding.claims,
+        pictures={f"{name}.png": caption for name, (_, caption) in finding.figures.items()},
+        protocol=finding.protocol,
+        left_out=finding.left_out,
+        notes=finding.notes,
+        options=as_plain(options),
+        asked=asked,
+        provenance={**versions_and_machine(wanted.device), "plugin": asdict(entry.origin), "code": entry.code},
+        command=wanted.command,
+        numbers=NUMBERS,
+    )
+    return Outcome(found, pictures, list(finding.measured))
+
+
+def _png(figure: Any) -> bytes:
+    """Draw a figure: equal figures give equal bytes."""
+    whole = io.BytesIO()
+    figure.savefig(whole, format="png", dpi=DPI, metadata={"Software": None})
+    return whole.getvalue()

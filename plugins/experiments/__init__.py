@@ -1,0 +1,1 @@
+"""Experiments that come with ganbench: small studies of the literature, carried out on any variant."""
