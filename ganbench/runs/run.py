@@ -179,13 +179,11 @@ class Run:
             share = number / self.job.marks
             if self.curve and self.curve[-1].share >= share - 1e-9:
                 continue  # evaluated before the run was stopped
-            for until in [*self.looks.before((number - 1) / self.job.marks, share), share]:
+            for until in self.looks.stops(trainer, (number - 1) / self.job.marks, share):
                 for tick in trainer.train(until):
                     self._require_fair(trainer, tick)
-                    spent_share = spec.budget.spent(tick.meters) / spec.budget.amount
-                    listen(spent_share, tick, None)
-                    if until in self.job.keep and spent_share >= until and not trainer.diverged:
-                        self.looks.keep(trainer, until)
+                    listen(spec.budget.spent(tick.meters) / spec.budget.amount, tick, None)
+                    self.looks.keep(trainer, until)
                     if stopping():
                         self.checkpoint(trainer)
                         raise Stopped
