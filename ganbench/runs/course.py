@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import closing, contextmanager
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ganbench.contract.data import ImageSet
 from ganbench.contract.experiments import Optimizers
 from ganbench.contract.types import Batch, Clock, Update
-from ganbench.contract.variant import Variant
+from ganbench.contract.variant import Control, Variant
 from ganbench.errors import UserError, brief, named
 from ganbench.seeds import derive, seed_device
 from ganbench.training.budget import Budget
@@ -43,6 +43,8 @@ class HarnessCourse:
         self._optimizers, self._double = optimizers, double
         with self._precision():
             self.variant = make()
+            if isinstance(self.variant, Control):
+                raise UserError("it is a control, which is not trained")
             if double:
                 self.variant.double()
             if optimizers is not None:
@@ -52,27 +54,32 @@ class HarnessCourse:
     def advance(self, steps: int = 1) -> str:
         """See `Course.advance`."""
         self.variant.train()
-        with self._precision(), _told():
-            for _ in range(steps):
-                self._trainer.step()
-        return self._trainer.look()
+        with self._precision():
+            with _told():
+                for _ in range(steps):
+                    self._trainer.step()
+            return self._trainer.look()
 
     def gradients(self) -> dict[str, list[list[Tensor]]]:
         """See `Course.gradients`."""
         found: dict[str, list[list[Tensor]]] = {}
-        for update in self._yielded():
-            weights = self._trainer.players[update.player]
-            one = torch.autograd.grad(
-                update.loss, weights, retain_graph=True, allow_unused=True, materialize_grads=True
-            )
-            found.setdefault(update.player, []).append(list(one))
+        # Closed before anybody hears of what fails, since it puts the weights back.
+        with closing(self._yielded()) as updates, _told():
+            for update in updates:
+                weights = self._player(update)
+                one = torch.autograd.grad(
+                    update.loss, weights, retain_graph=True, allow_unused=True, materialize_grads=True
+                )
+                found.setdefault(update.player, []).append(list(one))
         return found
 
     def losses(self) -> dict[str, list[Tensor]]:
         """See `Course.losses`."""
         found: dict[str, list[Tensor]] = {}
-        for update in self._yielded():
-            found.setdefault(update.player, []).append(update.loss.detach())
+        with closing(self._yielded()) as updates, _told():
+            for update in updates:
+                self._player(update)
+                found.setdefault(update.player, []).append(update.loss.detach())
         return found
 
     def restart(self, weights: Mapping[str, Tensor] | None = None) -> None:
@@ -82,6 +89,12 @@ class HarnessCourse:
             for name, value in (weights or {}).items():
                 if name not in known:
                     raise UserError(f"it has no {name}, but {brief(', '.join(known), 300)}")
+                try:
+                    value.expand(known[name].shape)
+                except RuntimeError:
+                    there, found = tuple(known[name].shape), tuple(value.shape)
+                    raise UserError(f"{name} has the shape {there}, to which {found} cannot be brought") from None
+            for name, value in (weights or {}).items():
                 known[name].copy_(value)
         with self._precision():
             self._trainer = Trainer(
@@ -97,7 +110,13 @@ class HarnessCourse:
         if self._double:
             self._trainer.stream = _Doubled(self._trainer.stream)  # type: ignore[assignment]
 
-    def _yielded(self) -> Iterator[Update]:
+    def _player(self, update: Update) -> list[nn.Parameter]:
+        known = self._trainer.players
+        if update.player not in known:
+            raise UserError(f"it yields an update of {update.player!r}; its players are {', '.join(known)}")
+        return known[update.player]
+
+    def _yielded(self) -> Generator[Update, None, None]:
         """Yield what the steps of a period ask for without making it, and put back what they change by themselves."""
         before = {name: value.clone() for name, value in self.variant.state_dict().items()}
         self.variant.train()
@@ -153,7 +172,11 @@ class _Doubled:
 
     def __getitem__(self, step: int) -> Batch:
         real, cond = self._stream[step]
-        return Batch(real.double(), cond)
+        return Batch(real.double(), _doubled(cond))
 
     def conditions(self, n: int, seed: int) -> Tensor | None:
-        return self._stream.conditions(n, seed)
+        return _doubled(self._stream.conditions(n, seed))
+
+
+def _doubled(cond: Tensor | None) -> Tensor | None:
+    return cond.double() if cond is not None and cond.is_floating_point() else cond
