@@ -1,6 +1,6 @@
 """The public API: the commands as functions, and all that a plugin may use. Names are imported when first used."""
 
-from .api import Samples as Samples, run as run, sample as sample, score as score
+from .api import Samples as Samples, experiment as experiment, run as run, sample as sample, score as score
 from .contract.backbone import (
     Autoencoder as Autoencoder,
     Backbone as Backbone,

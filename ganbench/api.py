@@ -1,4 +1,4 @@
-"""The commands as functions of Python: `run`, `sample` and `score`, with a keyword for each option.
+"""The commands as functions of Python: `run`, `experiment`, `sample` and `score`, with a keyword for each option.
 
 They work in a script without a guard, in a notebook and from `python -c`: whatever runs plugins is a process of its own
 that imports nothing of the program which started it.
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from ganbench.contract.types import Value
+    from ganbench.results.findings import Found
 
 
 class Samples(NamedTuple):
@@ -42,6 +43,19 @@ def run(
     with asked("run", {"variants": variants, "dataset": dataset, **options}) as request:
         request.pop("as_json")
         return train(**request) or []
+
+
+def experiment(name: str, **options: Any) -> Found:
+    """Do what `ganbench experiment` does, and return what was found: its tables, claims, protocol and notes.
+
+    Options are keywords (`variants=[…]`, `set={"NAME.points": 5}`, `runs="results"`). The numbers and pictures lie
+    where the command puts them, in `results/experiments/NAME`. Raises `UserError`.
+    """
+    from ganbench.cli.experiment import experiment
+
+    with asked("experiment", {"name": name, **options}) as request:
+        request.pop("as_json")
+        return experiment(**request)[0]
 
 
 def sample(run: str | RunRecord, n: int = 50_000, output: str | Path | None = None, **options: Any) -> Samples | None:

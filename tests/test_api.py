@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import ganbench
-from ganbench import api
+from ganbench.cli import keywords
 
 PLUGIN = Path(__file__).parent / "tiny_plugin.py"
 TINY = {"dataset": "tiny", "budget": "320-images", "marks": 1, "metrics": ["tiny-mean"], "plugin": [PLUGIN]}
@@ -85,6 +85,11 @@ def test_score_takes_arrays_records_and_names(made):
         ("run", {"variants": "gan", "dataset": "digits", "dry_run": 3}, "dry_run=3: it is a switch"),
         ("run", {"variants": "gan", "dataset": "digits", "set": ["lr"]}, "'lr' is not an option and a value"),
         ("run", {"variants": "gan", "dataset": "digits", "device": "tpu"}, "--device tpu: write auto"),
+        ("run", {"variants": "gan", "dataset": "digits", "keep": [0.5, 2]}, "'--keep': '0.5,2': name shares above 0"),
+        ("run", {"variants": "gan", "dataset": "digits", "keep": "half"}, "'--keep': 'half': name shares above 0"),
+        ("run", {"variants": [], "dataset": "digits"}, "'--variants': name at least one"),
+        ("experiment", {"name": "x", "seed": 1}, "has no option 'seed': did you mean 'seeds'"),
+        ("experiment", {"name": "divergnces"}, "unknown experiment 'divergnces': did you mean 'divergences'"),
         ("sample", {"run": "gan", "weights": "both"}, "'--weights'"),
         ("sample", {"run": "gan", "results": "nowhere"}, "no results in"),
         ("score", {"a": "x", "b": "y", "metrics": "fid", "device": "tpu"}, "--device tpu: write auto"),
@@ -107,14 +112,16 @@ def test_wrong_options_raise_a_sentence(name, options, sentence, tmp_path, monke
         ({"sweep": {"betas": [[0.5, 0.9], [0, 0.99]]}}, {"sweeps": ("betas=[0.5,0.9],[0,0.99]",)}),
         ({"variants": ["gan", "wgan*"], "seeds": [0, 7]}, {"variants": ("gan", "wgan*"), "seeds": (0, 7)}),
         ({"seeds": 2, "compile": False, "budget": None}, {"seeds": 2, "compiled": False, "budget": None}),
+        ({"metrics": ()}, {"metrics": ()}),
+        ({"metrics": ["fid"], "keep": [0.5, 0.1]}, {"metrics": ("fid",), "keep": (0.1, 0.5)}),
     ],
 )
 def test_values_of_python_are_written_as_on_the_command_line(options, found):
-    with api._asked("run", options) as request:
+    with keywords.asked("run", options) as request:
         assert {name: request[name] for name in found} == found
 
 
-@pytest.mark.parametrize("name", ["run", "sample", "score"])
+@pytest.mark.parametrize("name", ["run", "sample", "score", "experiment"])
 def test_every_option_of_a_command_is_read_from_its_keyword(name):
     """Each option is given a value that is not its default, and comes out as the command would have it."""
     command = import_module(f"ganbench.cli.{name}").command
@@ -127,8 +134,8 @@ def test_every_option_of_a_command_is_read_from_its_keyword(name):
         value = 7 if isinstance(kind, click.IntRange) else kind.choices[-1] if isinstance(kind, click.Choice) else value
         value = True if getattr(param, "is_flag", False) else "0-1" if param.name == "seeds" else value
         needed = {p.name: "x" for p in command.params if p.required and p is not param}
-        keyword = {"class": "label"}.get(api._keyword(param), api._keyword(param))
-        with api._asked(name, {**needed, keyword: value}) as request:
+        keyword = {"class": "label"}.get(keywords._keyword(param), keywords._keyword(param))
+        with keywords.asked(name, {**needed, keyword: value}) as request:
             found = request[param.name]
         found = found[0] if isinstance(found, tuple) else found
         found = found.name if isinstance(found, Path) else found

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ganbench import NUMBERS
 from ganbench.cli.complete import one_of, some_of
 from ganbench.cli.group import Command, command_line
 from ganbench.cli.options import (
     FullPath,
+    Metrics,
     Names,
     Seeds,
     check_early,
@@ -20,6 +22,8 @@ from ganbench.cli.options import (
     plugin_option,
     results_option,
 )
+from ganbench.errors import UserError
+from ganbench.results.rows import title_of
 from ganbench.streams import show, tell
 
 if TYPE_CHECKING:
@@ -48,7 +52,7 @@ MOST_FAILED = 3
 @click.option("--backbone", shell_complete=one_of("backbone"), help="Architecture family of its runs.")
 @click.option("--budget", help="Of each of its runs: 200k-images, 2000-updates.")
 @click.option("--seeds", type=Seeds(), help="How many, or which: 3, 3-5 or 0,7.  [default: the experiment's]")
-@click.option("--metrics", type=Names(), shell_complete=some_of("metric"), help="Metrics of its runs.")
+@click.option("--metrics", type=Metrics(), shell_complete=some_of("metric"), help="Metrics of its runs, or none.")
 @click.option("--marks", type=click.IntRange(1, 10_000), help="Evaluation points of its runs.")
 @click.option("--size", type=click.IntRange(1, 16_384), help="Side of the images in pixels.")
 @click.option("--batch", type=click.IntRange(1), help="Real images in a batch of its runs.")
@@ -80,11 +84,11 @@ def command(as_json: bool, **options: Any) -> None:
     found, text = experiment(**options)
     if as_json:
         import json
-        from dataclasses import asdict
 
-        show(json.dumps(asdict(found), indent=1, ensure_ascii=False, default=str))
-    else:
-        show(text)
+        from ganbench.results.findings import as_json as written
+
+        text = json.dumps(written(found), indent=1, ensure_ascii=False)
+    show(text)
 
 
 def experiment(
@@ -101,6 +105,7 @@ def experiment(
     """Carry out the command; return what was found, and the same as Markdown."""
     asked = {key: options[key] for key in OF_RUNS if options[key] is not None}
     check_early(results, {**options, "settings": settings})
+    from ganbench.results.findings import require_writable
     from ganbench.runs.experiments import Wanted
 
     wanted = Wanted(
@@ -116,53 +121,95 @@ def experiment(
         device=options["device"],
         command=command_line(click.get_current_context()),
     )
-    shared = {"device": options["device"], "data": data, "weights": options["weights"], "plugin": options["plugins"]}
-    specs, failed = _looked_at(wanted, {**shared, "jobs": jobs, "quiet": quiet})
+    requests = _requests(wanted)
+    require_writable(results)
+    shared = {"device": options["device"], "data": data, "weights": options["weights"]}
+    if records := options["records"]:
+        made = _chosen(wanted, records)
+    else:
+        made = [r for request in requests for r in _made(request, wanted, {**shared, "jobs": jobs, "quiet": quiet})]
+    specs, failed = _looked_at(made)
     outcome = _carried_out(wanted, specs, failed)
     return _kept(wanted, outcome, quiet=quiet, no_page=no_page)
 
 
-def _looked_at(wanted: Wanted, shared: Mapping[str, Any]) -> tuple[list[RunSpec], dict[str, str]]:
-    """Return the specs of the runs to look at, made here where that is asked for, and why others are not among them."""
-    from ganbench.results.rows import title_of
+def _requests(wanted: Wanted) -> list[dict[str, Any]]:
+    """Return the runs that the experiment asks for."""
     from ganbench.runs.executors.apart import survive
     from ganbench.runs.experiments import requests
 
-    asked, _ = survive(requests, wanted)
-    records: list[RunRecord] = []
-    if wanted.records is not None:
-        from ganbench.reports.select import select
-        from ganbench.results.store import ResultStore
+    return survive(requests, wanted)[0]
 
-        every, problems = ResultStore(wanted.records).records()
-        for problem in problems:
-            tell(f"Skipped: {problem}")
-        records = select(every, wanted.asked.get("dataset", ()), wanted.asked.get("variants", ()))
-    if asked:
-        from ganbench.results.findings import mark_apart
 
-        mark_apart(wanted.results)
-    for request in asked:
-        records += _made({**request, **_seeds(wanted.seeds)}, wanted, shared)
-    kept = list({record.spec.id: record for record in records}.values())
-    failed = {f"{title_of(r.spec)}, seed {r.spec.seed}": r.error or r.status for r in kept if r.status != "done"}
+def _chosen(wanted: Wanted, folder: Path) -> list[RunRecord]:
+    """Return the records of a folder that the user asks for: of these variants, data, seeds, budget and options."""
+    from ganbench.files import path_name
+    from ganbench.reports.select import select
+    from ganbench.results.store import ResultStore
+    from ganbench.training.budget import Budget
+
+    asked = wanted.asked
+    for key in ("metrics", "marks"):
+        if key in asked:
+            raise UserError(f"--{key}: the runs in {folder} are made already; leave it out, or leave out --runs")
+    records, problems = ResultStore(folder).records()
+    for problem in problems:
+        tell(f"Skipped: {problem}")
+    facts = {key: asked[key] for key in ("backbone", "size", "batch") if key in asked}
+    facts |= {"budget": Budget.parse(asked["budget"])} if "budget" in asked else {}
+    datasets = [f"{name}{colon}{path_name(of) if of else ''}" for name, colon, of in
+                (text.partition(":") for text in asked.get("dataset", ()))]  # fmt: skip
+    variants = () if "all" in asked.get("variants", ()) else asked.get("variants", ())
+    where = [f"{key}={value}" for key, value in facts.items()] + wanted.of_runs
+    try:
+        found = select(records, datasets, variants, where)
+    except UserError as error:
+        raise UserError(f"--runs {folder}: {str(error).removeprefix('--where ')}") from error
+    if wanted.seeds and not any(record.spec.seed in wanted.seeds for record in found):
+        there = ", ".join(map(str, sorted({record.spec.seed for record in found})))
+        raise UserError(f"--runs {folder}: no run has one of the seeds asked for; there are {there}")
+    found = [record for record in found if not wanted.seeds or record.spec.seed in wanted.seeds]
+    return sorted(found, key=lambda record: (title_of(replace(record.spec, seed=0)), record.spec.seed))
+
+
+def _looked_at(records: Sequence[RunRecord]) -> tuple[list[RunSpec], dict[str, str]]:
+    """Return the specs of the runs to look at, and by the name of a run why others are not among them."""
+    specs: list[RunSpec] = []
+    failed: dict[str, str] = {}
+    for record in {record.spec.id: record for record in records}.values():
+        spec = record.spec
+        reason = "" if record.status == "done" else record.error or record.status
+        if spec.is_stale:
+            made_by = f"{'a newer' if spec.is_newer else 'an older'} ganbench made it, which gives other numbers"
+            reason = f"{made_by} (harness {spec.numbers} instead of {NUMBERS})"
+        title = title_of(spec)
+        if not reason:
+            specs.append(spec)
+        else:
+            failed[f"{title} ({spec.id[:8]})" if title in failed else title] = reason
     for title, reason in list(failed.items())[:MOST_FAILED]:
         tell(f"Note: {title} has no part: {reason}")
-    return [record.spec for record in kept if record.status == "done"], failed
+    if len(failed) > MOST_FAILED:
+        tell(f"Note: {len(failed) - MOST_FAILED} more runs have no part")
+    return specs, failed
 
 
-def _seeds(seeds: Sequence[int]) -> dict[str, str]:
-    """Name seeds as `--seeds` does, where the user named some; 3 alone would be three of them."""
-    return {"seeds": ",".join(f"{seed}-{seed}" for seed in seeds)} if seeds else {}
+def _seeds(seeds: Sequence[int]) -> str:
+    """Write seeds as `--seeds` reads them; 3 alone would be three of them."""
+    return ",".join(f"{seed}-{seed}" for seed in seeds)
 
 
 def _made(request: Mapping[str, Any], wanted: Wanted, shared: Mapping[str, Any]) -> list[RunRecord]:
-    """Make the runs of one request as `ganbench run` does."""
-    from ganbench.cli.keywords import asked
+    """Make the runs of one request as `ganbench run` does; those of an older harness again, as numbers are averaged."""
+    from ganbench.cli.keywords import asked, settings_of
     from ganbench.cli.run import train
 
-    words = {**request, **{key: value for key, value in shared.items() if value not in (None, ())}}
-    words = {key: list(v) if key in ("set", "sweep", "plugin") else v for key, v in words.items()}
+    words = {"redo": "stale", **request, **{key: value for key, value in shared.items() if value not in (None, ())}}
+    if seeds := wanted.seeds or words.get("seeds"):
+        words["seeds"] = seeds if isinstance(seeds, int | str) else _seeds(seeds)
+    settings = [*settings_of(request.get("set")), *wanted.of_runs]  # of two values the later, the user's
+    words["set"] = list({text.partition("=")[0].strip(): text for text in settings}.values())
+    words["plugin"] = list(wanted.plugins)
     with asked("run", {**words, "results": wanted.runs, "no_page": True}) as options:
         options.pop("as_json")
         return train(**options) or []
@@ -175,17 +222,18 @@ def _carried_out(wanted: Wanted, specs: Sequence[RunSpec], failed: Mapping[str, 
 
     with steps_shown() as watch:
         outcome, _ = survive(carry_out, wanted, list(specs), dict(failed), watch=watch)
+    for name, reason in outcome.broken.items() if not specs else ():  # else told where runs were planned
+        tell(f"Broken: {name}: {reason}")
     return outcome
 
 
 def _kept(wanted: Wanted, outcome: Outcome, *, quiet: bool, no_page: bool) -> tuple[Found, str]:
     from ganbench.cli.page import keep_page
     from ganbench.reports.experiment import render
-    from ganbench.results.findings import folder_of, keep, mark_apart
+    from ganbench.results.findings import folder_of, keep
 
     found = replace(outcome.found, made=datetime.now(UTC).isoformat(timespec="seconds"))
     text = render(found)
-    mark_apart(wanted.results)
     folder = folder_of(wanted.results, found.name, found.id, default=wanted.is_plain)
     keep(folder, found, outcome.pictures, outcome.measured, text + "\n")
     if not quiet:

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from ganbench.cli.options import NO_METRICS, Metrics
 from ganbench.errors import UserError, suggestion
 
 SPELT = {"label": "class"}
@@ -56,10 +57,19 @@ def _words(key: str, param: click.Parameter, value: Any) -> list[str]:
             raise UserError(f"{key}={value!r}: it is a switch, write True or False")
         return [flag] if value else []
     if isinstance(value, Mapping):
-        value = [f"{name}={_text(each)}" for name, each in value.items()]
+        value = settings_of(value)
+    if isinstance(param.type, Metrics) and not isinstance(value, str) and not value:
+        value = NO_METRICS
     several = list(value) if getattr(param, "multiple", False) and isinstance(value, list | tuple) else [value]
     texts = [_text(each) for each in several]
     return [word for text in texts for word in ([f"{flag}={text}"] if flag.startswith("--") else [flag, text])]
+
+
+def settings_of(value: Any) -> list[str]:
+    """Write options, a mapping, a text or several, as `--set` takes them."""
+    if isinstance(value, Mapping):
+        return [f"{name}={_text(each)}" for name, each in value.items()]
+    return [value] if isinstance(value, str) else list(value or ())
 
 
 def _text(value: Any, *, inner: bool = False) -> str:

@@ -20,6 +20,9 @@ Chosen = TypeVar("Chosen", bound=Callable[..., Any])
 MOST_SEEDS = 10_000
 
 
+NO_METRICS = "none"
+
+
 class Names(click.ParamType):  # type: ignore[type-arg]
     """A comma-separated list of names."""
 
@@ -33,6 +36,14 @@ class Names(click.ParamType):  # type: ignore[type-arg]
         if not names:
             self.fail("name at least one", param, ctx)
         return names
+
+
+class Metrics(Names):
+    """A comma-separated list of metrics, or none."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        """Return the names, nothing for `none`."""
+        return () if value == NO_METRICS else super().convert(value, param, ctx)
 
 
 class Seeds(click.ParamType):  # type: ignore[type-arg]

@@ -56,19 +56,24 @@ def upgrade(results: Path, plugins: tuple[Path, ...]) -> None:
 def verify(results: Path) -> None:
     """Read every record with its traces, pictures, weights and checkpoints, and say what is wrong.
 
-    Each must belong to its run and have the checksum that it was written with. Ends with 1 where anything is wrong.
-    Nothing is changed.
+    Each must belong to its run and have the checksum that it was written with; what experiments found must be whole,
+    and so must the runs that were made for them. Ends with 1 where anything is wrong. Nothing is changed.
     """
+    from ganbench.results.findings import FOLDER, RUNS, verify as verify_findings
     from ganbench.results.store import ResultStore
     from ganbench.results.upkeep import verify
     from ganbench.runs.checkpoint import fault
 
     sound, problems = verify(ResultStore(results), fault)
-    if not sound and not problems:
+    found, wrong = verify_findings(results)
+    made, faults = verify(ResultStore(results / FOLDER / RUNS), fault)
+    sound, problems = sound + made, [*problems, *wrong, *faults]
+    if not sound and not found and not problems:
         raise UserError(f"no results in {results}: run `ganbench run` first")
     for problem in problems:
         show(problem)
-    show(f"{_count(sound, 'record')} sound, {_count(len(problems), 'fault')} found")
+    findings = f", {_count(found, 'finding')}" if found else ""
+    show(f"{_count(sound, 'record')}{findings} sound, {_count(len(problems), 'fault')} found")
     if problems:
         click.get_current_context().exit(1)
 
@@ -101,8 +106,9 @@ def merge(sources: tuple[Path, ...], results: Path) -> None:
 def prune(results: Path, stale: bool, dry_run: bool) -> None:
     """Remove what nothing needs: files set aside as damaged, parts of killed writes, checkpoints of ended runs.
 
-    Records, traces and final weights stay (metrics asked for later are scored from these), and so does whatever belongs
-    to a run that is being made. All that is removed is named.
+    Records, traces and weights stay (metrics asked for later are scored from the final ones, and experiments look at
+    those of the way), and so does whatever belongs to a run that is being made. All that is removed is named. What
+    experiments found, and the runs that they made, are no part of it: name RESULTS/experiments/runs for those.
     """
     from ganbench.reports.words import memory
     from ganbench.results.store import ResultStore

@@ -14,6 +14,7 @@ from ganbench.cli.group import Command
 from ganbench.cli.observe import asked_for, observe_option
 from ganbench.cli.options import (
     FullPath,
+    Metrics,
     Names,
     Seeds,
     Shares,
@@ -55,7 +56,10 @@ if TYPE_CHECKING:
 @click.option("--budget", help="200k-images, 2000-updates, 3e15-flops or 90-seconds.  [default: the data set's]")
 @click.option("--seeds", type=Seeds(), default=3, show_default=True, help="Seeds 0 to N-1, or which: 3-5 or 0,7.")
 @click.option(
-    "--metrics", type=Names(), shell_complete=some_of("metric"), help="Metrics to compute.  [default: the data set's]"
+    "--metrics",
+    type=Metrics(),
+    shell_complete=some_of("metric"),
+    help="Metrics to compute, or none.  [default: the data set's]",
 )
 @click.option("--size", type=click.IntRange(1, 16_384), help="Side of the images in pixels.  [default: the data set's]")
 @click.option("--batch", type=click.IntRange(1), default=64, show_default=True, help="Real images in a batch.")
@@ -300,5 +304,7 @@ def _plan_table(jobs: Sequence[Job], look: Callable[[RunSpec], RunRecord | None]
         parameters = ", ".join(f"{name} {count:,}" for name, count in job.parameters.items())
         facts = (spec.dataset, str(spec.size), spec.backbone, str(spec.budget), str(spec.seed), parameters, state)
         lines.append((spec.variant, plain_text(spec.shown_options), *facts))
-    scoring = f"metrics: {', '.join(jobs[0].metrics)}; {jobs[0].samples} samples at each of {jobs[0].marks} marks"
+    scoring = (
+        f"metrics: {', '.join(jobs[0].metrics) or 'none'}; {jobs[0].samples} samples at each of {jobs[0].marks} marks"
+    )
     return f"{aligned(header, lines)}\n\n{len(jobs)} runs; {scoring}"

@@ -116,7 +116,8 @@ class Course(Protocol):
     def gradients(self) -> Mapping[str, Sequence[Sequence[Tensor]]]:
         """Return the gradients of what a period's steps would yield, by player and update, of that player's parameters.
 
-        Nothing is updated, so that those of all players are taken at the same point. Zeros where a parameter has none.
+        Nothing is updated, so that those of all players are taken at the same point, on the batches and latents of the
+        first period, however often the course was advanced. Zeros where a parameter has none.
         """
 
     def losses(self) -> Mapping[str, Sequence[Tensor]]:
@@ -125,7 +126,7 @@ class Course(Protocol):
     def restart(self, weights: Mapping[str, Tensor] | None = None) -> None:
         """Begin at step 0 again with optimizers that know nothing; `weights`: by name, put in place of what was.
 
-        Raises `UserError` for a name that the variant does not have.
+        What is not named stays as it is, buffers too. Raises `UserError` for a name that the variant does not have.
         """
 
 
@@ -136,9 +137,10 @@ Optimizers: TypeAlias = "Callable[[str, Sequence[Tensor]], Optimizer]"
 class Lab(Protocol):
     """What the harness offers an experiment.
 
-    `options`: the experiment's own. `variants`: the names asked for, patterns resolved. `seeds`: those asked for.
-    `runs`: what the runs that it asked for came to, finished ones alone, in the order of variants and seeds.
-    `failed`: by the name of a run, why it is not among them.
+    `options`: the experiment's own. `variants`: the names asked for, patterns resolved. `seeds`: those asked for; of
+    runs, where none were, theirs. `runs`: what the runs that it asked for came to, finished ones of today's harness
+    alone, in the order of variants and seeds. `failed`: by the name of a run, why it is not among them; the finding
+    says so too, whatever the experiment does.
     """
 
     options: Any
@@ -157,7 +159,10 @@ class Lab(Protocol):
     def once(self, key: Mapping[str, Any], compute: Callable[[], Any]) -> Any:
         """Return what `compute` returns, a JSON-like value, and keep it: given again, the command goes on from there.
 
-        `key`: all that it depends on, but for the experiment's own code and options, the harness and the device.
+        `key`: all that it depends on, as plain values or `Made` (which stands for its identity and weights), but for
+        the experiment's own code and options, the harness, the device, and the folders of data and weights. Seeds,
+        settings and sizes belong to it, and so do the names of variants and data sets, for which their code counts.
+        Arrays become lists. Raises `TypeError` for what cannot be told apart or kept.
         """
 
     def course(
@@ -190,7 +195,8 @@ class Experiment(ABC):
 
     `paper`: where it comes from. `config`: a frozen dataclass of options, for `--set NAME.field=value`. `variants`:
     whom it takes when nobody is named; patterns as of `ganbench run`, and variants of strangers where they fit.
-    `makes_runs`: whether it looks at runs, which `ganbench run` makes or a folder of results holds.
+    `makes_runs`: whether it looks at runs, which `ganbench run` makes or a folder of results holds. `seeds`: which,
+    when none are named; where these are none, those of `ganbench run`, and of courses seed 0.
     """
 
     name: ClassVar[str]
@@ -199,12 +205,15 @@ class Experiment(ABC):
     config: Any = None
     variants: ClassVar[Sequence[str]] = ("all",)
     makes_runs: ClassVar[bool] = False
+    seeds: ClassVar[Sequence[int]] = ()
 
     def runs(self, options: Any, asked: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
         """Return requests for runs, each the keywords of `ganbench.run`; `options`: the experiment's own.
 
-        `asked`: what the user said of them, to be preferred (`variants`, `dataset`, `budget`, `seeds`, …). A request
-        may ask for `keep`, shares of the budget at which weights are kept. No metrics are an empty tuple.
+        `asked`: what the user said of them (`variants`, `dataset`, `budget`, `seeds`, `set`, …), to be preferred. What
+        a request leaves out is as the user says, then as `ganbench run` has it; seeds, and options that the user sets,
+        are the user's whatever it says. A request may ask for `keep`, shares of the budget at which weights are kept.
+        No metrics are an empty tuple.
         """
         return ()
 

@@ -9,19 +9,24 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
+from filelock import FileLock
 from pydantic import TypeAdapter, ValidationError
 
 from ganbench.contract.experiments import Claim, Plain, Table
 from ganbench.errors import DiskError, UserError
 from ganbench.files import write_atomically
+from ganbench.results.moving import make_ignored
 from ganbench.results.store import APART
 
 FOLDER = "experiments"
 """Below a folder of results."""
 RUNS = "runs"
 """Below that: the runs that experiments asked for, a folder of results of its own."""
+MEMORY = ".memory"
+"""Beside those: what experiments keep to go on from, a folder each."""
 FILE = "finding.json"
 SCHEMA = 1
 
@@ -72,24 +77,63 @@ def mark_apart(results: Path) -> Path:
     return folder
 
 
+def require_writable(results: Path) -> None:
+    """Raise `DiskError` where no finding could be written, before anything is computed for it."""
+    folder = mark_apart(results)
+    try:
+        with TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise DiskError(f"cannot write {folder}: {error.strerror or error}") from error
+
+
 def keep(
     folder: Path, found: Found, pictures: Mapping[str, bytes], measured: Sequence[Mapping[str, Plain]], text: str
 ) -> None:
-    """Write a finding: pictures, numbers as CSV and the text first, and at last what says that they are there."""
+    """Write a finding: pictures, numbers as CSV and the text first, and at last what says that they are there.
+
+    Until then there is no finding in the folder, so that nobody takes new pictures for those of old numbers. Pictures
+    of the finding that was there before, which this one does not have, are removed.
+    """
+    files = {**pictures, f"{found.name}.csv": _bytes(table_of(measured)), f"{found.name}.md": _bytes(text)}
+    last = folder / FILE
     try:
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DiskError(f"cannot write {folder}: {error.strerror or error}") from error
-    files = dict(pictures)
-    files[f"{found.name}.csv"] = table_of(measured).encode()
-    files[f"{found.name}.md"] = text.encode()
-    files[FILE] = json.dumps(_plain(asdict(found)), indent=1, ensure_ascii=False, allow_nan=False).encode() + b"\n"
-    for name, content in files.items():
-        _write(folder / name, content)
+        make_ignored(folder.parent / MEMORY)
+        with FileLock(
+            folder.parent / MEMORY / f"{folder.name}.lock"
+        ):  # another command may find the same at the same time
+            former = _pictures_of(last)
+            last.unlink(missing_ok=True)
+            for name in former - files.keys():
+                (folder / name).unlink(missing_ok=True)
+            for name, content in files.items():
+                _write(folder / name, content)
+            _write(last, _bytes(json.dumps(as_json(found), indent=1, ensure_ascii=False, allow_nan=False) + "\n"))
+    except (OSError, NotImplementedError) as error:
+        raise DiskError(f"cannot write {folder}: {getattr(error, 'strerror', None) or error}") from error
 
 
 def _write(path: Path, content: bytes) -> None:
     write_atomically(path, lambda file: file.write(content))
+
+
+def _pictures_of(path: Path) -> set[str]:
+    """Return the pictures of a finding, where there is one that can be read."""
+    try:
+        return {name for name in read(path).pictures if Path(name).name == name}
+    except (FileNotFoundError, UserError):
+        return set()
+
+
+def as_json(found: Found) -> dict[str, Any]:
+    """Return a finding in values that JSON has: a number that is not finite becomes its name."""
+    named: dict[str, Any] = _finite(plain_of(asdict(found)))
+    return named
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "backslashreplace")  # a path may hold bytes that are no text
 
 
 def table_of(measured: Sequence[Mapping[str, Plain]]) -> str:
@@ -136,14 +180,38 @@ def findings(results: Path) -> tuple[dict[Path, Found], list[str]]:
     return found, problems
 
 
-def _plain(content: Any) -> Any:
-    """Return values that JSON has: a number that is not finite becomes its name."""
+def verify(results: Path) -> tuple[int, list[str]]:
+    """Return how many findings below a folder of results are whole, and a sentence for each fault of others."""
+    found, problems = findings(results)
+    sound = 0
+    for folder, finding in found.items():
+        wanted = [*finding.pictures, f"{finding.name}.csv", f"{finding.name}.md"]
+        missing = [f"{folder / name} is missing: carry out the experiment again" for name in wanted
+                   if not (folder / name).is_file()]  # fmt: skip
+        problems += missing
+        sound += not missing
+    return sound, problems
+
+
+def plain_of(content: Any) -> Any:
+    """Return mappings, lists, texts and numbers in place of what NumPy and others have; what is left becomes text."""
     if isinstance(content, Mapping):
-        return {str(key): _plain(value) for key, value in content.items()}
-    if isinstance(content, list | tuple):
-        return [_plain(value) for value in content]
-    if isinstance(content, float) and not math.isfinite(content):
-        return repr(content)
-    if content is None or isinstance(content, str | int | float | bool):
+        return {str(key): plain_of(value) for key, value in content.items()}
+    if isinstance(content, list | tuple | set | frozenset):
+        return [plain_of(value) for value in content]
+    if content is None or isinstance(content, bool):
         return content
-    return str(content)
+    if isinstance(content, str):  # of a path, bytes that are no text stand as they are written
+        return str.__str__(content).encode("utf-8", "backslashreplace").decode()
+    for kind in (int, float):  # NumPy's float64 is a float, but not written as one
+        if isinstance(content, kind):
+            return kind(content)
+    return plain_of(content.tolist()) if hasattr(content, "tolist") else str(content)
+
+
+def _finite(content: Any) -> Any:
+    if isinstance(content, dict):
+        return {key: _finite(value) for key, value in content.items()}
+    if isinstance(content, list):
+        return [_finite(value) for value in content]
+    return repr(content) if isinstance(content, float) and not math.isfinite(content) else content

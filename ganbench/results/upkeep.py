@@ -23,6 +23,8 @@ from ganbench.results.store import ResultStore, apart, own_traces
 
 Check = Callable[[Path, RunRecord], str | None]
 """Says what is wrong with a file of a run's working folder, or nothing."""
+ON_THE_WAY = "at-*.pt"
+"""Weights of a run at shares of its budget, which experiments look at."""
 _PICTURES = re.compile(r"seed\d+-[0-9a-f]{8,}" + re.escape(SAMPLES))
 
 
@@ -75,11 +77,13 @@ def _faults(store: ResultStore, path: Path, record: RunRecord, check: Check) -> 
         yield f"cannot read {traces}: {error.strerror or error}"
     except UserError as error:
         yield str(error)
-    if record.status == "done" and not record.values:
+    asked = record.variant.get("headline", True)  # a record of before that was noted had some
+    if record.status == "done" and asked and not record.values:
         yield f"{path} is of a run that is done, but holds no value"
     work = store.root / ".work" / record.spec.id
-    for name in ("final.pt", "checkpoint.pt", "checkpoint-before.pt"):
-        if (work / name).exists() and (fault := check(work / name, record)) is not None:
+    named = [work / name for name in ("final.pt", "checkpoint.pt", "checkpoint-before.pt")]
+    for kept in [*named, *sorted(work.glob(ON_THE_WAY))]:
+        if kept.exists() and (fault := check(kept, record)) is not None:
             yield fault
 
 
@@ -117,8 +121,9 @@ class Rubbish:
 def rubbish(store: ResultStore, *, stale: bool) -> list[Rubbish]:
     """Find what can go: what was set aside, what killed writes left, working files that no run will go on from.
 
-    `stale`: also all that is kept of runs of an older harness. Final weights of other runs stay, because metrics asked
-    for later are scored from them, and so does whatever a run that is being made holds.
+    `stale`: also all that is kept of runs of an older harness. Weights of other runs stay, because metrics asked for
+    later are scored from the final ones and experiments look at all, and so does whatever a run that is being made
+    holds.
     """
     found: dict[Path, str] = {}
     records, _ = _readable(store)
@@ -141,8 +146,9 @@ def rubbish(store: ResultStore, *, stale: bool) -> list[Rubbish]:
         elif record.status in FINAL:
             for path in sorted(work.glob("checkpoint*.pt")):
                 found[path] = "a checkpoint of a run that has ended"
-            if record.status == "diverged" and (work / "final.pt").exists():
-                found[work / "final.pt"] = "weights of a run that diverged"
+            if record.status == "diverged":
+                weights = [work / "final.pt", *work.glob(ON_THE_WAY)]
+                found |= dict.fromkeys(filter(Path.exists, weights), "weights of a run that diverged")
     is_over = {sweep.folder: sweep.is_over for sweep in find_sweeps(store.root)[0]}
     for folder in _folders(sweeps):
         if is_over.get(folder, is_old(folder)):  # one that cannot be read may be a newer ganbench's, at work

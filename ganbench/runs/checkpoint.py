@@ -66,7 +66,7 @@ def fault(path: Path, record: RunRecord) -> str | None:
     """Say what is wrong with weights or a checkpoint that lie in the working folder of a run, or nothing."""
     try:
         state = load_state(path, record.spec.id, record.checksums.get("weights") if path.name == "final.pt" else None)
-        if state is not None and path.name != "final.pt":
+        if state is not None and path.name.startswith("checkpoint"):
             _require_parts(state)
     except Unusable as error:
         return f"{path} {error}"

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ganbench import NUMBERS
 from ganbench.contract.types import digest
-from ganbench.errors import UserError
+from ganbench.errors import UserError, brief, named
 from ganbench.files import printable
-from ganbench.results.findings import FOLDER, RUNS, Found
-from ganbench.results.record import RunSpec
+from ganbench.results.findings import FOLDER, MEMORY, RUNS, Found
+from ganbench.results.record import RunRecord, RunSpec
 from ganbench.results.store import ResultStore
 from ganbench.runs.steps import Begin, Step
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:  # they import torch
     from ganbench.runs.registry import Entry, Registry
 
 DPI = 110
+MOST_NAMED = 6
+"""Of runs that have no part so many are named in a finding."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,11 @@ class Wanted:
         return self.records or self.results / FOLDER / RUNS
 
     @property
+    def of_runs(self) -> list[str]:
+        """What of `settings` is of runs, not of the experiment itself."""
+        return [text for text in self.settings if not text.strip().startswith(f"{self.name}.")]
+
+    @property
     def is_plain(self) -> bool:
         """Whether the user said nothing but the name."""
         return not (self.asked or self.settings or self.seeds or self.records)
@@ -57,32 +64,44 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What an experiment came to, in plain values: the finding, its pictures as PNG, all that was measured."""
+    """What an experiment came to, in plain values: the finding, its pictures as PNG, all that was measured.
+
+    `broken`: plugins that could not be used, with the reason.
+    """
 
     found: Found
     pictures: Mapping[str, bytes]
     measured: Sequence[Mapping[str, Plain]]
+    broken: Mapping[str, str] = field(default_factory=dict)
 
 
 def requests(wanted: Wanted, begin: Begin) -> list[dict[str, Any]]:
-    """Return the runs that an experiment asks for, each request the keywords of `ganbench.run`."""
-    _, entry, options, others = _opened(wanted, begin)
+    """Return the runs that an experiment asks for, each request the keywords of `ganbench.run`.
+
+    What the user says of runs, and the experiment does not, is as the user says.
+    """
+    _, entry, options = _opened(wanted, begin)
     experiment: Experiment = entry.item
-    asked = dict(wanted.asked) | ({"set": others} if others else {})
     if not experiment.makes_runs:
-        _require_own(experiment, others, wanted)
+        _require_own(experiment, wanted)
         return []
     if wanted.records is not None:
         return []
+    asked = dict(wanted.asked)
+    asked |= {"set": wanted.of_runs} if wanted.of_runs else {}
+    asked |= {"seeds": list(wanted.seeds)} if wanted.seeds else {}
     begin(Step((), f"asking {wanted.name} for its runs"))
     with entry.blamed(f"the experiment {wanted.name!r} cannot say which runs it needs"):
-        found = [dict(request) for request in experiment.runs(options, asked)]
-    return [{"variants": list(experiment.variants), **request} for request in found]
+        found = [dict(request) for request in experiment.runs(options, dict(asked))]
+    if not found:
+        raise UserError(f"the experiment {wanted.name!r} makes runs, but asks for none")
+    own = {"variants": list(experiment.variants), **({"seeds": list(experiment.seeds)} if experiment.seeds else {})}
+    return [{**own, **asked, **request} for request in found]
 
 
-def _require_own(experiment: Experiment, others: Sequence[str], wanted: Wanted) -> None:
+def _require_own(experiment: Experiment, wanted: Wanted) -> None:
     """Raise `UserError` for what is said of runs to an experiment that makes none."""
-    if others:
+    if others := wanted.of_runs:
         known = f"{experiment.name}.{others[0].partition('=')[0].rpartition('.')[2]}"
         raise UserError(f"--set {others[0]}: {experiment.name} makes no runs; its own options are set as {known}=…")
     if wanted.records is not None:
@@ -93,21 +112,27 @@ def _require_own(experiment: Experiment, others: Sequence[str], wanted: Wanted) 
 
 def carry_out(wanted: Wanted, specs: Sequence[RunSpec], failed: Mapping[str, str], begin: Begin) -> Outcome:
     """Let an experiment look, at runs of these specs where it asked for some, and say what it found."""
+    from ganbench.runs.checked import checked
     from ganbench.runs.lab import HarnessLab
     from ganbench.runs.plan import expand
     from ganbench.training.devices import cores, make_repeatable, resolve_device
 
-    registry, entry, options, _ = _opened(wanted, begin)
+    registry, entry, options = _opened(wanted, begin)
     experiment: Experiment = entry.item
     device = resolve_device(wanted.device)
     make_repeatable(device, cores())
-    patterns = tuple(wanted.asked.get("variants") or experiment.variants)
+    variants, claimed = list(dict.fromkeys(spec.variant for spec in specs)), dict[str, str]()
+    if wanted.records is None:
+        patterns = tuple(wanted.asked.get("variants") or experiment.variants)
+        variants, claimed = expand(patterns, "variant", registry)
+    seeds = list(wanted.seeds) or sorted({spec.seed for spec in specs}) or list(experiment.seeds) or [0]
     lab = HarnessLab(
         options,
-        expand(patterns, "variant", registry)[0],
-        list(wanted.seeds) or [0],
+        variants,
+        seeds,
         registry,
-        folder=wanted.results / FOLDER / ".work" / wanted.name,
+        name=wanted.name,
+        folder=wanted.results / FOLDER / MEMORY / wanted.name,
         code=entry.code,
         root=wanted.data_root,
         weights=wanted.weights,
@@ -120,41 +145,53 @@ def carry_out(wanted: Wanted, specs: Sequence[RunSpec], failed: Mapping[str, str
             why = "; ".join(f"{name}: {reason}" for name, reason in failed.items())
             more = f" ({why})" if why else ""
             raise UserError(f"{wanted.name}: there is no finished run to look at in {wanted.runs}{more}")
-    begin(Step((), experiment.summary or experiment.name))
+    begin(Step((), f"the experiment {wanted.name!r}"))
     with entry.blamed(f"the experiment {wanted.name!r} failed"):
-        finding: Finding = experiment.find(lab)
-    return _outcome(wanted, entry, options, finding, registry)
+        finding = checked(wanted.name, experiment.find(lab))
+    notes = [*finding.notes, *_notes(lab.failed, len(lab.runs))]
+    finding = replace(finding, left_out={**claimed, **finding.left_out}, notes=notes)
+    return replace(_outcome(wanted, entry, options, finding), broken=registry.broken)
 
 
-def _opened(wanted: Wanted, begin: Begin) -> tuple[Registry, Entry, Any, list[str]]:
-    """Return the experiment with its options, and the settings that are of runs."""
+def _notes(failed: Mapping[str, str], finished: int) -> list[str]:
+    """Say which runs have no part, whether or not the experiment does."""
+    if not failed:
+        return []
+    named = "; ".join(f"{title}: {brief(why)}" for title, why in list(failed.items())[:MOST_NAMED])
+    more = f"; and {len(failed) - MOST_NAMED} more" if len(failed) > MOST_NAMED else ""
+    return [f"{len(failed)} of {len(failed) + finished} runs have no part ({named}{more})."]
+
+
+def _opened(wanted: Wanted, begin: Begin) -> tuple[Registry, Entry, Any]:
+    """Return the experiment with its options."""
     from ganbench.runs.options import resolve
     from ganbench.runs.registry import discover
+    from ganbench.runs.settings import parse_settings
 
     registry = discover(wanted.plugins, begin=begin)
     entry = registry.get("experiment", wanted.name)
-    own, others = dict[str, str](), list[str]()
-    for text in wanted.settings:
-        key, equals, value = text.partition("=")
-        name, dot, option = key.strip().partition(".")
-        if equals and dot and name == wanted.name:
-            own[option] = value.strip()
-        else:
-            others.append(text)
-    return registry, entry, resolve(type(entry.item), wanted.name, own), others
+    parse_settings(wanted.settings)  # what is no setting, or given twice, is told
+    own = [text.strip().removeprefix(f"{wanted.name}.") for text in wanted.settings if text not in wanted.of_runs]
+    return registry, entry, resolve(type(entry.item), wanted.name, parse_settings(own))
 
 
 def _made(wanted: Wanted, specs: Sequence[RunSpec], registry: Registry, lab: HarnessLab) -> list[Any]:
     from ganbench.runs.made import MadeRun
 
-    store = ResultStore(wanted.runs)
-    records = [record for spec in specs if (record := store.get(spec)) is not None and record.status == "done"]
-    return [MadeRun(record, store, registry, root=wanted.data_root, device=lab.device) for record in records]
+    store, loaded = ResultStore(wanted.runs), dict[str, Any]()
+    asked = wanted.asked.get("dataset", ())
+
+    def made(record: RunRecord) -> MadeRun:
+        return MadeRun(record, store, registry, root=wanted.data_root, device=lab.device, asked=asked, loaded=loaded)
+
+    records = (store.get(spec) for spec in specs)
+    return [made(record) for record in records if record is not None and record.status == "done"]
 
 
-def _outcome(wanted: Wanted, entry: Entry, options: Any, finding: Finding, registry: Registry) -> Outcome:
+def _outcome(wanted: Wanted, entry: Entry, options: Any, finding: Finding) -> Outcome:
     from ganbench.runs.facts import versions_and_machine
     from ganbench.runs.options import as_plain
+    from ganbench.training.devices import cores
 
     experiment: Experiment = entry.item
     asked = {
@@ -163,21 +200,32 @@ def _outcome(wanted: Wanted, entry: Entry, options: Any, finding: Finding, regis
         **({"seeds": list(wanted.seeds)} if wanted.seeds else {}),
         **({"runs": printable(wanted.records.name)} if wanted.records else {}),
     }
-    pictures = {f"{name}.png": _png(figure) for name, (figure, _) in finding.figures.items()}
+    pictures, notes = dict[str, bytes](), list(finding.notes)
+    for name, (figure, _) in finding.figures.items():
+        try:
+            pictures[f"{name}.png"] = _png(figure)
+        except Exception as error:  # a label may be no mathematics, and what was found is worth more than a picture
+            notes.append(f"The picture {name} could not be drawn: {brief(named(error), 200)}")
+    place = str(wanted.records.absolute()) if wanted.records else ""  # two folders may have one name
     found = Found(
         name=experiment.name,
-        id=digest([experiment.name, as_plain(options), asked, NUMBERS, entry.code])[:16],
+        id=digest([experiment.name, as_plain(options), asked, NUMBERS, entry.code, place])[:16],
         summary=experiment.summary,
         paper=experiment.paper,
         tables=finding.tables,
         claims=finding.claims,
-        pictures={f"{name}.png": caption for name, (_, caption) in finding.figures.items()},
+        pictures={file: finding.figures[file.removesuffix(".png")][1] for file in pictures},
         protocol=finding.protocol,
         left_out=finding.left_out,
-        notes=finding.notes,
+        notes=notes,
         options=as_plain(options),
         asked=asked,
-        provenance={**versions_and_machine(wanted.device), "plugin": asdict(entry.origin), "code": entry.code},
+        provenance={
+            **versions_and_machine(wanted.device),
+            "threads": cores(),
+            "plugin": asdict(entry.origin),
+            "code": entry.code,
+        },
         command=wanted.command,
         numbers=NUMBERS,
     )

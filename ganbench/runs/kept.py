@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -126,8 +126,18 @@ def reopen(
     return Reopened(variant.requires_grad_(False).eval(), opened.bench.data)
 
 
-def open_run(record: RunRecord, registry: Registry, *, root: Path, dataset: str = "") -> Opened:
-    """Open what a run was made of. Raises `UserError` where the code or the data are no longer those of the run."""
+def open_run(
+    record: RunRecord,
+    registry: Registry,
+    *,
+    root: Path,
+    dataset: str = "",
+    loaded: MutableMapping[str, Splits] | None = None,
+) -> Opened:
+    """Open what a run was made of; `loaded`: data of runs that were opened before, to which those of this one are put.
+
+    Raises `UserError` where the code or the data are no longer those of the run.
+    """
     from ganbench.runs.opening import open_bench, open_dataset
     from ganbench.runs.options import resolve
 
@@ -147,7 +157,9 @@ def open_run(record: RunRecord, registry: Registry, *, root: Path, dataset: str 
     settings = {kind: _settings(kind, name, registry, spec.config.get(kind, {})) for kind, name in kinds}
     try:
         opened = open_dataset(text, registry, settings["dataset"])
-        bench = open_bench(opened, spec.backbone, registry, settings, root=root, size=spec.size)
+        known, key = ({} if loaded is None else loaded), json.dumps([text, settings["dataset"], spec.size])
+        bench = open_bench(opened, spec.backbone, registry, settings, root=root, size=spec.size, data=known.get(key))
+        known[key] = bench.data
     except UserError as error:
         more = "" if dataset or ":" not in text else "; name its place with --dataset folder:PATH"
         raise UserError(f"the data of {told} cannot be opened: {error}{more}") from error

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import is_dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,13 @@ from ganbench import NUMBERS
 from ganbench.contract.backbone import Backbone
 from ganbench.contract.data import ImageSet, Splits
 from ganbench.contract.experiments import Made, Optimizers
-from ganbench.contract.metrics import Embedding
+from ganbench.contract.metrics import Embedding, Extractor
 from ganbench.contract.types import DataSpec, digest
-from ganbench.errors import DiskError, UserError, brief, named
+from ganbench.errors import UserError, brief, named
 from ganbench.files import write_atomically
+from ganbench.results.moving import make_ignored
 from ganbench.runs.course import HarnessCourse
+from ganbench.runs.made import MadeRun
 from ganbench.runs.opening import open_dataset
 from ganbench.runs.options import resolve
 from ganbench.runs.registry import Registry
@@ -28,7 +31,10 @@ from ganbench.training.switches import kept
 
 
 class HarnessLab:
-    """See `ganbench.contract.experiments.Lab`. `folder`: of its memory; `code`: the hash of the experiment's."""
+    """See `ganbench.contract.experiments.Lab`.
+
+    `name`: the experiment's, which its steps are told with; `folder`: of its memory; `code`: the hash of its own.
+    """
 
     def __init__(
         self,
@@ -37,6 +43,7 @@ class HarnessLab:
         seeds: Sequence[int],
         registry: Registry,
         *,
+        name: str,
         folder: Path,
         code: str,
         root: Path,
@@ -47,30 +54,37 @@ class HarnessLab:
         self.options, self.variants, self.seeds, self.device = options, variants, seeds, device
         self.runs: Sequence[Made] = ()
         self.failed: Mapping[str, str] = {}
-        self._registry, self._folder, self._code = registry, folder, code
+        self._name, self._registry, self._folder, self._code = name, registry, folder, code
         self._root, self._weights, self._begin = root, weights, begin
 
     def tell(self, text: str) -> None:
         """See `Lab.tell`."""
-        self._begin(Step((), text))
+        self._begin(Step((), f"{self._name}: {text}"))
 
     def once(self, key: Mapping[str, Any], compute: Callable[[], Any]) -> Any:
         """See `Lab.once`."""
-        whole = [self._code, NUMBERS, str(self.device), repr(self.options), json.loads(json.dumps(key, default=str))]
-        path = self._folder / f"{digest(whole)[:16]}.json"
+        path = self._folder / f"{digest(self._whole(key))[:16]}.json"
         try:
             return json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
+        except (OSError, ValueError):  # not there, or damaged: it is computed
             pass
-        except (OSError, ValueError):  # damaged: it is computed again
-            pass
-        found = json.dumps(compute())
-        try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise DiskError(f"cannot write {self._folder}: {error.strerror or error}") from error
+        found = json.dumps(compute(), default=_listed)
+        make_ignored(self._folder)
         write_atomically(path, lambda file: file.write(found.encode()))
         return json.loads(found)  # what is computed is what would be read
+
+    def _whole(self, key: Mapping[str, Any]) -> list[Any]:
+        """Return all that a value depends on, as plain values."""
+        names = set(_texts(key)) | {text.partition(":")[0] for text in _texts(key)}
+        plugins = {
+            f"{kind} {name}": [entry.code for entry in owners]
+            for kind, of in self._registry.entries.items()
+            for name, owners in of.items()
+            if name in names
+        }
+        places = [str(self._root), str(self._weights)]
+        plain = json.loads(json.dumps(key, default=_identity))
+        return [self._code, NUMBERS, str(self.device), places, repr(self.options), plugins, plain]
 
     def course(
         self,
@@ -85,7 +99,8 @@ class HarnessLab:
         double: bool = False,
     ) -> HarnessCourse:
         """See `Lab.course`."""
-        entry, chosen = self._registry.get("variant", variant), dict(text.split("=", 1) for text in settings)
+        entry = self._registry.get("variant", variant)
+        chosen = {key.removeprefix(f"{variant}."): value for key, value in _settings(settings).items()}
         classes = int(data.cond.max()) + 1 if data.cond is not None and len(data.cond) else 0
         spec = DataSpec(tuple(data.images.shape[1:]), classes=classes)
         cls, config = entry.item, partial(resolve, entry.item, variant, chosen)
@@ -102,12 +117,55 @@ class HarnessLab:
 
     def open(self, dataset: str, *, size: int = 0, settings: Sequence[str] = ()) -> Splits:
         """See `Lab.open`."""
-        opened = open_dataset(dataset, self._registry, dict(text.split("=", 1) for text in settings))
+        opened = open_dataset(dataset, self._registry, _settings(settings))
         with kept():
             return opened.load(self._root, size or opened.size)
 
     def extractor(self, name: str, dataset: str, data: Splits) -> Embedding:
         """See `Lab.extractor`."""
-        found = self._registry.get("extractor", name).item
-        embedding: Embedding = found.prepare(dataset, data, self._weights, self.device)
-        return embedding
+        found: Extractor = self._registry.get("extractor", name).item
+        if reason := found.missing(dataset, data, self._weights):
+            raise UserError(f"the extractor {name!r}: {reason}")
+        return found.prepare(dataset, data, self._weights, self.device)
+
+
+def _settings(texts: Sequence[str]) -> dict[str, str]:
+    """Read options, `lr=1e-3`, by name."""
+    parts = [text.partition("=") for text in texts]
+    if wrong := next((text for text, (_, equals, _) in zip(texts, parts, strict=True) if not equals), None):
+        raise UserError(f"the setting {wrong!r} is not an option and a value: write lr=1e-3")
+    return {key.strip(): value.strip() for key, _, value in parts}
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Yield all texts in nested values."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for each in value.values():
+            yield from _texts(each)
+    elif isinstance(value, list | tuple | set | frozenset):
+        for each in value:
+            yield from _texts(each)
+
+
+def _identity(value: Any) -> Any:
+    """Return what stands in a key for a value that JSON does not have. Raises `TypeError` where nothing can."""
+    if isinstance(value, MadeRun):
+        return value.identity
+    if isinstance(value, set | frozenset):
+        return sorted(map(repr, value))
+    if is_dataclass(value) and not isinstance(value, type):
+        return repr(value)
+    if isinstance(value, Path | torch.dtype | torch.device):
+        return str(value)
+    return _listed(value)
+
+
+def _listed(value: Any) -> Any:
+    """Return an array, a tensor, a number of theirs or a range as JSON has it."""
+    if isinstance(value, range):
+        return list(value)
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    raise TypeError(f"a {type(value).__name__} cannot be kept by `lab.once`: give it lists, texts and numbers")

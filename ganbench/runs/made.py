@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
@@ -20,6 +20,7 @@ from ganbench.results.record import RunRecord
 from ganbench.results.store import ResultStore
 from ganbench.runs.kept import Kept, Opened, fill, open_run
 from ganbench.runs.looks import look_path, shares_kept
+from ganbench.runs.opening import open_dataset
 from ganbench.runs.registry import Registry
 from ganbench.scoring.gradients import OWN, canonical_curves, log_spaced, own_curve
 from ganbench.seeds import derive, seeded
@@ -29,13 +30,31 @@ if TYPE_CHECKING:
 
 
 class MadeRun:
-    """See `ganbench.contract.experiments.Made`."""
+    """See `ganbench.contract.experiments.Made`.
+
+    `asked`: data sets as the user named them, since a record has the short name alone of one with an argument;
+    `loaded`: data that all runs share which have the same.
+    """
 
     def __init__(
-        self, record: RunRecord, store: ResultStore, registry: Registry, *, root: Path, device: torch.device
+        self,
+        record: RunRecord,
+        store: ResultStore,
+        registry: Registry,
+        *,
+        root: Path,
+        device: torch.device,
+        asked: Sequence[str] = (),
+        loaded: MutableMapping[str, Splits] | None = None,
     ) -> None:
         self.record, self.device = record, device
         self._store, self._registry, self._root = store, registry, root
+        self._asked, self._loaded = asked, loaded
+
+    @property
+    def identity(self) -> list[str]:
+        """What tells the run from every other, and from itself made again on a machine that rounds otherwise."""
+        return [self.record.spec.id, self.record.checksums.get("weights", "")]
 
     @property
     def _work(self) -> Path:
@@ -54,17 +73,22 @@ class MadeRun:
 
     @cached_property
     def _opened(self) -> Opened:
-        return open_run(self.record, self._registry, root=self._root)
+        named = [text for text in self._asked if ":" in text]
+        is_it = (text for text in named if open_dataset(text, self._registry, {}).name == self.record.spec.dataset)
+        return open_run(self.record, self._registry, root=self._root, dataset=next(is_it, ""), loaded=self._loaded)
 
     def at(self, share: float = 1.0) -> Variant:
         """See `Made.at`."""
-        path = look_path(self._work, share)
-        record = replace(self.record, checksums={}) if path.is_file() else self.record
-        kept = Kept(record, path if path.is_file() else self._work / "final.pt")
-        if not path.is_file() and share != 1:
-            known = ", ".join(f"{each:g}" for each in self.shares) or "none"
+        path, final = look_path(self._work, share), self._work / "final.pt"
+        if share == 1 and final.is_file():
+            kept = Kept(self.record, final)
+        elif path.is_file():
+            kept = Kept(replace(self.record, checksums={}), path)  # whose checksum is its own
+        else:
+            known = ", ".join(f"{each:g}" for each in self.shares)
+            there = f"there are those at {known}" if known else f"there are none in {self._work}"
             raise UserError(
-                f"the weights of {kept} at {share:g} of its budget were not kept; there are those at {known}"
+                f"the weights of {Kept(self.record, path)} at {share:g} of its budget are not kept; {there}"
             )
         variant = self.fresh()
         fill(variant, kept, "raw")
@@ -84,10 +108,11 @@ class MadeRun:
         """See `Made.probe`."""
         spec, bench = self.record.spec, self._opened.bench
         chosen: dict[str, Any] = {"batch": batch or spec.batch, "at": log_spaced(iterations), "seed": spec.seed}
-        with _default(torch.float64 if double else torch.float32) as dtype:
-            variant, fresh = self.at(share).to(dtype), self.fresh().to(dtype)
-            with seeded(derive(spec.seed, "probe")):
-                D = bench.backbone(bench.spec).discriminator().to(dtype)
+        variant, fresh = self.at(share), self.fresh()
+        with seeded(derive(spec.seed, "probe")):
+            D = bench.backbone(bench.spec).discriminator()
+        with _default(torch.float64 if double else torch.float32) as dtype:  # built before: both start alike
+            variant, fresh, D = variant.to(dtype), fresh.to(dtype), D.to(dtype)
             curves = canonical_curves(variant, D, bench.data.train, **chosen)
             if {"G", "D"} <= fresh.optimizers().keys():
                 curves[OWN] = own_curve(variant, fresh, bench.data.train, **chosen)

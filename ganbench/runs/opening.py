@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ganbench.contract.data import Dataset
+from ganbench.contract.data import Dataset, Splits
 from ganbench.runs.measures import measure, plain_name
 from ganbench.runs.options import resolve
 from ganbench.runs.registry import Entry, Kind, Registry
@@ -26,13 +26,16 @@ def open_bench(
     size: int = 0,
     metrics: Sequence[str] = (),
     extractors: Sequence[str] = (),
+    data: Splits | None = None,
 ) -> Bench:
     """Load a data set from a data root, and lay a backbone, metrics and extractors beside it.
 
-    `size`: in pixels, 0 is the data set's default. Raises `UserError` where one of them is not to be had.
+    `size`: in pixels, 0 is the data set's default; `data`: where they are loaded already. Raises `UserError` where one
+    of them is not to be had.
     """
-    with kept():
-        data = dataset.load(root, size or dataset.size)
+    if data is None:
+        with kept():
+            data = dataset.load(root, size or dataset.size)
     scored_by: dict[Kind, Sequence[str]] = {"metric": list(map(plain_name, metrics)), "extractor": extractors}
     return Bench(
         dataset,

@@ -147,7 +147,7 @@ def _plan_dataset(
     result.notes.extend(f"{dataset.name}: {note}" for note in bench.data.notes)
     metrics = _choose_metrics(request, bench, registry, settings, used, result.notes)
     missing = _missing(text, metrics, bench, registry, request.weights, begin)
-    if not request.metrics:
+    if request.metrics is None:
         metrics, missing = _without(missing, metrics, bench, request.marks_metrics, result.notes)
     mine["metric"] = settings_for_metrics([each.metric for each in metrics], settings, used)
     samples = _choose_samples(request, bench)
@@ -312,7 +312,8 @@ def _choose_metrics(
     notes: list[str],
 ) -> list[Measure]:
     chosen, dataset, domain = [], bench.dataset, bench.data.domain
-    names = dict.fromkeys((*(request.metrics or dataset.metrics), *request.marks_metrics))
+    asked = dataset.metrics if request.metrics is None else request.metrics
+    names = dict.fromkeys((*asked, *request.marks_metrics))
     items = [registry.get("metric", plain_name(name)).item for name in names]
     own = settings_for_metrics(items, settings, used)
     for name in names:
