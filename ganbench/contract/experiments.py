@@ -139,8 +139,8 @@ class Lab(Protocol):
 
     `options`: the experiment's own. `variants`: the names asked for, patterns resolved. `seeds`: those asked for; of
     runs, where none were, theirs. `runs`: what the runs that it asked for came to, finished ones of today's harness
-    alone, in the order of variants and seeds. `failed`: by the name of a run, why it is not among them; the finding
-    says so too, whatever the experiment does.
+    alone, in the order of variants and seeds. `failed`: by the name of a run, why it is not among them; a note of the
+    finding says so where its `left_out` does not.
     """
 
     options: Any

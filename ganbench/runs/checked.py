@@ -67,7 +67,7 @@ def _row(number: int, row: Any) -> dict[str, Plain]:
 def _cell(where: str, value: Any) -> Plain:
     plain = plain_of(value)  # of a number of NumPy's, a tensor of one, an enumeration
     if plain is None or isinstance(plain, bool | int | float) or isinstance(value, str):
-        return plain  # type: ignore[no-any-return]
+        return plain
     raise UserError(f"what was measured in {where} is {_told(value)}, no number, text, truth value or None")
 
 

@@ -148,18 +148,19 @@ def carry_out(wanted: Wanted, specs: Sequence[RunSpec], failed: Mapping[str, str
     begin(Step((), f"the experiment {wanted.name!r}"))
     with entry.blamed(f"the experiment {wanted.name!r} failed"):
         finding = checked(wanted.name, experiment.find(lab))
-    notes = [*finding.notes, *_notes(lab.failed, len(lab.runs))]
+    untold = {title: why for title, why in lab.failed.items() if title not in finding.left_out}
+    notes = [*finding.notes, *_notes(untold, len(specs) + len(failed))]
     finding = replace(finding, left_out={**claimed, **finding.left_out}, notes=notes)
     return replace(_outcome(wanted, entry, options, finding), broken=registry.broken)
 
 
-def _notes(failed: Mapping[str, str], finished: int) -> list[str]:
-    """Say which runs have no part, whether or not the experiment does."""
+def _notes(failed: Mapping[str, str], every: int) -> list[str]:
+    """Say which runs have no part where the experiment does not."""
     if not failed:
         return []
     named = "; ".join(f"{title}: {brief(why)}" for title, why in list(failed.items())[:MOST_NAMED])
     more = f"; and {len(failed) - MOST_NAMED} more" if len(failed) > MOST_NAMED else ""
-    return [f"{len(failed)} of {len(failed) + finished} runs have no part ({named}{more})."]
+    return [f"{len(failed)} of {every} runs have no part ({named}{more})."]
 
 
 def _opened(wanted: Wanted, begin: Begin) -> tuple[Registry, Entry, Any]:

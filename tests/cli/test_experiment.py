@@ -149,7 +149,7 @@ def looked_at(made: tuple[Path, Result], tmp_path: Path, *words: str) -> Result:
 
 
 def test_finished_runs_of_a_folder_are_looked_at(made, tmp_path):
-    result = looked_at(made, tmp_path, "--seeds", "2", "--json")
+    result = looked_at(made, tmp_path, "--seeds", "2-2", "--json")
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)
     assert found["asked"] == {"seeds": [2], "runs": "runs"} and found["protocol"]["variants"] == ["plain"]
@@ -160,10 +160,8 @@ def test_finished_runs_of_a_folder_are_looked_at(made, tmp_path):
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["--seeds", "7"], "no run has one of the seeds asked for; there are 0, 2"),
-        (["--variants", "wgan"], "--variants wgan: no result; there are makes-nan, plain, raises"),
+        (["--seeds", "7-7"], "no run has one of the seeds asked for; there are 0, 2"),
         (["--batch", "32"], "batch=32: no run has this value; there are 64"),
-        (["--set", "mlp.width=9"], "mlp.width=9: no run has this value; there are 8"),
         (["--metrics", "fid"], "--metrics: the runs in .* are made already"),
         (["--variants", "raises"], "there is no finished run to look at in .*RuntimeError: the plugin broke"),
         (["--set", "way.half=0.25"], "at 0.25 of its budget are not kept; there are those at 0.5, 1"),
@@ -193,28 +191,44 @@ def refused_last(*words: str) -> str:
 
 
 @pytest.mark.parametrize(
+    ("name", "settings", "more", "sentence"),
+    [
+        ("pont", [], {}, "^unknown experiment 'pont': did you mean 'point'"),
+        ("point", ["lr=1"], {}, "^--set lr=1: point makes no runs; its own options are set as point.lr=…$"),
+        ("point", ["point.att=1"], {}, "^point has no option 'att': did you mean 'at'"),
+        ("point", ["point.at=0"], {}, "^point.at: .* but '0' was given"),
+        ("point", ["point.at"], {}, "'point.at' is not an option and a value"),
+        ("point", ["point.at=1", "point.at=2"], {}, "point.at is given twice, as 1 and 2: keep one"),
+        ("point", [], {"asked": {"budget": "1k-images"}}, "^--budget: point makes no runs, it has data of its own"),
+        ("point", [], {"records": Path("nowhere")}, "^--runs: point looks at no runs, it has data of its own"),
+        ("idle", [], {}, "^the experiment 'idle' makes runs, but asks for none$"),
+    ],
+)
+def test_a_wrong_request_is_one_sentence(wanted, name, settings, more, sentence):
+    with pytest.raises(ganbench.UserError, match=sentence) as told:
+        requests(wanted(name, *settings, **more), unwatched)
+    assert "\n" not in str(told.value)
+
+
+def test_an_unknown_variant_is_one_sentence(wanted):
+    with pytest.raises(ganbench.UserError, match="unknown variant 'plian': did you mean 'plain'"):
+        carry_out(wanted(asked={"variants": ("plian",)}), [], {}, unwatched)
+
+
+@pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["pont"], "unknown experiment 'pont': did you mean 'point'"),
-        (["point", "--set", "lr=1"], "--set lr=1: point makes no runs; its own options are set as point.lr=…"),
-        (["point", "--set", "point.att=1"], "point has no option 'att': did you mean 'at'"),
-        (["point", "--set", "point.at=0"], "point.at: "),
-        (["point", "--set", "point.at"], "'point.at' is not an option and a value"),
-        (["point", "--set", "point.at=1", "--set", "point.at=2"], "point.at is given twice"),
-        (["point", "--budget", "10k-images"], "--budget: point makes no runs, it has data of its own; leave it out"),
-        (["point", "--runs", "nowhere"], "--runs: point looks at no runs, it has data of its own; leave it out"),
-        (["point", "--variants", "plian"], "unknown variant 'plian': did you mean 'plain'"),
+        (["pont"], "Error: unknown experiment 'pont': did you mean 'point'"),
         (["way", "--runs", "nowhere"], "no results in .*nowhere"),
         (["way", "--budget", "many"], "budget 'many' is not an amount"),
         (["way", "--set", "no.such=1", "--seeds", "1"], "no.such"),
-        (["idle"], "the experiment 'idle' makes runs, but asks for none"),
         (["strange"], "ganbench.run has no option 'no_such'"),
     ],
 )
-def test_a_wrong_request_is_one_sentence(tmp_path, monkeypatch, words, sentence):
+def test_a_wrong_command_is_one_sentence_and_leaves_nothing(tmp_path, monkeypatch, words, sentence):
     monkeypatch.chdir(tmp_path)
     assert re.search(sentence, refused(*words))
-    assert not list(tmp_path.rglob("finding.json"))
+    assert not list(tmp_path.rglob("*.json"))
 
 
 def test_results_that_cannot_be_written_are_told_before_anything_is_computed(tmp_path, counted):
