@@ -112,6 +112,8 @@ def test_wrong_options_raise_a_sentence(name, options, sentence, tmp_path, monke
         ({"sweep": {"betas": [[0.5, 0.9], [0, 0.99]]}}, {"sweeps": ("betas=[0.5,0.9],[0,0.99]",)}),
         ({"variants": ["gan", "wgan*"], "seeds": [0, 7]}, {"variants": ("gan", "wgan*"), "seeds": (0, 7)}),
         ({"seeds": 2, "compile": False, "budget": None}, {"seeds": 2, "compiled": False, "budget": None}),
+        ({"seeds": [4]}, {"seeds": (4,)}),
+        ({"seeds": range(2, 5)}, {"seeds": (2, 3, 4)}),
         ({"metrics": ()}, {"metrics": ()}),
         ({"metrics": ["fid"], "keep": [0.5, 0.1]}, {"metrics": ("fid",), "keep": (0.1, 0.5)}),
     ],
@@ -132,6 +134,7 @@ def test_every_option_of_a_command_is_read_from_its_keyword(name):
         kind = param.type
         value = next((each for cls, each in example.items() if isinstance(kind, cls)), "gan")
         value = 7 if isinstance(kind, click.IntRange) else kind.choices[-1] if isinstance(kind, click.Choice) else value
+        value = 0.5 if param.name == "keep" else value
         value = True if getattr(param, "is_flag", False) else "0-1" if param.name == "seeds" else value
         needed = {p.name: "x" for p in command.params if p.required and p is not param}
         keyword = {"class": "label"}.get(keywords._keyword(param), keywords._keyword(param))

@@ -194,19 +194,13 @@ def _looked_at(records: Sequence[RunRecord]) -> tuple[list[RunSpec], dict[str, s
     return specs, failed
 
 
-def _seeds(seeds: Sequence[int]) -> str:
-    """Write seeds as `--seeds` reads them; 3 alone would be three of them."""
-    return ",".join(f"{seed}-{seed}" for seed in seeds)
-
-
 def _made(request: Mapping[str, Any], wanted: Wanted, shared: Mapping[str, Any]) -> list[RunRecord]:
     """Make the runs of one request as `ganbench run` does; those of an older harness again, as numbers are averaged."""
     from ganbench.cli.keywords import asked, settings_of
     from ganbench.cli.run import train
 
     words = {"redo": "stale", **request, **{key: value for key, value in shared.items() if value not in (None, ())}}
-    if seeds := wanted.seeds or words.get("seeds"):
-        words["seeds"] = seeds if isinstance(seeds, int | str) else _seeds(seeds)
+    words |= {"seeds": wanted.seeds} if wanted.seeds else {}
     settings = [*settings_of(request.get("set")), *wanted.of_runs]  # of two values the later, the user's
     words["set"] = list({text.partition("=")[0].strip(): text for text in settings}.values())
     words["plugin"] = list(wanted.plugins)

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from ganbench.cli.options import NO_METRICS, Metrics
+from ganbench.cli.options import NO_METRICS, Metrics, Seeds
 from ganbench.errors import UserError, suggestion
 
 SPELT = {"label": "class"}
@@ -60,6 +60,8 @@ def _words(key: str, param: click.Parameter, value: Any) -> list[str]:
         value = settings_of(value)
     if isinstance(param.type, Metrics) and not isinstance(value, str) and not value:
         value = NO_METRICS
+    if isinstance(param.type, Seeds) and isinstance(value, list | tuple | range):
+        value = [f"{seed}-{seed}" for seed in value]  # [3] is that one seed; 3 alone would be three of them
     several = list(value) if getattr(param, "multiple", False) and isinstance(value, list | tuple) else [value]
     texts = [_text(each) for each in several]
     return [word for text in texts for word in ([f"{flag}={text}"] if flag.startswith("--") else [flag, text])]
