@@ -12,7 +12,7 @@ from ganbench import NUMBERS
 from ganbench.contract.types import digest
 from ganbench.errors import UserError, brief, named
 from ganbench.files import printable
-from ganbench.results.findings import FOLDER, MEMORY, RUNS, Found
+from ganbench.results.findings import FOLDER, MEMORY, RUNS, Found, plain_of
 from ganbench.results.record import RunRecord, RunSpec
 from ganbench.results.store import ResultStore
 from ganbench.runs.steps import Begin, Step
@@ -220,7 +220,7 @@ def _outcome(wanted: Wanted, entry: Entry, options: Any, finding: Finding) -> Ou
         left_out=finding.left_out,
         notes=notes,
         options=as_plain(options),
-        asked=asked,
+        asked=plain_of(asked),
         provenance={
             **versions_and_machine(wanted.device),
             "threads": cores(),
