@@ -24,6 +24,7 @@ from .contract.experiments import (
     Finding as Finding,
     Lab as Lab,
     Made as Made,
+    Plain as Plain,
     Table as Table,
 )
 from .contract.hookspecs import hookimpl as hookimpl
