@@ -136,6 +136,11 @@ def findings(results: Path) -> tuple[dict[Path, Found], list[str]]:
     return found, problems
 
 
+def has_findings(results: Path) -> bool:
+    """Whether experiments found something in a folder of results, be it damaged since."""
+    return any((results / FOLDER).glob(f"*/{FILE}"))
+
+
 def _plain(content: Any) -> Any:
     """Return values that JSON has: a number that is not finite becomes its name."""
     if isinstance(content, Mapping):
