@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,8 @@ from ganbench.contract.types import digest
 from ganbench.errors import UserError
 from ganbench.files import printable
 from ganbench.results.findings import FOLDER, RUNS, Found
-from ganbench.results.record import RunSpec
+from ganbench.results.record import RunRecord, RunSpec
+from ganbench.results.rows import plain_text
 from ganbench.results.store import ResultStore
 from ganbench.runs.steps import Begin, Step
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:  # they import torch
     from ganbench.runs.registry import Entry, Registry
 
 DPI = 110
+OF_SPECS = ("dataset", "size", "backbone", "budget", "batch", "precision", "preset", "seed", "numbers")
+"""What the protocol of a finding says of the runs that were looked at."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +126,26 @@ def carry_out(wanted: Wanted, specs: Sequence[RunSpec], failed: Mapping[str, str
     begin(Step((), experiment.summary or experiment.name))
     with entry.blamed(f"the experiment {wanted.name!r} failed"):
         finding: Finding = experiment.find(lab)
+    if experiment.makes_runs:
+        looked_at = summary_of([made.record for made in lab.runs], failed=len(failed))
+        finding = replace(finding, protocol={"runs": looked_at, **finding.protocol})
     return _outcome(wanted, entry, options, finding, registry)
+
+
+def summary_of(records: Sequence[RunRecord], *, failed: int) -> dict[str, Any]:
+    """Return what runs were made of, what several share once. `failed`: so many that ended otherwise."""
+    specs = [record.spec for record in records]
+    found: dict[str, Any] = {name: _each(getattr(spec, name) for spec in specs) for name in OF_SPECS}
+    found["data"] = _each(spec.data[:12] for spec in specs)
+    found["options"] = _each(plain_text(spec.shown_options) for spec in specs)
+    return {"done": len(records), "failed": failed} | {key: value for key, value in found.items() if value != ""}
+
+
+def _each(facts: Iterable[Any]) -> Any:
+    """Return the fact that all share, or a list of them; what is no number as text, nothing as no text."""
+    plain = (fact if isinstance(fact, int) else str(fact) for fact in facts)
+    found = sorted(set(plain), key=lambda fact: (isinstance(fact, str), fact))
+    return found[0] if len(found) == 1 else found
 
 
 def _opened(wanted: Wanted, begin: Begin) -> tuple[Registry, Entry, Any, list[str]]:
