@@ -48,6 +48,7 @@ SCATTER = (
     "Losses against the Fréchet distance at the marks of each seed, a star at the last; rows from the most to the "
 )
 SCATTER += "least faithful loss of D"
+STATISTIC = "median over the last {:g} of the updates up to each mark"
 NOTE = (
     "Means over seeds with 95 % Student-t intervals, of one seed none. NaN: a number is not finite, or all are equal."
 )
@@ -154,6 +155,14 @@ def measured(row: str, quantity: str, look: Look, share: float) -> dict[str, Pla
     known = {"row": row, "variant": spec.variant, "seed": spec.seed, "quantity": quantity, "share": share}
     numbers = {"value": look.x[share], "distance": look.metric, "of_distance": look.y[share]}
     return {**known, **numbers, "rank": look.rank, "rank_of_changes": look.of_changes}
+
+
+def measure_of(look: Look) -> str:
+    """Say what the distances of a run were measured by."""
+    value = next(mark.values[look.metric] for mark in look.made.record.curve if look.metric in mark.values)
+    facts = {key: value.protocol.get(key) for key in ("n_fake", "extractor", "reference")}
+    told = ", ".join(f"{key} {fact}" for key, fact in {**facts, "weights": value.weights}.items() if fact)
+    return f"{look.metric}: {told}"
 
 
 def claims(seen: Seen, js: Sequence[str]) -> Iterator[Claim]:
@@ -264,7 +273,10 @@ class Progress(Experiment):
             [measured(row, name, look, share) for row, name, look in every for share in look.x],
             [*claims(seen, lab.options.js)],
             {"correlation": (heat_map(seen), HEAT_MAP), "scatter": (scatter(seen, lab.options.shown), SCATTER)},
-            {"statistic": f"median over the last {lab.options.part:g} of the updates up to each mark"},
+            {
+                "statistic": STATISTIC.format(lab.options.part),
+                "distance": sorted({measure_of(look) for *_, look in every}),
+            },
             left_out,
             odd,
         )
