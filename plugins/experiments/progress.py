@@ -152,9 +152,11 @@ def table(seen: Seen, title: str, which: str, note: str) -> Table:
 def measured(row: str, quantity: str, look: Look, share: float) -> dict[str, Plain]:
     """Return a line of the CSV."""
     spec = look.made.record.spec
-    known = {"row": row, "variant": spec.variant, "seed": spec.seed, "quantity": quantity, "share": share}
-    numbers = {"value": look.x[share], "distance": look.metric, "of_distance": look.y[share]}
-    return {**known, **numbers, "rank": look.rank, "rank_of_changes": look.of_changes}
+    return {
+        **{"row": row, "variant": spec.variant, "seed": str(spec.seed), "quantity": quantity, "distance": look.metric},
+        **{"share": share, "value": look.x[share], "of_distance": look.y[share]},
+        **{"rank": look.rank, "rank_of_changes": look.of_changes},
+    }
 
 
 def measure_of(look: Look) -> str:
@@ -182,7 +184,7 @@ def claim(said: str, row: str, name: str, of: Mapping[str, Sequence[Look]]) -> C
         f"{row}: rank correlation of {name} with the distance {ranks} over {len(looks)} seeds, of changes {changes}."
     )
     course = told([correlation([*look.x.values()], [*look.x]) for look in looks])
-    highest = ", ".join(f"{max(look.x, key=lambda share, x=look.x: x[share]):.0%}" for look in looks)
+    highest = ", ".join(f"{max(look.x, key=look.x.__getitem__):.0%}" for look in looks)
     why = f"{name} has a rank correlation of {course} with the budget spent, the distance one of "
     why += f"{told([look.rank for look in of[IMAGES]])}; {name} is highest at {highest} of the budget. "
     return Claim(said, found, holds, "" if holds else why + "Why was not measured.")
@@ -200,7 +202,7 @@ def heat_map(seen: Seen) -> Figure:
     image = axes.imshow(np.ma.masked_invalid(means), cmap="RdBu", vmin=-1, vmax=1, aspect="auto")
     for (y, of), (x, name) in ((row, column) for row in enumerate(seen.values()) for column in enumerate(columns)):
         if name in of:
-            style = {"weight": "normal" if side(of[name]) is None else "bold", "ha": "center", "va": "center"}
+            style: Any = {"weight": "normal" if side(of[name]) is None else "bold", "ha": "center", "va": "center"}
             text = told([look.rank for look in of[name]]).partition(" ")[0]
             axes.text(x, y, text, fontsize=7, color="w" if abs(means[y][x]) > 0.65 else "k", **style)
     axes.set_xticks(range(len(columns)), columns, rotation=30, ha="right", fontsize=8)

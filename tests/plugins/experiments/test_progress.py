@@ -158,7 +158,7 @@ def test_a_distance_that_is_no_number_is_told_and_never_masked(folder: Folder, o
     assert cell(finding, "any", "loss/D") == "NaN" and cell(finding, "any", "seeds") == "2"
     assert list(finding.notes) == [f"any, seed 1: fd-classifier is {odd} at 50% of the budget"]
     assert ranks(finding, "loss/D")[0] == 1 and math.isnan(ranks(finding, "loss/D")[1])
-    assert {line["of_distance"] for line in finding.measured if line["seed"] == 1} >= {9.0, 5.0, 3.0}
+    assert {line["of_distance"] for line in finding.measured if line["seed"] == "1"} >= {9.0, 5.0, 3.0}
 
 
 def test_a_trace_that_is_no_number_and_one_that_stands_still_tell_nothing(folder: Folder) -> None:
