@@ -247,8 +247,8 @@ class Progress(Experiment):
     makes_runs = True
 
     def runs(self, options: Any, asked: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
-        metrics = {} if "dataset" in asked else {"metrics": ("fd-classifier",)}
-        return [{"dataset": ("digits",), **metrics, "seeds": 3, "marks": 10, **asked}]
+        usual = {} if "dataset" in asked else {"metrics": ("fd-classifier",), "budget": "20k-images"}
+        return [{"dataset": ("digits",), **usual, "seeds": 3, "marks": 10, **asked}]
 
     def find(self, lab: Lab) -> Finding:
         looks, left_out = dict[str, dict[str, list[Look]]](), dict(lab.failed)

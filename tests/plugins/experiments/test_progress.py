@@ -244,6 +244,13 @@ def test_the_estimate_of_js_is_held_to_the_opposite_by_the_loss_that_it_is_made_
     assert claims_of(folder.find(js=("mine",))) == [True] and claims_of(folder.find(js=())) == []
 
 
+def test_it_asks_for_runs_of_ten_marks_with_a_frechet_distance_and_leaves_what_the_user_says() -> None:
+    (request,) = Progress().runs(Config(), {})
+    assert request["metrics"] == ("fd-classifier",) and request["marks"] == 10 and request["seeds"] == 3
+    (request,) = Progress().runs(Config(), {"dataset": ("mnist",), "marks": 5})
+    assert request == {"dataset": ("mnist",), "seeds": 3, "marks": 5}, "metrics and budget are the data set's"
+
+
 def test_pictures_name_their_axes_and_show_every_mark(folder: Folder) -> None:
     for seed in range(9):
         folder.add("a$_{b}$", seed, [9, 7, 5, 3], {"loss/D": [4, 3, 2, 1 + seed], "loss/G": [1, 2, math.nan, 3]})
