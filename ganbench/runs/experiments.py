@@ -24,6 +24,8 @@ if TYPE_CHECKING:  # they import torch
     from ganbench.runs.registry import Entry, Registry
 
 DPI = 110
+DEPTH = 4
+"""So many folders are between that of results and the record of a run."""
 OF_SPECS = ("dataset", "size", "backbone", "budget", "batch", "precision", "preset", "seed", "numbers")
 """What the protocol of a finding says of the runs that were looked at."""
 
@@ -169,9 +171,19 @@ def _opened(wanted: Wanted, begin: Begin) -> tuple[Registry, Entry, Any, list[st
 def _made(wanted: Wanted, specs: Sequence[RunSpec], registry: Registry, lab: HarnessLab) -> list[Any]:
     from ganbench.runs.made import MadeRun
 
-    store = ResultStore(wanted.runs)
-    records = [record for spec in specs if (record := store.get(spec)) is not None and record.status == "done"]
-    return [MadeRun(record, store, registry, root=wanted.data_root, device=lab.device) for record in records]
+    roots = _roots(wanted.runs) if wanted.records else {}
+    stores = {spec.id: ResultStore(roots.get(spec.id, wanted.runs)) for spec in specs}
+    records = [record for spec in specs if (record := stores[spec.id].get(spec)) and record.status == "done"]
+    chosen: dict[str, Any] = {"root": wanted.data_root, "device": lab.device}
+    return [MadeRun(record, stores[record.spec.id], registry, **chosen) for record in records]
+
+
+def _roots(folder: Path) -> dict[str, Path]:
+    """Return by run the folder of results that it is part of, which may be above the one given, or below it."""
+    found, _ = ResultStore(folder).located()
+    of = {record.spec.id: (path, record.spec) for path, record in found.items()}
+    above = {id: path.parents[DEPTH] for id, (path, _) in of.items() if len(path.parents) > DEPTH}
+    return {id: root for id, root in above.items() if ResultStore(root).path(of[id][1]) == of[id][0]}
 
 
 def _outcome(wanted: Wanted, entry: Entry, options: Any, finding: Finding, registry: Registry) -> Outcome:
