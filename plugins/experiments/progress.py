@@ -173,7 +173,9 @@ def claims(seen: Seen, js: Sequence[str]) -> Iterator[Claim]:
         if ESTIMATE in of:
             yield claim(SAID.format(3, "the critic's estimate falls"), row, ESTIMATE, of)
         if LOSS in of and of[LOSS][0].made.record.spec.variant in js:  # it rises where the estimate falls
-            yield claim(SAID.format(4, "the estimate of JS, log 2 - loss/2, stays or rises"), row, LOSS, of)
+            yield claim(
+                SAID.format(4, "the estimate of JS, log 2 - loss/2, stays or rises and the loss falls"), row, LOSS, of
+            )
 
 
 def claim(said: str, row: str, name: str, of: Mapping[str, Sequence[Look]]) -> Claim:
@@ -193,7 +195,7 @@ def claim(said: str, row: str, name: str, of: Mapping[str, Sequence[Look]]) -> C
 def heat_map(seen: Seen) -> Figure:
     """Draw the correlations of rows with quantities; bold where the whole interval is on one side of 0."""
     columns = columns_of(seen)
-    figure = Figure(figsize=(7.3, 1.8 + 0.26 * len(seen)), layout="constrained")
+    figure = Figure(figsize=(7.3, max(3.0, 1.8 + 0.26 * len(seen))), layout="constrained")
     axes = figure.add_subplot(facecolor="#E4E4E4")
     means = [
         [mean_with_interval([look.rank for look in of[name]])[0] if name in of else math.nan for name in columns]
