@@ -24,6 +24,7 @@ from .contract.experiments import (
     Finding as Finding,
     Lab as Lab,
     Made as Made,
+    Plain as Plain,
     Table as Table,
 )
 from .contract.hookspecs import hookimpl as hookimpl
@@ -77,6 +78,7 @@ from .files import (
     write_atomically as write_atomically,
 )
 from .results.frame import load as load
+from .results.statistics import mean_with_interval as mean_with_interval
 from .seeds import derive as derive, seeded as seeded
 from .toolbox.augment import Augmentation as Augmentation
 from .toolbox.dirac import PSI as PSI, THETA as THETA, Dirac as Dirac, dirac_data as dirac_data

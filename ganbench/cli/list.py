@@ -90,6 +90,7 @@ def _named(plugins: tuple[Path, ...], name: str, begin: Begin) -> list[dict[str,
                 "variant": ("task", "paper_images"),
                 "metric": ("extractor", "any_extractor", "owner"),
                 "observer": ("form",),
+                "experiment": ("variants", "makes_runs"),
             }.get(kind, ())
             more = {name: getattr(item, name) for name in told}
             found.append({"kind": kind, **_facts(entry), **more, **description})
@@ -123,7 +124,9 @@ def _page(found: dict[str, Any]) -> str:
         "Task": found.get("task", ""),
         "Networks": found.get("architecture") or ("those of the backbone" if found["kind"] == "variant" else ""),
         "Features": _features_of(found),
-        "Asked for": f"--observe {found['form'] or found['name']}" if found["kind"] == "observer" else "",
+        "Asked for": _asked_for(found),
+        "Takes": ", ".join(found.get("variants", ())),
+        "Looks at": _looks_at(found),
         **found["sections"],
     }
     if images := found.get("paper_images"):
@@ -138,6 +141,20 @@ def _page(found: dict[str, Any]) -> str:
         lines.append(f"    {option['name']}={option['default']}  ({option['kind']})")
         lines += [_paragraph(f"{option['meaning']}{source}", "        ")] if option["meaning"] or source else []
     return "\n".join(lines)
+
+
+def _asked_for(found: dict[str, Any]) -> str:
+    """Say how a command is told of what has an option or a command of its own."""
+    if found["kind"] == "observer":
+        return f"--observe {found['form'] or found['name']}"
+    return f"ganbench experiment {found['name']}" if found["kind"] == "experiment" else ""
+
+
+def _looks_at(found: dict[str, Any]) -> str:
+    """Say what an experiment looks at."""
+    if found["kind"] != "experiment":
+        return ""
+    return "runs: its own, or those of a folder (--runs)" if found["makes_runs"] else "data of its own"
 
 
 def _features_of(found: dict[str, Any]) -> str:
@@ -183,4 +200,6 @@ def _facts(entry: Any) -> dict[str, str]:
     if isinstance(item, type):
         own = "own architecture" if item.own_architecture else ""  # type: ignore[attr-defined]
         facts |= {"paper": item.paper, "family": item.family, "architecture": own}  # type: ignore[attr-defined]
+    elif isinstance(paper := getattr(item, "paper", None), str):  # of an experiment
+        facts["paper"] = paper
     return facts

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ganbench.errors import brief, named
+from ganbench.errors import DiskError, UserError, brief, named
 from ganbench.streams import REPLACED, tell
+
+if TYPE_CHECKING:
+    from ganbench.results.record import RunRecord
+    from ganbench.results.store import ResultStore
 
 NAME = "report.html"
 MOST_RUNS = 1_000
@@ -31,8 +36,25 @@ def keep_page(results: Path, *, news: bool, quiet: bool = False) -> None:
         tell(f"Note: {path} was not written: {brief(named(error), 300)}")
 
 
+def records_for_page(store: ResultStore) -> tuple[list[RunRecord], list[str]]:
+    """Return records and problems as `store.records` does; none where there are experiments alone."""
+    from ganbench.results.findings import has_findings
+
+    try:
+        return store.records()
+    except DiskError:
+        raise
+    except UserError:
+        if not has_findings(store.root):
+            raise
+        return [], []
+
+
 def write_page(results: Path, path: Path) -> None:
-    """Write the page of all records in a folder of results. Raises `UserError` where there are none, `DiskError`."""
+    """Write the page of all records and experiments in a folder of results.
+
+    Raises `UserError` where there are none, `DiskError`.
+    """
     from ganbench.files import write_atomically
     from ganbench.reports.render import render
     from ganbench.results.sharing import uncollected
@@ -40,6 +62,6 @@ def write_page(results: Path, path: Path) -> None:
 
     store = ResultStore(results)
     with uncollected():
-        records, problems = store.records()
+        records, problems = records_for_page(store)
         text = render(records, problems, "html", store=store)
     write_atomically(path, lambda file: file.write(text.encode("utf-8", REPLACED)))

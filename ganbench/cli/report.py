@@ -9,7 +9,7 @@ import click
 
 from ganbench.cli.group import Command
 from ganbench.cli.options import FullPath, Names, results_option, selection_options
-from ganbench.errors import UserError
+from ganbench.errors import DiskError, UserError
 from ganbench.streams import REPLACED, show, tell
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def command(
 
     A row a variant, the best first by the data set's first metric. Under each table stand what every metric
     compares, what marks mean, and what went wrong. CSV and JSON hold all metrics unless --columns names some; HTML is
-    one page with tables, pictures, curves and runs, which needs nothing else.
+    one page with tables, pictures, curves, runs and experiments, which needs nothing else.
     """
     from ganbench.reports.view import View
     from ganbench.results.sharing import uncollected
@@ -85,23 +85,30 @@ def _report(
     *,
     summary: bool,
 ) -> None:
+    from ganbench.cli.page import records_for_page
     from ganbench.files import write_atomically
     from ganbench.reports.render import pieces
     from ganbench.reports.select import select
     from ganbench.reports.summary import render
+    from ganbench.results.findings import has_findings
     from ganbench.results.store import ResultStore
 
     store = ResultStore(results)
     curves: dict[str, bytes] = {}
     if form == "html":
-        records, problems = store.records()
+        records, problems = records_for_page(store)
     else:
-        records, problems, curves = store.summaries(curves=form == "json")
+        try:
+            records, problems, curves = store.summaries(curves=form == "json")
+        except DiskError:
+            raise
+        except UserError as error:
+            raise UserError(f"{error}{_elsewhere(results)}") from None
     for problem in problems:
         tell(f"Skipped: {problem}")
-    if not records:
-        raise UserError(problems[0])
-    records = select(records, *chosen)
+    if not records and (form != "html" or not has_findings(results)):
+        raise UserError(f"{problems[0]}{_elsewhere(results)}")
+    records = select(records, *chosen) if records else records
     # One after the other: they may be large.
     parts = [render(records, problems, view)] if summary else pieces(records, problems, form, view, curves, store)
     if output is None:
@@ -109,3 +116,14 @@ def _report(
             show(part, end="")
     else:
         write_atomically(output, lambda file: file.writelines(part.encode("utf-8", REPLACED) for part in parts))
+
+
+def _elsewhere(results: Path) -> str:
+    """Say where the experiments of a folder are shown, where it has some."""
+    from ganbench.results.findings import FOLDER, RUNS, has_findings
+
+    if not has_findings(results):
+        return ""
+    runs = results / FOLDER / RUNS
+    made = f", and --results {runs} reports the runs made for them" if runs.is_dir() else ""
+    return f"; it holds experiments, which a page shows (--output report.html){made}"

@@ -94,6 +94,12 @@ class Made(Protocol):
     def traces(self) -> Mapping[str, np.ndarray]:
         """Return all that was traced (`loss/D`, `grad_norm/G`, `log/…`), one entry an update of the player."""
 
+    def at_marks(self, part: float = 0.1) -> Mapping[str, Mapping[float, float]]:
+        """Return of all that was traced the median over the last `part` of the updates up to each mark, by its share.
+
+        A mark before the first update of a player has none of what is traced at its updates.
+        """
+
     def probe(
         self, share: float, iterations: int, *, batch: int | None = None, double: bool = False
     ) -> Mapping[str, Curve]:
@@ -148,6 +154,10 @@ class Lab(Protocol):
     seeds: Sequence[int]
     runs: Sequence[Made]
     failed: Mapping[str, str]
+
+    @property
+    def rows(self) -> Mapping[str, Sequence[Made]]:
+        """Return `runs` that differ in nothing but the seed, by a name that says in what rows differ."""
 
     @property
     def device(self) -> torch.device:

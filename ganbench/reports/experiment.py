@@ -54,9 +54,14 @@ def by_reason(left_out: Mapping[str, str]) -> dict[str, list[str]]:
     return found
 
 
-def protocol_text(found: Found) -> str:
-    """Return all that the numbers depend on, in words."""
+def protocol_of(found: Found) -> dict[str, Any]:
+    """Return all that the numbers depend on."""
     facts: dict[str, Any] = {**found.protocol, **({"options": found.options} if found.options else {})}
-    device = found.provenance.get("machine", {}).get("device", "")
-    facts |= {"numbers": found.numbers, **({"device": device} if device else {}), "id": found.id[:8]}
-    return plain_text(facts)
+    machine = found.provenance.get("machine")
+    device = machine.get("device", "") if isinstance(machine, Mapping) else ""
+    return facts | {"numbers": found.numbers, **({"device": device} if device else {}), "id": found.id[:8]}
+
+
+def protocol_text(found: Found) -> str:
+    """Return the same in words."""
+    return plain_text(protocol_of(found))

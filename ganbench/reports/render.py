@@ -37,9 +37,10 @@ def render(
 
     `runs`: one row a run instead of one over its seeds. `problems` (files that could not be read) stand under the
     Markdown tables, and on the page; the other formats are data alone, so that their caller says them elsewhere.
-    `store`: where a page finds traces and pictures. Raises `UserError` where there is no record.
+    `store`: where a page finds traces, pictures and experiments. Raises `UserError` where there is no record, and for a
+    page no experiment either.
     """
-    if not records:
+    if not records and format != "html":
         raise UserError(problems[0] if problems else "no results: run `ganbench run` first")
     return "".join(pieces(records, problems, format, view or View(runs=runs), store=store)).removesuffix("\n")
 

@@ -36,6 +36,17 @@ def along(name: str, entries: int, run: RunRecord, over: Over) -> NDArray[np.flo
     return np.interp(np.arange(1, entries + 1), [_entries(name, entries, run.meters, stop) for stop in stops], known)
 
 
+def at_marks(name: str, trace: NDArray[Any], run: RunRecord, part: float) -> dict[float, float]:
+    """Return by the share of each mark the median of a trace over the last `part` of the entries up to it.
+
+    Over one entry at least; a mark before the first has none. NaN and infinity show in the median of theirs.
+    """
+    n = len(trace)
+    ends = {mark.share: min(n, round(_entries(name, n, run.meters, mark.meters))) for mark in run.curve}
+    widths = {share: max(1, round(part * end)) for share, end in ends.items()}
+    return {share: float(np.median(trace[end - widths[share] : end])) for share, end in ends.items() if end}
+
+
 def _entries(name: str, entries: int, end: Meters, stop: Meters) -> float:
     """Return how many entries a trace had at a stop: one an update of its player."""
     kind, _, player = name.partition("/")

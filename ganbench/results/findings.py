@@ -180,6 +180,11 @@ def findings(results: Path) -> tuple[dict[Path, Found], list[str]]:
     return found, problems
 
 
+def has_findings(results: Path) -> bool:
+    """Whether experiments found something in a folder of results, be it damaged since."""
+    return any((results / FOLDER).glob(f"*/{FILE}"))
+
+
 def verify(results: Path) -> tuple[int, list[str]]:
     """Return how many findings below a folder of results are whole, and a sentence for each fault of others."""
     found, problems = findings(results)

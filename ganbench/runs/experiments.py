@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from ganbench.errors import UserError, brief, named
 from ganbench.files import printable
 from ganbench.results.findings import FOLDER, MEMORY, RUNS, Found, plain_of
 from ganbench.results.record import RunRecord, RunSpec
+from ganbench.results.rows import plain_text
 from ganbench.results.store import ResultStore
 from ganbench.runs.steps import Begin, Step
 
@@ -25,6 +26,10 @@ if TYPE_CHECKING:  # they import torch
 DPI = 110
 MOST_NAMED = 6
 """Of runs that have no part so many are named in a finding."""
+DEPTH = 4
+"""So many folders are between that of results and the record of a run."""
+OF_SPECS = ("dataset", "size", "backbone", "budget", "batch", "precision", "preset", "seed", "numbers")
+"""What the protocol of a finding says of the runs that were looked at."""
 
 
 @dataclass(frozen=True)
@@ -148,6 +153,9 @@ def carry_out(wanted: Wanted, specs: Sequence[RunSpec], failed: Mapping[str, str
     begin(Step((), f"the experiment {wanted.name!r}"))
     with entry.blamed(f"the experiment {wanted.name!r} failed"):
         finding = checked(wanted.name, experiment.find(lab))
+    if experiment.makes_runs:
+        looked_at = summary_of([made.record for made in lab.runs], failed=len(failed))
+        finding = replace(finding, protocol={"runs": looked_at, **finding.protocol})
     untold = {title: why for title, why in lab.failed.items() if title not in finding.left_out}
     notes = [*finding.notes, *_notes(untold, len(specs) + len(failed))]
     finding = replace(finding, left_out={**claimed, **finding.left_out}, notes=notes)
@@ -161,6 +169,22 @@ def _notes(failed: Mapping[str, str], every: int) -> list[str]:
     named = "; ".join(f"{title}: {brief(why)}" for title, why in list(failed.items())[:MOST_NAMED])
     more = f"; and {len(failed) - MOST_NAMED} more" if len(failed) > MOST_NAMED else ""
     return [f"{len(failed)} of {every} runs have no part ({named}{more})."]
+
+
+def summary_of(records: Sequence[RunRecord], *, failed: int) -> dict[str, Any]:
+    """Return what runs were made of, what several share once. `failed`: so many that ended otherwise."""
+    specs = [record.spec for record in records]
+    found: dict[str, Any] = {name: _each(getattr(spec, name) for spec in specs) for name in OF_SPECS}
+    found["data"] = _each(spec.data[:12] for spec in specs)
+    found["options"] = _each(plain_text(spec.shown_options) for spec in specs)
+    return {"done": len(records), "failed": failed} | {key: value for key, value in found.items() if value != ""}
+
+
+def _each(facts: Iterable[Any]) -> Any:
+    """Return the fact that all share, or a list of them; what is no number as text, nothing as no text."""
+    plain = (fact if isinstance(fact, int) else str(fact) for fact in facts)
+    found = sorted(set(plain), key=lambda fact: (isinstance(fact, str), fact))
+    return found[0] if len(found) == 1 else found
 
 
 def _opened(wanted: Wanted, begin: Begin) -> tuple[Registry, Entry, Any]:
@@ -179,14 +203,20 @@ def _opened(wanted: Wanted, begin: Begin) -> tuple[Registry, Entry, Any]:
 def _made(wanted: Wanted, specs: Sequence[RunSpec], registry: Registry, lab: HarnessLab) -> list[Any]:
     from ganbench.runs.made import MadeRun
 
-    store, loaded = ResultStore(wanted.runs), dict[str, Any]()
-    asked = wanted.asked.get("dataset", ())
+    roots, loaded = _roots(wanted.runs) if wanted.records else {}, dict[str, Any]()
+    stores = {spec.id: ResultStore(roots.get(spec.id, wanted.runs)) for spec in specs}
+    records = [record for spec in specs if (record := stores[spec.id].get(spec)) and record.status == "done"]
+    chosen: dict[str, Any] = {"root": wanted.data_root, "device": lab.device, "loaded": loaded}
+    chosen["asked"] = wanted.asked.get("dataset", ())
+    return [MadeRun(record, stores[record.spec.id], registry, **chosen) for record in records]
 
-    def made(record: RunRecord) -> MadeRun:
-        return MadeRun(record, store, registry, root=wanted.data_root, device=lab.device, asked=asked, loaded=loaded)
 
-    records = (store.get(spec) for spec in specs)
-    return [made(record) for record in records if record is not None and record.status == "done"]
+def _roots(folder: Path) -> dict[str, Path]:
+    """Return by run the folder of results that it is part of, which may be above the one given, or below it."""
+    found, _ = ResultStore(folder).located()
+    of = {record.spec.id: (path, record.spec) for path, record in found.items()}
+    above = {id: path.parents[DEPTH] for id, (path, _) in of.items() if len(path.parents) > DEPTH}
+    return {id: root for id, root in above.items() if ResultStore(root).path(of[id][1]) == of[id][0]}
 
 
 def _outcome(wanted: Wanted, entry: Entry, options: Any, finding: Finding) -> Outcome:

@@ -20,6 +20,7 @@ from ganbench.contract.types import DataSpec, digest
 from ganbench.errors import UserError, brief, named
 from ganbench.files import write_atomically
 from ganbench.results.moving import make_ignored
+from ganbench.results.named import seeds_of
 from ganbench.runs.course import HarnessCourse
 from ganbench.runs.made import MadeRun
 from ganbench.runs.opening import open_dataset
@@ -56,6 +57,13 @@ class HarnessLab:
         self.failed: Mapping[str, str] = {}
         self._name, self._registry, self._folder, self._code = name, registry, folder, code
         self._root, self._weights, self._begin = root, weights, begin
+
+    @property
+    def rows(self) -> dict[str, list[Made]]:
+        """See `Lab.rows`."""
+        made = {made.record.spec.id: made for made in self.runs}
+        of_rows = seeds_of(made.record.spec for made in self.runs)
+        return {name: [made[spec.id] for spec in of] for name, of in of_rows.items()}
 
     def tell(self, text: str) -> None:
         """See `Lab.tell`."""

@@ -16,6 +16,7 @@ from ganbench.contract.data import Splits
 from ganbench.contract.types import Curve
 from ganbench.contract.variant import Variant
 from ganbench.errors import UserError
+from ganbench.results.along import at_marks
 from ganbench.results.record import RunRecord
 from ganbench.results.store import ResultStore
 from ganbench.runs.kept import Kept, Opened, fill, open_run
@@ -101,6 +102,10 @@ class MadeRun:
     def traces(self) -> Mapping[str, np.ndarray]:
         """See `Made.traces`."""
         return self._store.traces(self.record)
+
+    def at_marks(self, part: float = 0.1) -> dict[str, dict[float, float]]:
+        """See `Made.at_marks`."""
+        return {name: at_marks(name, trace, self.record, part) for name, trace in self.traces().items()}
 
     def probe(
         self, share: float, iterations: int, *, batch: int | None = None, double: bool = False

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -92,6 +93,18 @@ def test_list_shows_origin_paper_and_what_is_broken(tmp_path: Path) -> None:
     assert "tiny" in call("list", "datasets", "--plugin", str(PLUGIN)).stdout
     facts = json.loads(call("list", "variants", "--json").stdout)
     assert {"gan", "began"} <= {row["name"] for row in facts["variants"]}
+
+
+def test_list_tells_of_experiments_their_paper_options_and_what_they_look_at() -> None:
+    listed = call("list", "experiments").stdout
+    assert re.search(
+        r"^  progress +.*\[Arjovsky et al\. 2017, arXiv:1701\.07875\]  \(ganbench 0\.", listed, re.MULTILINE
+    )
+    told = call("list", "progress").stdout
+    assert "Asked for:  ganbench experiment progress" in told and "its own, or those of a folder (--runs)" in told
+    assert "Options, as `--set progress.NAME=VALUE`:" in told and "least=4  (whole number ≥ 1)" in told
+    (facts,) = json.loads(call("list", "progress", "--json").stdout)
+    assert facts["kind"] == "experiment" and facts["makes_runs"] and "wgan" in facts["variants"]
 
 
 @pytest.mark.parametrize(

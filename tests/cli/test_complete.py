@@ -20,6 +20,7 @@ KNOWN = {
     "extractor": ["classifier", "inception"],
     "backbone": ["dcgan"],
     "preset": ["r3gan-cifar10"],
+    "experiment": ["collapse", "convergence", "progress"],
     "family": ["loss", "wasserstein"],
 }
 
@@ -56,6 +57,11 @@ def completed(words: str) -> list[str]:
         ("check d", ["dcgan"]),
         ("list var", ["variants"]),
         ("list wgan-", ["wgan-gp"]),
+        ("list exp", ["experiments"]),
+        ("list prog", ["progress"]),
+        ("experiment co", ["collapse", "convergence"]),
+        ("experiment progress --variants gan,w", ["gan,wgan", "gan,wgan-gp"]),
+        ("experiment progress --dataset m", ["mnist"]),
         ("run --variants x", []),
     ],
 )

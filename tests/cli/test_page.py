@@ -11,6 +11,7 @@ from click.testing import CliRunner
 
 from ganbench.cli.group import main
 from ganbench.cli.page import NAME, keep_page
+from ganbench.results.findings import FILE, FOLDER, RUNS, Found, folder_of, keep, mark_apart
 from ganbench.results.record import RunRecord, RunSpec
 from ganbench.results.store import ResultStore
 from ganbench.training.budget import Budget
@@ -23,6 +24,44 @@ def results(tmp_path: Path) -> Path:
     store = ResultStore(tmp_path / "results")
     store.add(RunRecord(RunSpec("gan", "digits", "dcgan", Budget(640, "images"), 0, 8, 64), "done"))
     return store.root
+
+
+@pytest.fixture
+def experiments(tmp_path: Path) -> Path:
+    """A folder of results that holds a finding, the folder of runs made for it, and no run of its own."""
+    root = tmp_path / "experiments-alone"
+    found = Found("vanishing", "0" * 16, "how gradients vanish", "", [], [], {}, {})
+    keep(folder_of(root, found.name, found.id, default=True), found, {}, [], "text")
+    (mark_apart(root) / RUNS).mkdir()
+    return root
+
+
+def test_a_folder_of_experiments_alone_has_a_page_asked_for_or_not(
+    experiments: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "page.html"
+    result = CliRunner().invoke(main, ["report", "--results", str(experiments), "--output", str(path)])
+    assert result.exit_code == 0 and not result.output, result.output
+    assert "how gradients vanish" in path.read_text("utf-8")
+    keep_page(experiments, news=True)
+    assert capsys.readouterr().err == f"Page: {experiments / NAME}\n"
+    assert (experiments / NAME).read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize("more", [[], ["--format", "csv"], ["--json"], ["--summary"]])
+def test_a_table_of_experiments_alone_is_refused_with_where_they_are_shown(experiments: Path, more: list[str]) -> None:
+    result = CliRunner().invoke(main, ["report", "--results", str(experiments), *more])
+    assert result.exit_code == 2 and len(result.stderr.strip().splitlines()) == 1, result.output
+    assert "no results in" in result.stderr and "a page shows (--output report.html)" in result.stderr
+    assert f"--results {experiments / FOLDER / RUNS}" in result.stderr
+
+
+def test_where_a_finding_cannot_be_read_the_page_of_runs_says_so(results: Path) -> None:
+    bad = results / FOLDER / "vanishing" / FILE
+    bad.parent.mkdir(parents=True)
+    bad.write_text("{")
+    keep_page(results, news=True)
+    assert "is no finding of an experiment" in (results / NAME).read_text("utf-8")
 
 
 def test_a_report_is_written_as_a_page(results: Path, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from ganbench.results.along import OVER, along, amount, thinned
+from ganbench.results.along import OVER, along, amount, at_marks, thinned
 from ganbench.results.record import Mark
 from ganbench.training.budget import Meters
 
@@ -68,3 +68,16 @@ def test_large_numbers_do_not_become_infinite():
     largest = np.finfo(np.float64).max
     assert thinned(np.full(4, largest), 4) == [largest]
     assert thinned(np.empty(0), 3) == []
+
+
+def test_a_trace_at_marks_is_the_median_of_the_last_updates_of_its_player(record):
+    stops = [Meters(), *(Meters(k, 64 * k, {"D": k, "G": k // 4}) for k in (3, 10, 40))]
+    curve = [Mark(k / 3, stop, {}) for k, stop in enumerate(stops)]
+    run = record(curve=curve, meters=stops[-1])
+    trace = np.arange(40.0)
+    assert at_marks("loss/D", trace, run, 0.2) == {1 / 3: 2, 2 / 3: 8.5, 1.0: 35.5}
+    assert at_marks("log/k", trace, run, 0.0) == {1 / 3: 2, 2 / 3: 9, 1.0: 39}, "logged at the updates of D"
+    assert at_marks("loss/G", trace[:10], run, 0.0) == {2 / 3: 1, 1.0: 9}, "G was not updated before the second"
+    trace[36] = np.nan
+    assert np.isnan(at_marks("loss/D", trace, run, 0.2)[1.0])
+    assert at_marks("loss/D", trace, run, 0.0)[1.0] == 39

@@ -18,6 +18,7 @@ from ganbench.errors import UserError
 from ganbench.reports.guard import guarded
 from ganbench.reports.page.beside import Beside
 from ganbench.reports.page.embed import embedded, finalize, policy
+from ganbench.reports.page.experiments import studies_of
 from ganbench.reports.page.figures import figures_of, group_of, points_for
 from ganbench.reports.page.pictures import NAMES, Room, Shown, pictures_of
 from ganbench.reports.page.sections import (
@@ -38,6 +39,7 @@ from ganbench.reports.page.sections import (
 from ganbench.reports.summary import Overview, overview, tables_of
 from ganbench.reports.table import Table, tables
 from ganbench.reports.view import ALL, DEFAULT, View, require_names
+from ganbench.results.findings import findings
 from ganbench.results.record import RunRecord
 from ganbench.results.rows import Row, rows
 from ganbench.results.store import ResultStore
@@ -64,12 +66,24 @@ class Provenances:
 def render(
     records: Sequence[RunRecord], problems: Sequence[str] = (), view: View = DEFAULT, store: ResultStore | None = None
 ) -> str:
-    """Write the page of some records, which hold their curves. Traces and pictures are those that `store` keeps."""
+    """Write the page of some records, which hold their curves, and of the experiments beside them.
+
+    Traces, pictures and what experiments found are those that `store` keeps. Raises `UserError` where there is neither
+    a record nor a finding.
+    """
     if view.runs:
         raise UserError("--runs is not for a page, which has every run under its row: leave it out")
     beside = Beside(store) if store else None
-    (sections, shared), odd = guarded(list(records), lambda some: _compared(some, view, beside))
-    content = _facts(sections, shared, [*problems, *odd], len(records))
+    found, damaged = findings(store.root) if store else ({}, [])
+    if not (records or found):
+        raise UserError([*problems, *damaged, "no results: run `ganbench run` first"][0])
+    room = Room()
+    studies = studies_of(found, room)  # first, for they are few
+    taken = room.left
+    (sections, shared), odd = guarded(list(records), lambda some: _compared(some, view, beside, Room(taken)))
+    shared.room.dropped += room.dropped
+    shared.room.problems[:0] = room.problems
+    content = _facts(sections, shared, [*problems, *damaged, *odd], len(records)) | {"studies": studies}
     return _environment().get_template("page.html.j2").render(**content)
 
 
@@ -83,11 +97,14 @@ class _Shared:
     overview: Overview | None = None
 
 
-def _compared(records: Sequence[RunRecord], view: View, store: Beside | None) -> tuple[list[Section], _Shared]:
+def _compared(
+    records: Sequence[RunRecord], view: View, store: Beside | None, room: Room
+) -> tuple[list[Section], _Shared]:
     """Make the sections. Everything is done here that an odd record may upset."""
-    found = rows(records)
+    found, shared = rows(records), _Shared(room, Provenances({}, []), {})
+    if not found:
+        return [], shared
     require_names(found, view)
-    shared = _Shared(Room(), Provenances({}, []), {})
     every = replace(view, columns=(ALL,), protocols=False)
     drawn, points = tables(found, every), points_for(len(records))
     runs = _runs(records, store, shared)  # of all at once, so that room for pictures is shared out fairly
