@@ -76,7 +76,7 @@ class Forgetting(Experiment):
         marks = asked.get("marks", options.marks)
         keep = [k / marks for k in range(1, marks)]
         request = {"variants": self.variants, "dataset": ["digits"], "budget": "100k-images", "seeds": 3}
-        return [{**request, "metrics": ["grad-norm-g"], **asked, "marks": 1, "keep": keep}]
+        return [{**request, "metrics": ["grad-norm-g"], **asked, "marks": 1, "keep": keep or None}]
 
     def find(self, lab: Lab) -> Finding:
         left_out, matrices = dict(lab.failed), dict[str, list[Matrix]]()
@@ -93,7 +93,9 @@ class Forgetting(Experiment):
                     break
                 matrix = np.array(seen["auc"], float)
                 if len(matrix) < 2:
-                    left_out[label] = "its weights were kept at its end alone: make runs for this, without --runs"
+                    left_out[label] = (
+                        "its weights lie at one mark alone, and two are the least: leave --runs out, or raise --marks"
+                    )
                     break
                 shares = made.shares
                 matrices.setdefault(label, []).append(matrix)

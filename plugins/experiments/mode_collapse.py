@@ -100,7 +100,7 @@ class ModeCollapse(Experiment):
             "metrics": list(dict.fromkeys([*METRICS, *asked.get("metrics", ())])),
             "samples": 2500,
             "score": "raw",
-            "keep": [k / frames for k in range(1, frames)],
+            "keep": [k / frames for k in range(1, frames)] or None,
         }
         parts = [([name for name in names if name != "unrolled"], [], []), (["unrolled"], UNROLLED, [DEPTHS])]
         if "backbone" not in asked:

@@ -208,7 +208,7 @@ def test_runs_that_failed_are_counted_and_a_lone_mark_is_no_matrix(tmp_path: Pat
     assert any(note.startswith("Runs that have no end and no part: 1;") for note in finding.notes)
     lone = ByHand("gan", 0, lambda mark: Judge([0]))
     lone.shares = [1.0]
-    with pytest.raises(UserError, match="weights were kept at its end alone"):
+    with pytest.raises(UserError, match="its weights lie at one mark alone, and two are the least"):
         find([lone], tmp_path)
 
 
