@@ -32,8 +32,8 @@ class Point(nn.Module):
         self.theta = nn.Parameter(torch.ones(1))
 
     def forward(self, z: Tensor) -> Tensor:
-        """Return θ as often as there are latents."""
-        return self.theta.expand(len(z), 1)
+        """Return θ as often as there are latents, as values of their own: an update of θ must not move these."""
+        return self.theta.expand(len(z), 1).clone()
 
 
 class Slope(nn.Linear):
