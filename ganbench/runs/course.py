@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -141,7 +141,7 @@ class HarnessCourse:
         def scheduled(clock: Clock) -> dict[str, dict[str, Any]]:
             found = {player: dict(settings) for player, settings in schedules(variant, clock).items()}
             for settings in found.values():
-                settings |= {"lr": settings["lr"] * times} if "lr" in settings else {}
+                settings |= {"lr": cast("float | Tensor", settings["lr"]) * times} if "lr" in settings else {}
             return found
 
         vars(variant).update(optimizers=hastened, schedules=scheduled)

@@ -30,7 +30,7 @@ from ganbench import (
     hookimpl,
 )
 
-GD, OWN, NEVER = "gradient descent", "own", ("cycles", "diverges")
+GD, OWN, NEVER = "gradient descent", "own optimizers", ("cycles", "diverges")
 RESTING, CHANGED, CLOSE, THINNED, EDGE = 1e-6, 0.1, 1e-6, 100, 1.4
 COLOURS = {
     "converges": "#009E73",
@@ -110,8 +110,8 @@ def penalised(gamma: float, on: str, times: int) -> Row:
 SAID = (
     Row("gan-minimax", (), NEVER, "GAN does not converge; |λ| = 1 in turns (lemma 2.4).", lambda h: 1.0),
     Row("gan", (), NEVER,
-        "The non-saturating GAN has the same eigenvalues, |λ| = 1 (appendix); its distance shrinks by what is of fourth "
-        "order, d(θ² + ψ²)/dt = -2θψ tanh(θψ/2) (by hand).", lambda h: 1.0),
+        "The non-saturating GAN has the same eigenvalues, |λ| = 1 (appendix); its distance shrinks by a term of "
+        "fourth order, d(θ² + ψ²)/dt = -2θψ tanh(θψ/2) (by hand).", lambda h: 1.0),
     Row("gan", ("simultaneous=true",), ("diverges",),
         "Of updates at once |λ| = √(1 + h²/4), so that the equilibrium repels (lemma 2.3).",
         lambda h: math.hypot(1, h / 2)),
@@ -334,12 +334,14 @@ def trajectories(found: Sequence[Found], seed: int, start: float) -> Figure:
         place = each.place if each.place is not None else np.full(2, math.nan)
         axes.plot(place[0], place[1:].mean(), "+", color="black", markersize=8)
         verdict = each.verdict((GD, seed))
-        axes.set_title("\n".join([each.row.variant, " ".join(each.row.settings), verdict]), fontsize=8)
+        axes.set_title("\n".join(filter(None, [each.row.variant, " ".join(each.row.settings), verdict])), fontsize=8)
         axes.title.set_color(COLOURS[verdict])
         axes.set(xlim=(-2.2 * start, 2.2 * start), ylim=(-2.2 * start, 2.2 * start), aspect="equal")
         axes.grid(visible=True, color="#E8E8E8", linewidth=0.5)
     for axes in panels[len(found) :]:
         axes.set_axis_off()
+    for axes in panels[max(0, len(found) - across) : len(found)]:
+        axes.tick_params(labelbottom=True)
     figure.supxlabel("θ, where the generator puts its point; the data lie at 0", fontsize=9)
     figure.supylabel("ψ, the slope of the discriminator", fontsize=9)
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=2, fontsize=8)
@@ -353,7 +355,7 @@ def eigenvalues(found: Sequence[Found], rate: float) -> Figure:
         if each.values.size:
             key = tuple(sorted({complex(round(v.real, 5), abs(round(v.imag, 5))) for v in each.values}, key=str))
             groups.setdefault(key, []).append(each)
-    figure = Figure(figsize=(9, 4.6 + 0.19 * len(groups)), layout="constrained")
+    figure = Figure(figsize=(9, 4.6 + 0.09 * len(groups)), layout="constrained")
     left, right = figure.subplots(1, 2)
     for number, members in enumerate(groups.values()):
         names, values = [each.row.name for each in members], members[0].values.astype(complex)

@@ -183,3 +183,10 @@ def test_a_variant_without_a_place_of_rest_has_none():
     assert equilibrium([made], np.ones(2)) is None
     path, ended = made.walk(np.ones(2), 400)
     assert ended and len(path) < 400
+
+
+def test_what_is_spent_on_it_is_not_metered(start):
+    """A run refuses a variant whose kernels multiply more than its networks, which these are too small to outdo."""
+    made = start("mmd-gan")
+    made.advance(made.period)
+    assert made.variant.state_dict()[PSI].shape == (16, 1)
