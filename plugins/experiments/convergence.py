@@ -31,7 +31,7 @@ from ganbench import (
 )
 
 GD, OWN, NEVER = "gradient descent", "own optimizers", ("cycles", "diverges")
-RESTING, CHANGED, CLOSE, THINNED, EDGE = 1e-6, 0.1, 1e-6, 100, 1.4
+RESTING, THERE, CHANGED, CLOSE, THINNED, EDGE = 1e-6, 1e-9, 0.1, 1e-6, 100, 1.4
 COLOURS = {
     "converges": "#009E73",
     "cycles": "#0072B2",
@@ -160,7 +160,8 @@ class Found:
     def verdict(self, key: tuple[str, int]) -> str:
         """Judge by |λ| and the path, by the path alone under own optimizers and where there is no equilibrium."""
         (path, ended), left, radius = self.paths[key], self.left(key), self.radius if key[0] == GD else math.nan
-        if not ended and np.linalg.norm(path[-1] - path[-2]) <= RESTING * self.quarters(key)[3] > 0:
+        far = np.linalg.norm(path[-1] - (0 if self.place is None else self.place))
+        if not ended and far > THERE and np.linalg.norm(path[-1] - path[-2]) <= RESTING * far:
             return "rests"
         if ended or left > 1 + CHANGED or radius > 1 + self.tolerance:
             return "diverges"

@@ -198,6 +198,7 @@ def test_what_cannot_be_done_is_told_in_a_sentence(setting, told):
     ("path", "radius", "expected"),
     [
         (0.9 ** np.arange(40), 0.9, "converges"),
+        (0.1 ** np.arange(40), 0.1, "converges"),
         (1 + 0 * np.arange(40) + 0.01 * (-1.0) ** np.arange(40), 1.0, "cycles"),
         (1.1 ** np.arange(40), 1.1, "diverges"),
         (1 + 0.5 ** np.arange(40), 1.0, "rests"),
