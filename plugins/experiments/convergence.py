@@ -72,7 +72,7 @@ class Config:
     """
 
     rate: Annotated[float, Ge(1e-3), Le(1.0)] = 0.05
-    steps: Count = 1000
+    steps: Count = 600
     times: Positive = 100.0
     start: Positive = 1.0
     batch: Count = 256
