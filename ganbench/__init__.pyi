@@ -81,7 +81,14 @@ from .results.frame import load as load
 from .results.statistics import mean_with_interval as mean_with_interval
 from .seeds import derive as derive, seeded as seeded
 from .toolbox.augment import Augmentation as Augmentation
-from .toolbox.dirac import PSI as PSI, THETA as THETA, Dirac as Dirac, dirac_data as dirac_data
+from .toolbox.dirac import (
+    PSI as PSI,
+    THETA as THETA,
+    Dirac as Dirac,
+    DiracMap as DiracMap,
+    dirac_data as dirac_data,
+    equilibrium as equilibrium,
+)
 from .toolbox.frechet import frechet_distance as frechet_distance
 from .toolbox.hardening import (
     GaussianNoise as GaussianNoise,

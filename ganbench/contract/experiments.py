@@ -185,12 +185,14 @@ class Lab(Protocol):
         batch: int = 64,
         settings: Sequence[str] = (),
         optimizers: Optimizers | None = None,
+        times: float = 1.0,
         double: bool = False,
     ) -> Course:
         """Put a variant on data and networks of the experiment's own. Raises `UserError` where it does not fit.
 
         `settings`: options of the variant, `lr=1e-3`. With `optimizers` its schedules are left out, since they set what
-        its own optimizers know. `double`: in float64.
+        its own optimizers know; what it hooks to its own, as the clipping of weights, stays. `times`: the rates of its
+        own optimizers and schedules are multiplied by it. `double`: in float64. What is spent is not metered.
         """
 
     def open(self, dataset: str, *, size: int = 0, settings: Sequence[str] = ()) -> Splits:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing, contextmanager
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +27,7 @@ class HarnessCourse:
     """See `ganbench.contract.experiments.Course`.
 
     `make`: builds the variant at its first step. `optimizers`: make those of its players, in place of its own.
+    `times`: what the rates of its own are multiplied by.
     """
 
     def __init__(
@@ -37,6 +39,7 @@ class HarnessCourse:
         batch: int,
         device: torch.device,
         optimizers: Optimizers | None = None,
+        times: float = 1.0,
         double: bool = False,
     ) -> None:
         self._data, self._seed, self._batch, self._device = data, seed, batch, device
@@ -49,6 +52,8 @@ class HarnessCourse:
                 self.variant.double()
             if optimizers is not None:
                 self._replace(optimizers)
+            elif times != 1:
+                self._hasten(times)
         self.restart()
 
     def advance(self, steps: int = 1) -> str:
@@ -105,6 +110,7 @@ class HarnessCourse:
                 batch=self._batch,
                 device=self._device,
                 half_life=None,
+                metered=False,
             )
         self.period = self._trainer.period
         if self._double:
@@ -136,11 +142,28 @@ class HarnessCourse:
         variant, own = self.variant, type(self.variant).optimizers
 
         def replaced() -> dict[str, torch.optim.Optimizer]:
-            players = own(variant).items()
-            return {name: optimizers(name, [p for g in o.param_groups for p in g["params"]]) for name, o in players}
+            return {name: _hooked(optimizers(name, _weights(o)), o) for name, o in own(variant).items()}
 
         vars(variant)["optimizers"] = replaced
         vars(variant)["schedules"] = lambda clock: {}
+
+    def _hasten(self, times: float) -> None:
+        """Multiply the rates of the variant's own optimizers, and those that its schedules set."""
+        variant, own, schedules = self.variant, type(self.variant).optimizers, type(self.variant).schedules
+
+        def hastened() -> dict[str, torch.optim.Optimizer]:
+            players = own(variant)
+            for group in [group for optimizer in players.values() for group in optimizer.param_groups]:
+                group["lr"] *= times
+            return players
+
+        def scheduled(clock: Clock) -> dict[str, dict[str, Any]]:
+            found = {player: dict(settings) for player, settings in schedules(variant, clock).items()}
+            for settings in found.values():
+                settings |= {"lr": cast("float | Tensor", settings["lr"]) * times} if "lr" in settings else {}
+            return found
+
+        vars(variant).update(optimizers=hastened, schedules=scheduled)
 
     @contextmanager
     def _precision(self) -> Iterator[None]:
@@ -151,6 +174,19 @@ class HarnessCourse:
             yield
         finally:
             torch.set_default_dtype(before)
+
+
+def _weights(optimizer: torch.optim.Optimizer) -> list[Tensor]:
+    return [weight for group in optimizer.param_groups for weight in group["params"]]
+
+
+def _hooked(optimizer: torch.optim.Optimizer, own: torch.optim.Optimizer) -> torch.optim.Optimizer:
+    """Give an optimizer what a variant hooks to its own: the clipping of weights, of gradients."""
+    for before in own._optimizer_step_pre_hooks.values():
+        optimizer.register_step_pre_hook(before)
+    for after in own._optimizer_step_post_hooks.values():
+        optimizer.register_step_post_hook(after)
+    return optimizer
 
 
 @contextmanager

@@ -104,6 +104,7 @@ class HarnessLab:
         batch: int = 64,
         settings: Sequence[str] = (),
         optimizers: Optimizers | None = None,
+        times: float = 1.0,
         double: bool = False,
     ) -> HarnessCourse:
         """See `Lab.course`."""
@@ -116,7 +117,14 @@ class HarnessLab:
             fit_variant(cls, backbone, spec, config())
             make = partial(build_variant, cls, backbone, spec, seed=seed, config=config())
             return HarnessCourse(
-                make, data, seed=seed, batch=batch, device=self.device, optimizers=optimizers, double=double
+                make,
+                data,
+                seed=seed,
+                batch=batch,
+                device=self.device,
+                optimizers=optimizers,
+                times=times,
+                double=double,
             )
         except UserError:
             raise

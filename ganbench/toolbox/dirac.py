@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ganbench.contract.backbone import Backbone, Discriminator, Parts
 from ganbench.contract.data import ImageSet
+from ganbench.contract.experiments import Course
 from ganbench.contract.types import DataSpec, Norm
 from ganbench.errors import UserError
 
 THETA, PSI = "G.theta", "D.head.weight"
 """The two parameters by their names in a variant: where the generator's point lies, and the discriminator's slope."""
+EPSILON = 1e-3
+"""Half the distance of a central difference: the error of its square is below those of gradients in float32."""
+NEWTON_STEPS = 20
+STILL = 1e-9
+"""What moves by no more in a period is at rest."""
 
 
 class Point(nn.Module):
@@ -24,18 +32,19 @@ class Point(nn.Module):
         self.theta = nn.Parameter(torch.ones(1))
 
     def forward(self, z: Tensor) -> Tensor:
-        """Return θ as often as there are latents."""
-        return self.theta.expand(len(z), 1)
+        """Return θ as often as there are latents, as values of their own: an update of θ must not move these."""
+        return self.theta.expand(len(z), 1).clone()
 
 
-class Slope(nn.Module):
+class Slope(nn.Linear):
     """A linear map `[B, inputs] -> [B, outputs]` by the weight ψ; `normalised`: divided by its norm, as spectral norm
     does to what has one output, but without a power iteration to wait for.
     """
 
     def __init__(self, inputs: int, outputs: int, *, normalised: bool) -> None:
-        super().__init__()
-        self.weight, self.normalised = nn.Parameter(torch.ones(outputs, inputs)), normalised
+        super().__init__(inputs, outputs, bias=False)
+        nn.init.ones_(self.weight)
+        self.normalised = normalised
 
     def forward(self, x: Tensor) -> Tensor:
         """Return xψ."""
@@ -76,3 +85,73 @@ class Dirac(Backbone):
 def dirac_data(n: int) -> ImageSet:
     """Return the Dirac-GAN's data: `n` times the point 0, float32 `[n, 1]`."""
     return ImageSet(torch.zeros(n, 1))
+
+
+class DiracMap:
+    """What one period of a variant's steps makes of a place `[1 + n]`: θ, and the n weights of ψ.
+
+    Raises `UserError` for a variant that has no single θ and ψ, or trains more than these.
+    """
+
+    def __init__(self, course: Course) -> None:
+        trained = {name: weight for name, weight in course.variant.named_parameters() if weight.requires_grad}
+        if not {THETA, PSI} <= set(trained):
+            raise UserError("it has no single point θ and slope ψ")
+        if more := [name for name in trained if name not in (THETA, PSI)]:
+            raise UserError(f"it trains more than a point and a slope: {', '.join(more[:3])}{'…' if more[3:] else ''}")
+        self.course, self.size, self._weights = course, 1 + trained[PSI].numel(), trained
+        self._first = {name: value.clone() for name, value in course.variant.state_dict().items()}
+
+    def put(self, place: np.ndarray) -> None:
+        """Begin at step 0 there; all else is as it was at first."""
+        theta, psi = torch.from_numpy(place[:1]), torch.from_numpy(place[1:]).view(self._weights[PSI].shape)
+        self.course.restart({**self._first, THETA: theta, PSI: psi})
+
+    def read(self) -> np.ndarray:
+        """Return the place, float64."""
+        return np.concatenate([self._weights[name].detach().double().cpu().numpy().ravel() for name in (THETA, PSI)])
+
+    def __call__(self, place: np.ndarray) -> np.ndarray:
+        """Return where the first period leads from a place."""
+        self.put(place)
+        self.course.advance(self.course.period)
+        return self.read()
+
+    def jacobian(self, place: np.ndarray) -> np.ndarray:
+        """Return the Jacobian at a place, by central differences."""
+        steps = EPSILON * np.eye(self.size)
+        return np.stack([(self(place + step) - self(place - step)) / (2 * EPSILON) for step in steps], 1)
+
+    def walk(self, place: np.ndarray, steps: int) -> tuple[np.ndarray, str]:
+        """Return the places after each period, the first included, and what is no longer finite where it ends early."""
+        self.put(place)
+        path, ended = [place], ""
+        for _ in range(steps // self.course.period):
+            ended = self.course.advance(self.course.period)
+            path.append(self.read())
+            if not ended and not np.isfinite(path[-1]).all():
+                ended = "θ or ψ is no longer finite"
+            if ended:
+                break
+        return np.array(path), ended
+
+
+def equilibrium(maps: Sequence[DiracMap], near: np.ndarray) -> np.ndarray | None:
+    """Return where maps, which differ in their noise alone, leave a place as it is in the mean, or None.
+
+    The paper's equilibrium θ = ψ = 0 where it is one, otherwise what Newton's method finds near a place.
+    """
+    place = np.zeros(maps[0].size)
+    for step in range(NEWTON_STEPS):
+        moves = np.array([each(place) - place for each in maps])
+        noise = moves.std(0, ddof=1) / len(maps) ** 0.5 if len(maps) > 1 else 0.0
+        if (abs(moves.mean(0)) <= STILL + 4 * noise).all():  # not so where it is not finite
+            return place
+        if not step:
+            place = near
+            continue
+        slopes = np.mean([each.jacobian(place) for each in maps], 0) - np.eye(len(place))
+        if not (np.isfinite(slopes).all() and np.isfinite(moves).all()):
+            return None
+        place = place - np.linalg.lstsq(slopes, moves.mean(0))[0]
+    return None

@@ -47,6 +47,7 @@ class Trainer:
     `compiled`: whether steps after the first period become compiled code, but for those in which FLOPs are counted.
     `watched`: whether to look at a step closely, by its number; by default some that nobody can foresee.
     `half_life`: of averaged weights, in images served, where it is not the paper's; None keeps no average.
+    `metered`: whether FLOPs are counted, and must be of a kind that can be.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class Trainer:
         compiled: bool = False,
         watched: Callable[[int], bool] | None = None,
         half_life: float | Literal["paper"] | None = "paper",
+        metered: bool = True,
     ) -> None:
         self.variant = placed(variant, device)
         with switches.kept():
@@ -82,6 +84,7 @@ class Trainer:
         self.budget, self.seed, self.device, self.precision = budget, seed, device, precision
         self.meters = Meters(updates=dict.fromkeys(self.players, 0))
         self._switches = switches.read(device.type)
+        self._metered = metered
         self.weights, self._watched = Weights(self.variant), watched or Watch().is_due
         self.diverged = ""
         self._own_average = half_life == "paper"
@@ -136,7 +139,7 @@ class Trainer:
             self.trace(batch, clock)
         seed_device(self.device, derive(self.seed, "step", number))
         # Compiled code is what was traced and spends what that did; the counter would not see it.
-        counter = Work() if counted or (watched and code is None) else None
+        counter = Work() if self._metered and (counted or (watched and code is None)) else None
         counting = counter or nullcontext()  # entered for the work of variant and optimizer, not for what looks at it
         with counting:
             updates = code.updates(phase, batch, clock) if code is not None else self.variant.step(batch, clock)
