@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
 
 from ganbench.contract.data import ImageSet
 from ganbench.contract.experiments import Optimizers
@@ -117,8 +119,7 @@ class HarnessCourse:
         variant, own = self.variant, type(self.variant).optimizers
 
         def replaced() -> dict[str, torch.optim.Optimizer]:
-            players = own(variant).items()
-            return {name: optimizers(name, [p for g in o.param_groups for p in g["params"]]) for name, o in players}
+            return {name: _in_place_of(old, partial(optimizers, name)) for name, old in own(variant).items()}
 
         vars(variant)["optimizers"] = replaced
         vars(variant)["schedules"] = lambda clock: {}
@@ -132,6 +133,18 @@ class HarnessCourse:
             yield
         finally:
             torch.set_default_dtype(before)
+
+
+def _in_place_of(old: Optimizer, make: Callable[[Sequence[Tensor]], Optimizer]) -> Optimizer:
+    """Make an optimizer of the same parameters; what a variant does before and after a step of its own (it clips
+    weights, say) is done before and after one of this.
+    """
+    new = make([weight for group in old.param_groups for weight in group["params"]])
+    for hook in old._optimizer_step_pre_hooks.values():
+        new.register_step_pre_hook(hook)
+    for hook in old._optimizer_step_post_hooks.values():
+        new.register_step_post_hook(hook)
+    return new
 
 
 @contextmanager
