@@ -21,17 +21,17 @@ from ganbench import F_DIVERGENCES, Claim, Finding, Lab, Table, TrainedOnLine, U
 Ratio: TypeAlias = Callable[[Tensor], Tensor]
 Distance = Annotated[float, Gt(0), Le(12)]
 TINY = 1e-6
-READS: Mapping[str, tuple[str, Ratio, str]] = {
-    **dict.fromkeys(("gan", "gan-minimax", "pacgan", "fgan"), ("jensen-shannon", lambda v: v, "log p/q")),
-    "lsgan": ("least-squares", lambda v: v.clamp(TINY, 1 - TINY).logit(), "p/(p + q)"),
-    "hinge": ("total-variation", lambda v: v, "sign(p - q)"),
-    "fgan divergence=kl": ("kl", lambda v: v - 1, "1 + log p/q"),
-    "fgan divergence=reverse-kl": ("reverse-kl", lambda v: v, "log p/q"),
-    "fgan divergence=pearson": ("pearson", lambda v: (1 + v / 2).clamp(min=TINY).log(), "2 (p/q - 1)"),
-    "fgan divergence=hellinger": ("hellinger", lambda v: 2 * v, "½ log p/q"),
-    "fgan divergence=total-variation": ("total-variation", lambda v: v, "of the sign of p - q"),
+READS: Mapping[str, tuple[str, Ratio]] = {
+    **dict.fromkeys(("gan", "gan-minimax", "pacgan", "fgan"), ("jensen-shannon", lambda v: v)),
+    "lsgan": ("least-squares", lambda v: v.clamp(TINY, 1 - TINY).logit()),
+    "hinge": ("total-variation", lambda v: v),
+    "fgan divergence=kl": ("kl", lambda v: v - 1),
+    "fgan divergence=reverse-kl": ("reverse-kl", lambda v: v),
+    "fgan divergence=pearson": ("pearson", lambda v: (1 + v / 2).clamp(min=TINY).log()),
+    "fgan divergence=hellinger": ("hellinger", lambda v: 2 * v),
+    "fgan divergence=total-variation": ("total-variation", lambda v: v),
 }
-"""The divergence whose bound D raises, log(p/q) as D's output says it, and D's optimum."""
+"""The divergence whose bound D raises, and log(p/q) as D's output says it."""
 CRITICS: Mapping[str, Callable[[Tensor, Tensor], Tensor] | None] = {
     "wgan-gp": lambda gap, between: 1 + gap / (20 * between),
     "wgan-lp": lambda gap, between: 1 + gap / (20 * between),
@@ -78,7 +78,7 @@ def measure(row: str, x: Tensor, v: Tensor, distance: float) -> dict[str, float 
     step = float(x[1] - x[0])
     log_p, log_q = gb.log_normal(x, 0.0), gb.log_normal(x, distance)
     if row in READS:
-        name, read, _ = READS[row]
+        name, read = READS[row]
         ratio, best = read(v), log_p - log_q
         said, truth = (each.sign() / 2 if name == "total-variation" else each.sigmoid() for each in (ratio, best))
         weights = (log_p.exp() + log_q.exp()) * step / 2
@@ -265,9 +265,9 @@ class OptimalD(gb.Experiment):
                 ]
         columns = ["row", "bound of", f"D off at {options.look:g}", *(f"bound at {d:g}" for d in every), "failed"]
         note = (
-            "Off: root mean square of p/(p + q) as D says it less its optimum, over both densities, or of a critic's slope "
-            "between them; of the sign of p - q, the share of points for which it is wrong. Bounds of wasserstein: "
-            "E D(x) - E D(G(z)) by the largest slope of D. "
+            "Off: root mean square of p/(p + q) as D says it less its optimum, over both densities, or of a critic's "
+            "slope between them; of the sign of p - q, the share of points for which it is wrong. Bounds of "
+            "wasserstein: E D(x) - E D(G(z)) by the largest slope of D. "
             + (
                 f"Mean ± 95 % (Student's t) over {len(lab.seeds)} seeds."
                 if len(lab.seeds) > 1

@@ -100,15 +100,13 @@ def test_an_interval_is_students():
 
 @pytest.fixture(scope="module")
 def trained():
-    return find(
-        ["gan", "lsgan"], "optimal-d.steps=240", "optimal-d.distances=[2.0]", "optimal-d.batch=128", seeds=(3, 5)
-    )
+    return find(["gan"], "optimal-d.steps=200", "optimal-d.distances=[2.0]", "optimal-d.batch=128", seeds=(3, 5))
 
 
 def test_trained_discriminators_come_near_their_optima(trained):
-    assert [claim.holds for claim in trained.found.claims] == [True, True, True]
+    assert [claim.holds for claim in trained.found.claims] == [True, True]
     rows = [each for each in trained.measured if each["of"] != "D(x)"]
-    assert {(each["name"], each["seed"]) for each in rows} == {(n, s) for n in ("gan", "lsgan") for s in (3, 5)}
+    assert {(each["name"], each["seed"]) for each in rows} == {("gan", 3), ("gan", 5)}
     for each in rows:
         assert 0.8 * each["truth"] < each["value"] < each["truth"]
     assert "±" in trained.found.tables[0].rows[0][2]
