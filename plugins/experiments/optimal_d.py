@@ -84,8 +84,8 @@ def measure(row: str, x: Tensor, v: Tensor, distance: float) -> dict[str, float 
         weights = (log_p.exp() + log_q.exp()) * step / 2
         bounds = [gb.variational_bound(F_DIVERGENCES[name], log_p, log_q, r, step).item() for r in (ratio, best)]
         square = (weights * (said - truth).square()).sum()
-        off = square if name == "total-variation" else square.sqrt()
-        return {"value": bounds[0], "truth": bounds[1], "off": off.item()}
+        wrong = square if name == "total-variation" else square.sqrt()
+        return {"value": bounds[0], "truth": bounds[1], "off": wrong.item()}
     slopes, form = v.diff() / step, critic_form(row, (x[1:] + x[:-1]) / 2, distance)
     gap = (v * (log_p.exp() - log_q.exp())).sum() * step
     weights = gb.density_between((x[1:] + x[:-1]) / 2, distance) * step
