@@ -99,8 +99,9 @@ def distances_of_gaussians(shift: float, deviation: float, kernels: Mapping[str,
     reach = (
         1.5 * abs(shift) + 9 * deviation
     )  # about the middle, where total variation has a kink: on a point of its own
-    places = torch.linspace(-reach, reach, POINTS, dtype=torch.float64)
-    x, step = places + shift / 2, 2 * reach / (POINTS - 1)
+    step = 2 * reach / (POINTS - 1)
+    places = torch.arange(-(POINTS // 2), POINTS // 2 + 1, dtype=torch.float64) * step
+    x = places + shift / 2
     theta = torch.tensor([float(shift)], dtype=torch.float64, requires_grad=True)
     log_p, log_q = log_normal(x, 0.0, deviation), log_normal(x, theta, deviation)
     ratio = -places * shift / deviation**2  # log(p/q), fixed: at the optimum of T the value does not move with T

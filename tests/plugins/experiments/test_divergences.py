@@ -72,11 +72,11 @@ def curve(outcome, row):
 @pytest.fixture(scope="module")
 def known():
     variants = ["gan", "gan-minimax", "lsgan", "hinge", "wgan", "fgan", "pacgan", "ragan", "rgan", "unrolled"]
-    return find(variants, "divergences.points=3", "divergences.span=6")
+    return find(variants, "divergences.points=2", "divergences.span=6")
 
 
 def autograd(loss):
-    v = torch.linspace(-6, 6, 7, dtype=torch.float64, requires_grad=True)
+    v = torch.linspace(-6, 6, 5, dtype=torch.float64, requires_grad=True)
     (slope,) = torch.autograd.grad(loss(v).sum(), v)
     zero = loss(torch.zeros(1, dtype=torch.float64))
     return slope.numpy(), (loss(v) - zero).detach().numpy()
@@ -99,7 +99,7 @@ LOSSES = {
     "rgan": lambda v: -probability(v - 0).log(),
     "rgan loss=squares": lambda v: (v - 0 - 1) ** 2,
     "ragan": lambda v: -probability(v - 0).log() - (1 - probability(0 - v)).log(),
-    "ragan loss=squares": lambda v: (v - 1) ** 2 + (0 - v + 1) ** 2,
+    "ragan halved=true": lambda v: (-probability(v - 0).log() - (1 - probability(0 - v)).log()) / 2,
     "fgan": lambda v: -(2 * probability(v)).log(),
     "fgan divergence=kl": lambda v: -v,
     "fgan divergence=kl generator=saddle": lambda v: -(v - 1).exp(),
@@ -120,10 +120,8 @@ LOSSES = {
 
 @pytest.mark.parametrize("row", LOSSES)
 def test_gradient_and_loss_are_those_of_the_loss_written_out(known, row):
-    if row not in {each["row"] for each in known.measured}:
-        pytest.skip("one of the rows that are not there by default")
     at, slopes, losses = curve(known, row)
-    assert at == pytest.approx(np.linspace(-6, 6, 7))
+    assert at == pytest.approx(np.linspace(-6, 6, 5))
     slope, loss = autograd(LOSSES[row])
     assert slopes == pytest.approx(slope, rel=1e-7, abs=1e-8)
     assert losses == pytest.approx(loss, rel=1e-7, abs=1e-7)
