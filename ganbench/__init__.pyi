@@ -89,6 +89,22 @@ from .toolbox.dirac import (
     dirac_data as dirac_data,
     equilibrium as equilibrium,
 )
+from .toolbox.divergences import (
+    F_DIVERGENCES as F_DIVERGENCES,
+    FDivergence as FDivergence,
+    density_between as density_between,
+    distances_of_gaussians as distances_of_gaussians,
+    distances_of_lines as distances_of_lines,
+    log_normal as log_normal,
+    mmd_of_shifted as mmd_of_shifted,
+    variational_bound as variational_bound,
+)
+from .toolbox.drawn import (
+    COLOURS as COLOURS,
+    describe_axes as describe_axes,
+    list_beside as list_beside,
+    strokes as strokes,
+)
 from .toolbox.frechet import frechet_distance as frechet_distance
 from .toolbox.hardening import (
     GaussianNoise as GaussianNoise,
@@ -133,6 +149,14 @@ from .toolbox.layout import (
     told_classes as told_classes,
 )
 from .toolbox.levels import dequantise as dequantise
+from .toolbox.line import (
+    SCALE as SCALE,
+    SHIFT as SHIFT,
+    Line as Line,
+    TrainedOnLine as TrainedOnLine,
+    judged as judged,
+    line_data as line_data,
+)
 from .toolbox.lmdb import lmdb_files as lmdb_files
 from .toolbox.losses import (
     discriminator_loss as discriminator_loss,
@@ -168,6 +192,17 @@ from .toolbox.padding import (
 )
 from .toolbox.pairs import translation as translation
 from .toolbox.prepared import prepared as prepared
+from .toolbox.pull import (
+    COINCIDE as COINCIDE,
+    GROWS as GROWS,
+    ODD as ODD,
+    STAYS as STAYS,
+    VANISHES as VANISHES,
+    Pull as Pull,
+    join_pulls as join_pulls,
+    measure_pull as measure_pull,
+    pull_where_rejected as pull_where_rejected,
+)
 from .toolbox.sources import Download as Download, fetch as fetch, tree_digest as tree_digest
 from .toolbox.trees import (
     IMAGE_SUFFIXES as IMAGE_SUFFIXES,

@@ -2,25 +2,74 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
-import torch
+import numpy as np
 from matplotlib.figure import Figure
 
-from ganbench import (
-    PSI,
-    THETA,
-    Count,
-    Dirac,
-    Experiment,
-    Finding,
-    Lab,
-    Positive,
-    Table,
-    UserError,
-    dirac_data,
-    hookimpl,
-)
+import ganbench as gb
+from ganbench import Claim, Dirac, Finding, Lab, Pull, Table, UserError, dirac_data, hookimpl, pull_where_rejected
+
+Form: TypeAlias = Callable[[np.ndarray], np.ndarray]
+
+
+def sigmoid(v: np.ndarray) -> np.ndarray:
+    return 0.5 * (1 + np.tanh(v / 2))
+
+
+def rejected(v: np.ndarray) -> np.ndarray:
+    return sigmoid(-v)
+
+
+def bell(v: np.ndarray) -> np.ndarray:
+    return 0.5 / np.cosh(v) ** 2
+
+
+def within(form: Form) -> Form:
+    """Return a form that is zero beyond ±10, where `fgan` cuts off the raw outputs of some divergences."""
+    return lambda v: np.where(np.abs(v) <= 10, form(np.clip(v, -10, 10)), 0.0)
+
+
+OF_F: Mapping[str, tuple[Form, Form]] = {
+    "kl": (within(np.ones_like), within(lambda v: np.exp(v - 1))),
+    "reverse-kl": (within(lambda v: np.exp(-v)), within(np.ones_like)),
+    "pearson": (np.ones_like, lambda v: v / 2 + 1),
+    "hellinger": (within(lambda v: np.exp(-v)), within(np.exp)),
+    "total-variation": (bell, bell),
+    "jensen-shannon": (rejected, sigmoid),
+    "gan": (rejected, sigmoid),
+}
+"""The slopes of g_f and of f* ∘ g_f (Nowozin et al. 2016, tables 2 and 6)."""
+SAID: Mapping[str, Mapping[str, Form]] = {
+    "log(1 - D) pulls by σ(D) and saturates where D rejects the samples (Goodfellow et al. 2014, §3).": (
+        dict.fromkeys(("gan-minimax", "unrolled steps=0"), sigmoid)
+    ),
+    "-log D pulls by σ(-D), most where D rejects the samples (Goodfellow et al. 2014, §3), whatever penalty is on D. "
+    "With real data at D = 0 so do relativistic losses, averaged ones twice (Jolicoeur-Martineau 2019).": (
+        dict.fromkeys(("gan", "dragan", "r1", "pacgan", "fgan", "rgan", "r3gan", "ragan halved=true"), rejected)
+    ),
+    "Least squares pull by c - D: more with the distance, and back from beyond the target (Mao et al. 2017, eq. 2). "
+    "Of σ(D), as later comparisons had it, they saturate.": {
+        "lsgan": lambda v: 1 - v,
+        "lsgan fake_target=-1 generator_target=0": lambda v: -v,
+        "lsgan output=sigmoid": lambda v: sigmoid(-v) ** 2 * sigmoid(v),
+        "rgan loss=squares": lambda v: 2 * (1 - v),
+    },
+    "-D pulls by 1 everywhere: the hinge (Lim & Ye 2017, eq. 10), critics (Arjovsky et al. 2017, algorithm 1).": (
+        dict.fromkeys(("hinge", "sngan", "wgan", "wgan-gp", "wgan-lp", "wgan-div"), np.ones_like)
+    ),
+    "In practice G raises E T and is pulled by g_f'(D) (Nowozin et al. 2016, §3.2).": (
+        {f"fgan divergence={name}": forms[0] for name, forms in OF_F.items()}
+    ),
+    "In the saddle point G lowers the bound and is pulled by (f* ∘ g_f)'(D) (Nowozin et al. 2016, eq. 6).": (
+        {f"fgan divergence={name} generator=saddle": forms[1] for name, forms in OF_F.items()}
+    ),
+}
+"""What a source says (from memory, unchecked), with -dL/dD in closed form for each row that it is said of."""
+WIDER = {gb.VANISHES: 1, gb.STAYS: 1, gb.GROWS: 3, gb.ODD: 3}
+GREY: Sequence[Form] = (lambda v: -sigmoid(v), lambda v: -sigmoid(-v), lambda v: v - 1)
 
 
 @dataclass(frozen=True)
@@ -28,44 +77,105 @@ class Config:
     """Options.
 
     span: outputs of D from minus this to this.
-    points: how many of them.
+    points: how many of them on each side of 0.
+    rows: variants with settings that take part beside the variants as they are, as '["lsgan output=sigmoid"]'.
     """
 
-    span: Positive = 6.0
-    points: Count = 61
+    span: gb.Positive = 6.0
+    points: gb.Count = 20
+    rows: tuple[str, ...] = (*(row for forms in SAID.values() for row in forms if " " in row), "ragan loss=hinge")
+
+    def __post_init__(self) -> None:
+        for row in self.rows:
+            if not row.strip() or any("=" not in word for word in row.split()[1:]):
+                raise ValueError(f"a row is a variant with settings, 'lsgan output=sigmoid', but one is {row!r}")
 
 
-class Divergences(Experiment):
+def compared(slopes: Mapping[str, np.ndarray], at: np.ndarray) -> list[Claim]:
+    """Compare with the closed forms of the rows that take part."""
+    found = []
+    for said, forms in SAID.items():
+        off = {
+            row: float(np.max(np.abs(slopes[row] + form(at)) / (1 + np.abs(form(at)))))
+            for row, form in forms.items()
+            if row in slopes
+        }
+        far = [f"{row} is off by {each:.2g} of 1 + its size" for row, each in off.items() if not each <= gb.COINCIDE]
+        if off:
+            ends = "; ".join(f"{row} {-slopes[row][0]:.3g} and {-slopes[row][-1]:.3g}" for row in off)
+            text = f"the pull at D = {at[0]:g} and {at[-1]:g} is {ends}; off by {max(off.values()):.1g} at most."
+            found.append(Claim(said, text, not far, f"{'; '.join(far)}; why was not measured." if far else ""))
+    return found
+
+
+def drawn(pulls: Sequence[Pull], at: np.ndarray) -> Figure:
+    """Draw gradients and losses, a line of panels for each behaviour, its legend beside them."""
+    kinds = sorted({pull_where_rejected(at, pull.slopes) for pull in pulls}, reverse=True)
+    figure = Figure(figsize=(8.6, 3.2 * len(kinds)), layout="constrained")
+    grid = figure.subplots(len(kinds), 3, squeeze=False, width_ratios=(3, 3, 2.6))
+    for (left, right, aside), kind in zip(grid, kinds, strict=True):
+        for form in GREY:
+            left.plot(at, form(at), color="#C4C4C4", linewidth=2.6, zorder=1)
+        members = [pull for pull in pulls if pull_where_rejected(at, pull.slopes) == kind]
+        for pull, stroke in zip(members, gb.strokes(len(members)), strict=True):
+            left.plot(at, pull.slopes, label=", ".join(pull.rows), **stroke)
+            right.plot(at, pull.losses, **stroke)
+        gb.describe_axes(left, f"gradient that {kind} where D rejects", "D(G(z))", "dL / dD(G(z))")
+        gb.describe_axes(right, "the loss L itself", "D(G(z))", "L less its value at D = 0")
+        for axes, most in ((left, at[-1] / 2), (right, at[-1])):  # beside exponentials nothing else would be seen
+            low, high = axes.get_ylim()
+            axes.set_ylim(max(low, -WIDER[kind] * most), min(high, WIDER[kind] * most))
+        gb.list_beside(aside, left, 36)
+    return figure
+
+
+class Divergences(gb.Experiment):
     name = "divergences"
-    summary = "the gradient that each objective gives the generator, by D's output for a sample"
-    paper = "the curves by which minimax, non-saturating and least squares are taught"
+    summary = "the gradient that each objective gives its generator, by D's output for a sample"
+    paper = "Goodfellow et al. 2014, §3; Mao et al. 2017; Nowozin et al. 2016"
     config: Config = Config()
 
     def find(self, lab: Lab) -> Finding:
-        measured, left_out, rows = [], {}, []
-        at = torch.linspace(-lab.options.span, lab.options.span, lab.options.points, dtype=torch.float64)
-        figure = Figure(figsize=(8, 5), layout="constrained")
-        axes = figure.add_subplot()
-        for name in lab.variants:
+        half, found, left_out = np.linspace(0, lab.options.span, lab.options.points + 1), list[Pull](), {}
+        at = np.concatenate([-half[:0:-1], half])
+        for row in dict.fromkeys((*lab.variants, *(" ".join(row.split()) for row in lab.options.rows))):
+            name, *settings = row.split()
             try:
-                course = lab.course(name, dirac_data(1024), Dirac(), double=True)
-                slopes = []
-                for x in at.tolist():
-                    course.restart({THETA: torch.tensor([x]), PSI: torch.ones(1, 1)})
-                    slopes.append(course.gradients()["G"][0][0].item())
-            except (UserError, KeyError, TypeError, IndexError) as error:
-                left_out[name] = str(error)
-                continue
-            axes.plot(at, slopes, label=name)
-            rows.append([name, *(f"{slopes[k]:.4g}" for k in (0, len(slopes) // 2, -1))])
-            measured += [
-                {"variant": name, "output": x, "gradient": s} for x, s in zip(at.tolist(), slopes, strict=True)
-            ]
-        axes.legend(ncols=3, fontsize=6)
-        table = Table("Gradient of G", ["variant", "D = -6", "D = 0", "D = 6"], rows)
-        return Finding([table], measured, [], {"gradients": (figure, "Gradient by D's output")}, {}, left_out)
+                if name not in lab.variants:
+                    raise UserError("its variant was not asked for")
+                lab.tell(f"the pull of {row}")
+                course = lab.course(name, dirac_data(1024), Dirac(), settings=settings, double=True)
+                found.append(gb.measure_pull(row, course, at))
+            except UserError as error:
+                left_out[row] = str(error)
+        if not found:
+            raise UserError(f"divergences: nobody fits; {'; '.join(f'{row}: {why}' for row, why in left_out.items())}")
+        shown = (0, len(half) - 1, -1)
+        pulls = sorted(gb.join_pulls(found), key=lambda pull: pull_where_rejected(at, pull.slopes), reverse=True)
+        rows = [
+            [", ".join(p.rows), *(f"{p.slopes[k]:.4g}" for k in shown), pull_where_rejected(at, p.slopes)]
+            for p in pulls
+        ]
+        columns = ["objective", *(f"D = {at[k]:g}" for k in shown), "where D rejects"]
+        measured: list[Mapping[str, str | float]] = [
+            {"row": p.rows[0], "output": float(x), "gradient": float(slope), "loss": float(loss)}
+            for p in found
+            for x, slope, loss in zip(at, p.slopes, p.losses, strict=True)
+        ]
+        table = Table("Gradient dL/dD of G's loss", columns, rows, "Rows in one line coincide at every output.")
+        caption = (
+            "What pulls G, and the loss whose slope that is, by D's output for its samples; real data lie at D = 0. In "
+            "grey -σ(D), -σ(-D) and D - 1. What leaves a panel goes on in the CSV."
+        )
+        protocol = {"outputs": len(at), "from": -half[-1], "to": half[-1], "dtype": "float64", "same": gb.COINCIDE}
+        notes = [
+            "Nothing is trained: no seeds, no intervals. "
+            + (pull_where_rejected.__doc__ or "").split("\n\n")[-1].strip()
+        ]
+        claims = compared({p.rows[0]: p.slopes for p in found}, at)
+        return Finding([table], measured, claims, {"gradients": (drawn(pulls, at), caption)}, protocol, left_out, notes)
 
 
 @hookimpl
-def ganbench_experiments() -> list[Experiment]:
+def ganbench_experiments() -> list[gb.Experiment]:
     return [Divergences()]
