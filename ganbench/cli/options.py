@@ -123,7 +123,7 @@ def check_early(results: Path, request: Mapping[str, Any]) -> None:
     from ganbench.training.devices import require_name
 
     if request.get("budget"):
-        Budget.parse(request["budget"])
+        Budget.parse(request["budget"], 1)  # how many images an epoch has is known when data are open
     combinations(request.get("sweeps", ()), request["settings"])
     for name in NAMED:
         given = request.get(name) or ()
