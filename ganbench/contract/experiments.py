@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ganbench.contract.backbone import Backbone
     from ganbench.contract.data import ImageSet, Splits
     from ganbench.contract.metrics import Embedding
-    from ganbench.contract.types import Curve
+    from ganbench.contract.types import Curve, Norm
     from ganbench.contract.variant import Variant
     from ganbench.results.record import RunRecord
 
@@ -95,12 +95,22 @@ class Made(Protocol):
         """Return all that was traced (`loss/D`, `grad_norm/G`, `log/…`), one entry an update of the player."""
 
     def probe(
-        self, share: float, iterations: int, *, batch: int | None = None, double: bool = False
+        self,
+        share: float,
+        iterations: int,
+        *,
+        batch: int | None = None,
+        double: bool = False,
+        latents: int = 0,
+        norm: Norm | None = None,
+        running: bool = False,
     ) -> Mapping[str, Curve]:
         """Return the norm of G's gradient while fresh discriminators are trained against it, by the loss of G.
 
         `log(1-D)` and `-log D` with a fresh D of the backbone, `own` with the variant's own; `batch`: of latents and
-        images, by default the run's; `double`: in float64.
+        images, by default the run's; `double`: in float64. Of the backbone's D alone, and then without `own`:
+        `latents`, of how many the loss is the mean, `norm`, its normalisation, and `running`, whether it looks with the
+        running statistics of its batch norm.
         """
 
 
@@ -154,10 +164,11 @@ class Lab(Protocol):
     def tell(self, text: str) -> None:
         """Say what is being done, in a few words."""
 
-    def once(self, key: Mapping[str, Any], compute: Callable[[], Any]) -> Any:
+    def once(self, key: Mapping[str, Any], compute: Callable[[], Any], *, by_options: bool = True) -> Any:
         """Return what `compute` returns, a JSON-like value, and keep it: given again, the command goes on from there.
 
         `key`: all that it depends on, but for the experiment's own code and options, the harness and the device.
+        `by_options`: whether it is of these options alone; else the key says what of them counts.
         """
 
     def course(

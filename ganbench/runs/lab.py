@@ -54,9 +54,10 @@ class HarnessLab:
         """See `Lab.tell`."""
         self._begin(Step((), text))
 
-    def once(self, key: Mapping[str, Any], compute: Callable[[], Any]) -> Any:
+    def once(self, key: Mapping[str, Any], compute: Callable[[], Any], *, by_options: bool = True) -> Any:
         """See `Lab.once`."""
-        whole = [self._code, NUMBERS, str(self.device), repr(self.options), json.loads(json.dumps(key, default=str))]
+        options = repr(self.options) if by_options else ""
+        whole = [self._code, NUMBERS, str(self.device), options, json.loads(json.dumps(key, default=str))]
         path = self._folder / f"{digest(whole)[:16]}.json"
         try:
             return json.loads(path.read_text(encoding="utf-8"))

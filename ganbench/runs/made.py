@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from ganbench.contract.data import Splits
-from ganbench.contract.types import Curve
+from ganbench.contract.types import Curve, Norm
 from ganbench.contract.variant import Variant
 from ganbench.errors import UserError
 from ganbench.results.record import RunRecord
@@ -79,7 +79,15 @@ class MadeRun:
         return self._store.traces(self.record)
 
     def probe(
-        self, share: float, iterations: int, *, batch: int | None = None, double: bool = False
+        self,
+        share: float,
+        iterations: int,
+        *,
+        batch: int | None = None,
+        double: bool = False,
+        latents: int = 0,
+        norm: Norm | None = None,
+        running: bool = False,
     ) -> dict[str, Curve]:
         """See `Made.probe`."""
         spec, bench = self.record.spec, self._opened.bench
@@ -87,9 +95,9 @@ class MadeRun:
         with _default(torch.float64 if double else torch.float32) as dtype:
             variant, fresh = self.at(share).to(dtype), self.fresh().to(dtype)
             with seeded(derive(spec.seed, "probe")):
-                D = bench.backbone(bench.spec).discriminator().to(dtype)
-            curves = canonical_curves(variant, D, bench.data.train, **chosen)
-            if {"G", "D"} <= fresh.optimizers().keys():
+                D = bench.backbone(bench.spec).discriminator(**({"norm": norm} if norm else {})).to(dtype)
+            curves = canonical_curves(variant, D, bench.data.train, latents=latents, running=running, **chosen)
+            if {"G", "D"} <= fresh.optimizers().keys() and not (latents or norm or running):
                 curves[OWN] = own_curve(variant, fresh, bench.data.train, **chosen)
         return curves
 

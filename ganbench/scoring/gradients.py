@@ -30,24 +30,36 @@ def log_spaced(iterations: int, points: int = 100) -> list[int]:
 
 
 def canonical_curves(
-    variant: Variant, discriminator: nn.Module, data: ImageSet, *, batch: int, at: Sequence[int], seed: int
+    variant: Variant,
+    discriminator: nn.Module,
+    data: ImageSet,
+    *,
+    batch: int,
+    at: Sequence[int],
+    seed: int,
+    latents: int = 0,
+    running: bool = False,
 ) -> dict[str, Curve]:
     """Train a fresh discriminator against a fixed generator, and watch the generator's gradient under both losses.
 
     The gradient is that of all weights that make the samples, on one fixed batch of latents, through logits: -σ(D) and
     -σ(-D) are exact where D is sure. The generator is in training mode, as when it is updated. `at`: after how many
-    updates of D to look. Variant and discriminator are copied, and stay as they are.
+    updates of D to look. `latents`: of how many the loss is the mean, a batch's by default; of fewer, the others of the
+    batch have a part in the statistics of batch norm alone. `running`: D looks with its running statistics. Variant and
+    discriminator are copied, and stay as they are.
     """
     fixed, D = _thawed(variant), copy.deepcopy(discriminator).to(variant.device).train()
     stream = Stream(data, batch, seed, variant.device)
     weights, optimizer = list(fixed.parameters()), Adam(D.parameters(), LEARNING_RATE, BETAS)
-    first = _as(stream[0], weights)
+    drawn = max(batch, latents)
+    first = _as(Stream(data, drawn, seed, variant.device)[0], weights)
     saturating: list[Tensor] = []
     nonsaturating: list[Tensor] = []
     for iteration in range(max(at) + 1):
         if iteration in at:
             seed_device(variant.device, derive(seed, "probe", "latents"))
-            logits = D(fixed.sample(batch, _conditions(fixed, first)))
+            logits = D.train(not running)(fixed.sample(drawn, _conditions(fixed, first)))[: latents or batch]
+            D.train()
             saturating.append(_gradient_norm(saturating_loss(logits), weights))
             nonsaturating.append(_gradient_norm(nonsaturating_loss(logits), weights))
         real = _as(stream[iteration], weights)
