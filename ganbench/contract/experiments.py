@@ -91,6 +91,12 @@ class Made(Protocol):
     def fresh(self) -> Variant:
         """Return the variant before its first step, in training mode."""
 
+    def epochs(self, share: float) -> float:
+        """Return how many times as many images as there are to train on it was served up to a share of its budget."""
+
+    def fingerprint(self, share: float = 1.0) -> str:
+        """Return the hash of the weights at a share. Raises as `at`."""
+
     def traces(self) -> Mapping[str, np.ndarray]:
         """Return all that was traced (`loss/D`, `grad_norm/G`, `log/…`), one entry an update of the player."""
 
@@ -104,13 +110,15 @@ class Made(Protocol):
         latents: int = 0,
         norm: Norm | None = None,
         running: bool = False,
+        seed: int | None = None,
     ) -> Mapping[str, Curve]:
         """Return the norm of G's gradient while fresh discriminators are trained against it, by the loss of G.
 
         `log(1-D)` and `-log D` with a fresh D of the backbone, `own` with the variant's own; `batch`: of latents and
-        images, by default the run's; `double`: in float64. Of the backbone's D alone, and then without `own`:
-        `latents`, of how many the loss is the mean, `norm`, its normalisation, and `running`, whether it looks with the
-        running statistics of its batch norm.
+        images, by default the run's; `double`: in float64, which draws other latents; `seed`: of latents, images and
+        the weights of D, by default the run's. Of the backbone's D alone, and then without `own`: `latents`, of how
+        many the loss is the mean, `norm`, its normalisation, and `running`, whether it looks with the running
+        statistics of its batch norm.
         """
 
 

@@ -52,20 +52,21 @@ def canonical_curves(
     stream = Stream(data, batch, seed, variant.device)
     weights, optimizer = list(fixed.parameters()), Adam(D.parameters(), LEARNING_RATE, BETAS)
     drawn = max(batch, latents)
-    first = _as(Stream(data, drawn, seed, variant.device)[0], weights)
+    generates = fixed.task == "generate"
+    cond = None if generates else _as(Stream(data, drawn, seed, variant.device)[0], weights).cond
     saturating: list[Tensor] = []
     nonsaturating: list[Tensor] = []
     for iteration in range(max(at) + 1):
         if iteration in at:
             seed_device(variant.device, derive(seed, "probe", "latents"))
-            logits = D.train(not running)(fixed.sample(drawn, _conditions(fixed, first)))[: latents or batch]
+            logits = D.train(not running)(fixed.sample(drawn, cond))[: latents or batch]
             D.train()
             saturating.append(_gradient_norm(saturating_loss(logits), weights))
             nonsaturating.append(_gradient_norm(nonsaturating_loss(logits), weights))
         real = _as(stream[iteration], weights)
         seed_device(variant.device, derive(seed, "probe", iteration))
         with torch.no_grad():
-            fake = fixed.sample(batch, _conditions(fixed, real))
+            fake = fixed.sample(batch, None if generates else real.cond)
         optimizer.zero_grad(set_to_none=True)
         discriminator_loss(D(real.real), D(fake)).backward()
         optimizer.step()
@@ -128,10 +129,6 @@ def _as(batch: Batch, weights: Sequence[Tensor]) -> Batch:
     dtype = weights[0].dtype if weights else batch.real.dtype
     cond = batch.cond.to(dtype) if batch.cond is not None and batch.cond.is_floating_point() else batch.cond
     return Batch(batch.real.to(dtype), cond)
-
-
-def _conditions(variant: Variant, batch: Batch) -> Tensor | None:
-    return None if variant.task == "generate" else batch.cond
 
 
 def _gradient_norm(loss: Tensor, weights: Sequence[Tensor]) -> Tensor:
