@@ -145,7 +145,7 @@ def _looked_at(wanted: Wanted, shared: Mapping[str, Any]) -> tuple[list[RunSpec]
     for request in asked:
         records += _made({**request, **_seeds(wanted.seeds)}, wanted, shared)
     kept = list({record.spec.id: record for record in records}.values())
-    failed = {f"{title_of(r.spec)}, seed {r.spec.seed}": r.error or r.status for r in kept if r.status != "done"}
+    failed = {title_of(r.spec): r.error or r.status for r in kept if r.status != "done"}
     for title, reason in list(failed.items())[:MOST_FAILED]:
         tell(f"Note: {title} has no part: {reason}")
     return [record.spec for record in kept if record.status == "done"], failed

@@ -1,4 +1,4 @@
-"""`ganbench probe`: the experiment `vanishing` by its name; table, numbers and picture, and one sentence for what is wrong."""
+"""`ganbench probe`, the experiment `vanishing`: table, numbers and picture, and one sentence for what is wrong."""
 
 import csv
 import json
@@ -60,4 +60,4 @@ def test_a_wrong_request_is_one_sentence(tmp_path, arguments, told):
 def test_a_run_that_diverges_is_said(tmp_path):
     said = call("--variant", "makes-nan", "--at", "1,2.5", "--iterations", "2", "--results", tmp_path)
     assert said.exit_code == 2 and "Traceback" not in said.stderr
-    assert re.search(r"no finished run to look at .*makes-nan tiny, seed 0: .*not finite", said.stderr)
+    assert re.search(r"no finished run to look at .*makes-nan tiny seed 0: the loss of D is nan", said.stderr)
