@@ -252,9 +252,9 @@ class MadeUp:
         }
 
 
-def claims_of(run: MadeUp, **options: Any) -> list[Any]:
+def claims_of(*runs: MadeUp, **options: Any) -> list[Any]:
     lab = SimpleNamespace(
-        options=Config(**options), runs=[run], failed={}, tell=lambda text: None,
+        options=Config(**options), runs=runs, failed={}, tell=lambda text: None,
         once=lambda key, compute, by_options: compute(),
     )  # fmt: skip
     return Vanishing().find(lab).claims
@@ -277,6 +277,13 @@ def test_where_a_claim_fails_it_says_by_how_much_and_what_was_measured_to_matter
     assert varies.holds is not True
 
 
+def test_claims_are_of_the_means_over_seeds():
+    falls = ({1: 3, 10: 3, 25: 6}, {1: 3, 10: 3, 25: 4})
+    runs = [MadeUp(fall, 1.0, 0.2, seed) for seed, fall in enumerate(falls)]
+    assert "-5.00 decades at best" in claims_of(*runs)[1].found and claims_of(*runs)[1].holds
+    assert claims_of(runs[1])[1].holds is False
+
+
 def test_few_updates_decide_nothing_and_prove_nothing_wrong():
     claims = claims_of(MadeUp({1: 1, 10: -1, 25: 1}, -1.0, 0.1), iterations=100)
     assert [claim.holds for claim in claims[:3]] == [None] * 3
@@ -293,4 +300,4 @@ def test_a_norm_of_zero_or_none_is_shown_as_it_is():
     )
     found = Vanishing().find(lab)
     assert found.tables[0].rows[0][3:] == ["1", "nan", "nan", "nan", "0", "+nan"]
-    assert not any(claim.holds for claim in found.claims)
+    assert [claim.holds for claim in found.claims] == [None] * 4 and "nan decades" in found.claims[0].found
