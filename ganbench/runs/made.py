@@ -112,7 +112,8 @@ class MadeRun:
         chosen: dict[str, Any] = {"batch": batch or spec.batch, "at": log_spaced(iterations), "seed": seed}
         variant, fresh = self.at(share), self.fresh()
         with seeded(derive(seed, "probe")):
-            D = bench.backbone(bench.spec).discriminator(**({"norm": norm} if norm else {}))
+            parts = bench.backbone(bench.spec)
+            D = parts.discriminator(norm=norm) if norm else parts.discriminator()
         with _default(torch.float64 if double else torch.float32) as dtype:
             for network in (variant, fresh, D):
                 network.to(dtype)

@@ -84,7 +84,7 @@ def _validated(owner: Any, name: str, settings: Mapping[str, str]) -> Any:
         try:
             config = adapter.validate_python(values)
         except ValidationError as error:  # perhaps a text that looks like a number or a list, or a list of one
-            faults = {fault["loc"][0]: fault["type"] for fault in error.errors() if fault["loc"]}
+            faults = {str(fault["loc"][0]): fault["type"] for fault in error.errors() if fault["loc"]}
             values |= {key: settings[key] for key, fault in faults.items() if fault in TEXTUAL}
             lone = {key: [values[key]] for key, fault in faults.items() if fault == LONE}
             try:

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.ticker import NullFormatter
 from scipy.stats import t as student
 
@@ -108,7 +107,11 @@ class Vanishing(Experiment):
         if compared:
             figures["factors"] = _drawn(early, by=0), f"What the norm depends on, {_after(epoch)}."
         spec = lab.runs[0].record.spec
-        protocol = {"D": D, "G": "fixed, in training mode", "loss": "through logits, of one fixed batch of latents"}
+        protocol: dict[str, Any] = {
+            "D": D,
+            "G": "fixed, in training mode",
+            "loss": "through logits, of one fixed batch of latents",
+        }
         protocol |= {"batch": spec.batch, "images an epoch": len(lab.runs[0].data.train.images), "data": spec.data[:12]}
         protocol |= {"seeds": sorted({run.record.spec.seed for run in lab.runs})}
         claims = _claims(plain, early, lab.options.iterations)
@@ -258,19 +261,20 @@ def _drawn(curves: Curves, *, by: int) -> Figure:
     losses, hues = (list(dict.fromkeys(key[k] for key in curves)) for k in (2, by))
     figure = Figure(figsize=(8, 1 + 2.7 * len(rows)), layout="constrained")
     panels = figure.subplots(len(rows), len(losses), squeeze=False, sharex=True, sharey="row")
+    lines: dict[str, Any] = {}
     for key, found in curves.items():
         axes, hue = panels[rows.index(key[1 - by])][losses.index(key[2])], hues.index(key[by])
         for curve in found:
-            axes.plot(np.add(curve.iterations, 1), curve.norms, STROKES[hue // 7 % 3], color=COLOURS[hue % 7], lw=1)
+            x, stroke = np.add(curve.iterations, 1), STROKES[hue // 7 % 3]
+            (line,) = axes.plot(x, curve.norms, stroke, color=COLOURS[hue % 7], linewidth=1)
+            lines[_after(key[1]) if by else key[0]] = line
         axes.set(xscale="log", yscale="log", xlabel="updates of the fresh D, plus 1")
         axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set_title(f"{key[0]}\n{key[2]}" if by and len(rows) > 1 else f"loss of G: {key[2]}", fontsize=8)
         axes.grid(visible=True, color="#E8E8E8", linewidth=0.5)
     for row in panels:
         row[0].set_ylabel("norm of G's gradient")
-    lines = [Line2D([], [], color=COLOURS[k % 7], linestyle=STROKES[k // 7 % 3]) for k in range(len(hues))]
-    labels = [_after(hue) if by else str(hue) for hue in hues]
-    figure.legend(lines, labels, loc="outside lower center", ncols=3, frameon=False, fontsize=8)
+    figure.legend(list(lines.values()), list(lines), loc="outside lower center", ncols=3, frameon=False, fontsize=8)
     return figure
 
 
