@@ -186,9 +186,21 @@ def _compared(early: Curves) -> Table:
     (base, epoch, _), rows = next(iter(early)), []
     for label, change in _changes(early).items():
         fall, rise = (early[label, epoch, loss] for loss in LOSSES)
-        rows.append([label, _norm(fall, 0), _norm(fall, np.inf), _decades(fall), f"{change:+.2f}", _decades(rise)])
-    columns = ["what is otherwise", "log(1-D) before", "after", "decades", "change", "decades of -log D"]
-    note = f"{_after(epoch).capitalize()}. Each row differs in one thing from the first, which is {base} as above."
+        cells = [_norm(fall, 0), _norm(fall, np.inf), _decades(fall), f"{change:+.2f}", _decades(rise)]
+        with np.errstate(divide="ignore"):
+            top = np.mean([np.log10(curve.norms[-1] / max(curve.norms)) for curve in fall])
+        rows.append([label, *cells, f"{top:+.2f}"])
+    columns = [
+        "what is otherwise",
+        "log(1-D) before",
+        "after",
+        "decades",
+        "change",
+        "decades of -log D",
+        "from the top",
+    ]
+    note = f"{_after(epoch).capitalize()}. Each row differs in one thing from the first, which is {base} as above. "
+    note += "From the top: decades of log(1-D) from its highest look to the last."
     return Table("What the fall depends on", columns, rows, note)
 
 

@@ -165,6 +165,7 @@ def test_factors_are_measured_after_the_fewest_epochs_and_told_against_the_first
         (row,) = [row for row in found.tables[1].rows if row[0] == label]
         change = math.log10(curve.norms[-1] / curve.norms[0]) - math.log10(base.norms[-1] / base.norms[0])
         assert float(row[4]) == pytest.approx(change, abs=0.006)
+        assert float(row[6]) == pytest.approx(math.log10(curve.norms[-1] / max(curve.norms)), abs=0.006)
         same_start = label == "4 times the updates of D"
         assert (curve.norms[0] == pytest.approx(base.norms[0], rel=1e-4)) is same_start or label.endswith(" in D")
         assert curve.iterations[-1] == (32 if label == "4 times the updates of D" else 8)
