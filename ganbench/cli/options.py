@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -134,7 +133,7 @@ def check_early(results: Path, request: Mapping[str, Any]) -> None:
     from ganbench.training.devices import require_name
 
     if request.get("budget"):
-        Budget.parse(request["budget"])
+        Budget.parse(request["budget"], 1)  # how many images an epoch has is known when data are open
     combinations(request.get("sweeps", ()), request["settings"])
     for name in NAMED:
         given = request.get(name) or ()
@@ -145,17 +144,6 @@ def check_early(results: Path, request: Mapping[str, Any]) -> None:
     require_plugins(request["plugins"])
     cache_folder()  # where there is no home, no score could be kept in the end
     ResultStore(results)
-
-
-@contextmanager
-def folder_kept() -> Iterator[None]:
-    """Come back to the current folder after the block, in which a plugin may go elsewhere."""
-    folder = current_folder()
-    try:
-        yield
-    finally:
-        with suppress(OSError):
-            os.chdir(folder)
 
 
 plugin_option = click.option(

@@ -1,18 +1,18 @@
-"""`ganbench probe`: how the gradient of a fixed generator vanishes or grows."""
+"""`ganbench probe`: how the gradient of a fixed generator vanishes or grows, the experiment `vanishing` by its name."""
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import Any
 
 import click
 
 from ganbench.cli.complete import one_of
 from ganbench.cli.group import Command
-from ganbench.cli.options import Names, check_early, data_option, folder_kept, plugin_option, results_option
+from ganbench.cli.options import Names, data_option, plugin_option, results_option
 from ganbench.errors import UserError, brief
-from ganbench.streams import show, tell
+from ganbench.streams import show
+
+EXPERIMENT = "vanishing"
 
 
 @click.command(cls=Command)
@@ -34,40 +34,30 @@ from ganbench.streams import show, tell
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="An option: lr=2e-4, dcgan.width=32.")
 @plugin_option
 def command(
-    variant: str, dataset: str, at: tuple[str, ...], iterations: int, seed: int, results: Path, **request: Any
+    variant: str,
+    at: tuple[str, ...],
+    iterations: int,
+    seed: int,
+    settings: tuple[str, ...],
+    plugins: tuple[Any, ...],
+    **request: Any,
 ) -> None:
     """Measure how G's gradient vanishes or grows while a fresh D is trained against it (Arjovsky & Bottou 2017).
 
     Trains the variant, fixes its generator after so many epochs, trains a discriminator from scratch and prints the
-    norm of G's gradient under log(1-D), under -log D and under the variant's own loss; CSV and PNG lie in
-    RESULTS/probe. Killed and given again, it continues.
+    norm of G's gradient under log(1-D), under -log D and under the variant's own loss. It is the experiment vanishing,
+    of one variant and one seed; CSV and PNG lie in RESULTS/experiments. Killed and given again, it continues.
     """
     try:
         epochs = [float(text) for text in at]
     except ValueError:
         raise UserError(f"--at {brief(','.join(at))}: name epochs, as in 1,10,25") from None
-    check_early(results, {**request, "variant": variant, "dataset": dataset})
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is imported: see executors.local
-    from ganbench.reports.probe import draw, table
-    from ganbench.runs.executors.planner import plan_apart
-    from ganbench.runs.probe import plan_probe, request_of_run, run_probe
-    from ganbench.runs.registry import discover
-    from ganbench.runs.request import Request
-    from ganbench.runs.steps import Step
-    from ganbench.training.devices import cores, resolve_device
+    from ganbench.cli.experiment import experiment
+    from ganbench.cli.keywords import asked
 
-    request |= {"variants": [variant], "datasets": [dataset], "data_root": request.pop("data")}
-    request |= {"device": str(resolve_device(request["device"])), "size": request["size"] or 0}
-    asked = Request(**request)
-    fallen = plan_apart(request_of_run(asked)).fallen  # what would end this process is left out here
-
-    def begin(step: Step) -> str:
-        return fallen.get(step.key, "")
-
-    with folder_kept():
-        registry = discover(asked.plugins, begin=begin)
-    made = plan_probe(asked, registry, epochs=epochs, iterations=iterations, seed=seed, results=results, begin=begin)
-    curves = run_probe(made, registry, threads=cores(), tell=tell)
-    draw(made, curves)
-    show(table(made, curves))
-    tell(f"\n{made.path('.csv')}\n{made.path('.png')}")
+    own = [f"{EXPERIMENT}.at={','.join(map(repr, epochs))}", f"{EXPERIMENT}.iterations={iterations}"]
+    words = {"name": EXPERIMENT, "variants": variant, "seeds": f"{seed}-{seed}", "no_page": True, **request}
+    with asked("experiment", {**words, "set": [*settings, *own], "plugin": list(plugins)}) as options:
+        options.pop("as_json")
+        _, text = experiment(**options)
+    show(text)

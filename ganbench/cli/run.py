@@ -53,7 +53,10 @@ if TYPE_CHECKING:
 )
 @click.option("--scale", type=float, default=1.0, show_default=True, help="Share of the preset's budget.")
 @click.option("--backbone", shell_complete=one_of("backbone"), help="Architecture family.  [default: the data set's]")
-@click.option("--budget", help="200k-images, 2000-updates, 3e15-flops or 90-seconds.  [default: the data set's]")
+@click.option(
+    "--budget",
+    help="200k-images, 25-epochs, 2000-updates, 3e15-flops or 90-seconds.  [default: the data set's]",
+)
 @click.option("--seeds", type=Seeds(), default=3, show_default=True, help="Seeds 0 to N-1, or which: 3-5 or 0,7.")
 @click.option(
     "--metrics",

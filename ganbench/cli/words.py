@@ -46,11 +46,7 @@ WORDS: Mapping[str, Words] = {
     | _words(
         ("variant model models gan gans method methods algorithm algo", "write --variants {}", "NAMES"),
         ("metric scores", "write --metrics {}", "NAMES"),
-        (
-            "epochs epoch n-epochs num-epochs max-epochs nepochs",
-            "budgets count images, so write --budget N-images, where N is {} times the images of the training split",
-            "EPOCHS",
-        ),
+        ("epochs epoch n-epochs num-epochs max-epochs nepochs", "write --budget {}-epochs", "N"),
         (
             "steps step iterations iteration iters iter niter n-iter n-iters num-iterations max-iter max-steps n-steps "
             "num-steps train-steps updates n-updates",

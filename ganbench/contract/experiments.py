@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ganbench.contract.backbone import Backbone
     from ganbench.contract.data import ImageSet, Splits
     from ganbench.contract.metrics import Embedding
-    from ganbench.contract.types import Curve
+    from ganbench.contract.types import Curve, Norm
     from ganbench.contract.variant import Variant
     from ganbench.results.record import RunRecord
 
@@ -91,6 +91,12 @@ class Made(Protocol):
     def fresh(self) -> Variant:
         """Return the variant before its first step, in training mode."""
 
+    def epochs(self, share: float) -> float:
+        """Return how many times as many images as there are to train on it was served up to a share of its budget."""
+
+    def fingerprint(self, share: float = 1.0) -> str:
+        """Return the hash of the weights at a share. Raises as `at`."""
+
     def traces(self) -> Mapping[str, np.ndarray]:
         """Return all that was traced (`loss/D`, `grad_norm/G`, `log/…`), one entry an update of the player."""
 
@@ -101,12 +107,24 @@ class Made(Protocol):
         """
 
     def probe(
-        self, share: float, iterations: int, *, batch: int | None = None, double: bool = False
+        self,
+        share: float,
+        iterations: int,
+        *,
+        batch: int | None = None,
+        double: bool = False,
+        latents: int = 0,
+        norm: Norm | None = None,
+        running: bool = False,
+        seed: int | None = None,
     ) -> Mapping[str, Curve]:
         """Return the norm of G's gradient while fresh discriminators are trained against it, by the loss of G.
 
         `log(1-D)` and `-log D` with a fresh D of the backbone, `own` with the variant's own; `batch`: of latents and
-        images, by default the run's; `double`: in float64.
+        images, by default the run's; `double`: in float64, which draws other latents; `seed`: of latents, images and
+        the weights of D, by default the run's. Of the backbone's D alone, and then without `own`: `latents`, of how
+        many the loss is the mean, `norm`, its normalisation, and `running`, whether it looks with the running
+        statistics of its batch norm.
         """
 
 
@@ -166,13 +184,14 @@ class Lab(Protocol):
     def tell(self, text: str) -> None:
         """Say what is being done, in a few words."""
 
-    def once(self, key: Mapping[str, Any], compute: Callable[[], Any]) -> Any:
+    def once(self, key: Mapping[str, Any], compute: Callable[[], Any], *, by_options: bool = True) -> Any:
         """Return what `compute` returns, a JSON-like value, and keep it: given again, the command goes on from there.
 
         `key`: all that it depends on, as plain values or `Made` (which stands for its identity and weights), but for
         the experiment's own code and options, the harness, the device, and the folders of data and weights. Seeds,
         settings and sizes belong to it, and so do the names of variants and data sets, for which their code counts.
         Arrays become lists. Raises `TypeError` for what cannot be told apart or kept.
+        `by_options`: whether it is of these options alone; else the key says what of them counts.
         """
 
     def course(

@@ -131,6 +131,11 @@ class Curve:
         first, last = self.norms[0], self.norms[-1]
         return math.log10(last / first) if first > 0 and last > 0 else math.nan
 
+    def after(self, iterations: float) -> float:
+        """Return the norm at the last look that is not later; at the first look, where all are."""
+        looked = [norm for at, norm in zip(self.iterations, self.norms, strict=True) if at <= iterations]
+        return looked[-1] if looked else self.norms[0]
+
 
 def way_back(name: str) -> str:
     """Return the name of a value for a translation back: `pixel-error-back`, `fid-back@10k-test`."""

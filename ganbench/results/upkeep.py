@@ -141,8 +141,7 @@ def rubbish(store: ResultStore, *, stale: bool) -> list[Rubbish]:
         if store.is_busy(work):
             found = {path: why for path, why in found.items() if work not in path.parents}
         elif record is None:
-            if not (work / "checkpoint.pt").exists():  # a probe goes on from that
-                found[work] = "work of a run that has no record"
+            found[work] = "work of a run that has no record"
         elif record.status in FINAL:
             for path in sorted(work.glob("checkpoint*.pt")):
                 found[path] = "a checkpoint of a run that has ended"

@@ -69,9 +69,9 @@ class HarnessLab:
         """See `Lab.tell`."""
         self._begin(Step((), f"{self._name}: {text}"))
 
-    def once(self, key: Mapping[str, Any], compute: Callable[[], Any]) -> Any:
+    def once(self, key: Mapping[str, Any], compute: Callable[[], Any], *, by_options: bool = True) -> Any:
         """See `Lab.once`."""
-        path = self._folder / f"{digest(self._whole(key))[:16]}.json"
+        path = self._folder / f"{digest(self._whole(key, by_options=by_options))[:16]}.json"
         try:
             return json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError):  # not there, or damaged: it is computed
@@ -81,7 +81,7 @@ class HarnessLab:
         write_atomically(path, lambda file: file.write(found.encode()))
         return json.loads(found)  # what is computed is what would be read
 
-    def _whole(self, key: Mapping[str, Any]) -> list[Any]:
+    def _whole(self, key: Mapping[str, Any], *, by_options: bool) -> list[Any]:
         """Return all that a value depends on, as plain values."""
         names = set(_texts(key)) | {text.partition(":")[0] for text in _texts(key)}
         plugins = {
@@ -92,7 +92,8 @@ class HarnessLab:
         }
         places = [str(self._root), str(self._weights)]
         plain = json.loads(json.dumps(key, default=_identity))
-        return [self._code, NUMBERS, str(self.device), places, repr(self.options), plugins, plain]
+        options = repr(self.options) if by_options else ""
+        return [self._code, NUMBERS, str(self.device), places, options, plugins, plain]
 
     def course(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -13,8 +14,8 @@ import numpy as np
 import torch
 
 from ganbench.contract.data import Splits
-from ganbench.contract.types import Curve
-from ganbench.contract.variant import Variant
+from ganbench.contract.types import Curve, Norm
+from ganbench.contract.variant import Control, Variant
 from ganbench.errors import UserError
 from ganbench.results.along import at_marks
 from ganbench.results.record import RunRecord
@@ -99,6 +100,19 @@ class MadeRun:
         """See `Made.fresh`."""
         return self._opened.build(self.record.spec.seed, self.device)
 
+    def epochs(self, share: float) -> float:
+        """See `Made.epochs`."""
+        budget, meters = self.record.spec.budget, self.record.meters
+        images = budget.amount if budget.unit == "images" else meters.images
+        return share * images / len(self.data.train.images)
+
+    def fingerprint(self, share: float = 1.0) -> str:
+        """See `Made.fingerprint`."""
+        whole = hashlib.sha256()
+        for name, value in self.at(share).state_dict().items():
+            whole.update(name.encode() + value.cpu().contiguous().numpy().tobytes())
+        return whole.hexdigest()
+
     def traces(self) -> Mapping[str, np.ndarray]:
         """See `Made.traces`."""
         return self._store.traces(self.record)
@@ -108,18 +122,32 @@ class MadeRun:
         return {name: at_marks(name, trace, self.record, part) for name, trace in self.traces().items()}
 
     def probe(
-        self, share: float, iterations: int, *, batch: int | None = None, double: bool = False
+        self,
+        share: float,
+        iterations: int,
+        *,
+        batch: int | None = None,
+        double: bool = False,
+        latents: int = 0,
+        norm: Norm | None = None,
+        running: bool = False,
+        seed: int | None = None,
     ) -> dict[str, Curve]:
         """See `Made.probe`."""
         spec, bench = self.record.spec, self._opened.bench
-        chosen: dict[str, Any] = {"batch": batch or spec.batch, "at": log_spaced(iterations), "seed": spec.seed}
+        if issubclass(self._opened.cls, Control):
+            raise UserError(f"{spec.variant} is a control, which has no generator to train a discriminator against")
+        seed = spec.seed if seed is None else seed
+        chosen: dict[str, Any] = {"batch": batch or spec.batch, "at": log_spaced(iterations), "seed": seed}
         variant, fresh = self.at(share), self.fresh()
-        with seeded(derive(spec.seed, "probe")):
-            D = bench.backbone(bench.spec).discriminator()
+        with seeded(derive(seed, "probe")):
+            parts = bench.backbone(bench.spec)
+            D = parts.discriminator(norm=norm) if norm else parts.discriminator()
         with _default(torch.float64 if double else torch.float32) as dtype:  # built before: both start alike
-            variant, fresh, D = variant.to(dtype), fresh.to(dtype), D.to(dtype)
-            curves = canonical_curves(variant, D, bench.data.train, **chosen)
-            if {"G", "D"} <= fresh.optimizers().keys():
+            for network in (variant, fresh, D):
+                network.to(dtype)
+            curves = canonical_curves(variant, D, bench.data.train, latents=latents, running=running, **chosen)
+            if {"G", "D"} <= fresh.optimizers().keys() and not (latents or norm or running):
                 curves[OWN] = own_curve(variant, fresh, bench.data.train, **chosen)
         return curves
 

@@ -14,6 +14,8 @@ from ganbench.errors import UserError, quoted, suggestion
 
 TEXTUAL = ("string_type", "path_type", "literal_error")
 """Faults of values that were taken for numbers, lists or nothing, although the option is a text."""
+LONE = "tuple_type"
+"""The fault of one value where several are possible."""
 
 
 def config_class(owner: Any) -> type | None:
@@ -81,9 +83,16 @@ def _validated(owner: Any, name: str, settings: Mapping[str, str]) -> Any:
     try:
         try:
             config = adapter.validate_python(values)
-        except ValidationError as error:  # perhaps a text that looks like a number or a list
-            texts = {fault["loc"][0] for fault in error.errors() if fault["type"] in TEXTUAL}
-            config = adapter.validate_python({k: settings[k] if k in texts else value for k, value in values.items()})
+        except ValidationError as error:  # perhaps a text that looks like a number or a list, or a list of one
+            faults = {str(fault["loc"][0]): fault["type"] for fault in error.errors() if fault["loc"]}
+            values |= {key: settings[key] for key, fault in faults.items() if fault in TEXTUAL}
+            lone = {key: [values[key]] for key, fault in faults.items() if fault == LONE}
+            try:
+                config = adapter.validate_python({**values, **lone})
+            except ValidationError as other:
+                if "missing" not in {fault["type"] for fault in other.errors()}:
+                    raise
+                config = adapter.validate_python(values)  # where two are needed, one is no list
     except ValidationError as error:
         raise UserError(_explain(error.errors()[0], name, settings)) from None
     for key, text in settings.items():

@@ -139,11 +139,11 @@ def _plan_dataset(
     backbone = registry.get("backbone", request.backbone or dataset.backbone)
     with backbone.blamed(f"backbone {backbone.item.name!r} cannot be opened"):
         mine["backbone"] = settings_for(backbone.item, settings, used)
-    budget = Budget.parse(request.budget or dataset.budget)
     entries = [registry.get("variant", name) for name in variants]
     require_meant_for_all(settings, [entry.item for entry in entries], [backbone.item, dataset_entry.item], registry)
     with dataset_entry.blamed("it cannot be loaded"):
         bench = open_bench(dataset, backbone.item.name, registry, mine, root=request.data_root, size=request.size)
+    budget = Budget.parse(request.budget or dataset.budget, len(bench.data.train.images))
     result.notes.extend(f"{dataset.name}: {note}" for note in bench.data.notes)
     metrics = _choose_metrics(request, bench, registry, settings, used, result.notes)
     missing = _missing(text, metrics, bench, registry, request.weights, begin)

@@ -30,30 +30,43 @@ def log_spaced(iterations: int, points: int = 100) -> list[int]:
 
 
 def canonical_curves(
-    variant: Variant, discriminator: nn.Module, data: ImageSet, *, batch: int, at: Sequence[int], seed: int
+    variant: Variant,
+    discriminator: nn.Module,
+    data: ImageSet,
+    *,
+    batch: int,
+    at: Sequence[int],
+    seed: int,
+    latents: int = 0,
+    running: bool = False,
 ) -> dict[str, Curve]:
     """Train a fresh discriminator against a fixed generator, and watch the generator's gradient under both losses.
 
     The gradient is that of all weights that make the samples, on one fixed batch of latents, through logits: -σ(D) and
     -σ(-D) are exact where D is sure. The generator is in training mode, as when it is updated. `at`: after how many
-    updates of D to look. Variant and discriminator are copied, and stay as they are.
+    updates of D to look. `latents`: of how many the loss is the mean, a batch's by default; of fewer, the others of the
+    batch have a part in the statistics of batch norm alone. `running`: D looks with its running statistics. Variant and
+    discriminator are copied, and stay as they are.
     """
     fixed, D = _thawed(variant), copy.deepcopy(discriminator).to(variant.device).train()
     stream = Stream(data, batch, seed, variant.device)
     weights, optimizer = list(fixed.parameters()), Adam(D.parameters(), LEARNING_RATE, BETAS)
-    first = _as(stream[0], weights)
+    drawn = max(batch, latents)
+    generates = fixed.task == "generate"
+    cond = None if generates else _as(Stream(data, drawn, seed, variant.device)[0], weights).cond
     saturating: list[Tensor] = []
     nonsaturating: list[Tensor] = []
     for iteration in range(max(at) + 1):
         if iteration in at:
             seed_device(variant.device, derive(seed, "probe", "latents"))
-            logits = D(fixed.sample(batch, _conditions(fixed, first)))
+            logits = D.train(not running)(fixed.sample(drawn, cond))[: latents or batch]
+            D.train()
             saturating.append(_gradient_norm(saturating_loss(logits), weights))
             nonsaturating.append(_gradient_norm(nonsaturating_loss(logits), weights))
         real = _as(stream[iteration], weights)
         seed_device(variant.device, derive(seed, "probe", iteration))
         with torch.no_grad():
-            fake = fixed.sample(batch, _conditions(fixed, real))
+            fake = fixed.sample(batch, None if generates else real.cond)
         optimizer.zero_grad(set_to_none=True)
         discriminator_loss(D(real.real), D(fake)).backward()
         optimizer.step()
@@ -116,10 +129,6 @@ def _as(batch: Batch, weights: Sequence[Tensor]) -> Batch:
     dtype = weights[0].dtype if weights else batch.real.dtype
     cond = batch.cond.to(dtype) if batch.cond is not None and batch.cond.is_floating_point() else batch.cond
     return Batch(batch.real.to(dtype), cond)
-
-
-def _conditions(variant: Variant, batch: Batch) -> Tensor | None:
-    return None if variant.task == "generate" else batch.cond
 
 
 def _gradient_norm(loss: Tensor, weights: Sequence[Tensor]) -> Tensor:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Literal
+from typing import Literal, cast
 
 from ganbench.errors import UserError, quoted
 
@@ -62,14 +62,18 @@ class Budget:
         object.__setattr__(self, "amount", float(self.amount))
 
     @classmethod
-    def parse(cls, text: str) -> Budget:
-        """Read `200k-images`, `2000-updates`, `3e15-flops` or `90-seconds`."""
+    def parse(cls, text: str, epoch: int = 0) -> Budget:
+        """Read `200k-images`, `2000-updates`, `3e15-flops` or `90-seconds`.
+
+        `epoch`: how many training images there are, where that is known; `2.5-epochs` are then so many times as many
+        images, to the nearest whole one.
+        """
         match = re.fullmatch(r"\s*([+-]?[\d._]+(?:e[+-]?\d+)?)\s*((?:[kmgt](?![a-z]))?)[-\s]*([a-z]*)\s*", text.lower())
         if not match:
             raise UserError(f"budget {quoted(text)} is not an amount and a unit: write {EXAMPLES}")
         number, suffix, unit = match.groups()
         unit = unit if unit.endswith("s") or not unit else unit + "s"
-        if unit not in UNITS:
+        if unit not in (*UNITS, *(["epochs"] if epoch else [])):
             found = f"has the unit {quoted(match[3])}" if unit else "has no unit"
             raise UserError(f"budget {quoted(text)} {found}: write {EXAMPLES}")
         try:
@@ -77,12 +81,17 @@ class Budget:
             amount = float(Decimal(number).scaleb(_SUFFIX[suffix]))
         except ArithmeticError:
             raise UserError(f"budget {quoted(text)}: {quoted(number)} is not a number: write {EXAMPLES}") from None
+        in_epochs = unit == "epochs"
+        if in_epochs:
+            amount, unit = amount * epoch, "images"
         if not 0 < amount < math.inf:
             wrong = "too large" if amount > 0 else "not more than zero"
             raise UserError(f"budget {quoted(text)} is {wrong}: write {EXAMPLES}")
+        if in_epochs:
+            amount = max(1.0, float(round(amount)))
         if unit in ("images", "updates") and amount != int(amount):
             raise UserError(f"budget {quoted(text)} is not a whole number of {unit}: write {EXAMPLES}")
-        return cls(amount, unit)
+        return cls(amount, cast(Unit, unit))
 
     def __str__(self) -> str:
         """Write the budget so that equal budgets are written alike: `200k-images`."""

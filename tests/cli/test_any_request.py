@@ -11,10 +11,9 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 
 from ganbench import UserError
 from ganbench.cli import main
-from ganbench.runs.plan import Request
-from ganbench.runs.probe import plan_probe
-from ganbench.runs.registry import discover
+from ganbench.runs.experiments import Wanted, requests
 from ganbench.runs.settings import parse_settings
+from ganbench.runs.steps import unwatched
 from ganbench.training.budget import Budget
 
 PLUGIN = Path(__file__).parents[1] / "tiny_plugin.py"
@@ -161,9 +160,12 @@ def a_name_to_check(name: str, plugin: str) -> None:
 
 
 def epochs_of_a_probe(epochs: list[float], seed: int, iterations: int) -> None:
-    request, registry = Request(("plain",), ("tiny",), plugins=(PLUGIN,)), discover([PLUGIN])
+    settings = [f"vanishing.at={','.join(map(repr, epochs))}", f"vanishing.iterations={iterations}"]
+    wanted = Wanted("vanishing", {"variants": ("plain",)}, settings, (seed,), plugins=(PLUGIN,))
     try:
-        plan_probe(request, registry, epochs=epochs, iterations=iterations, seed=seed, results=Path("probes"))
+        (request,) = requests(wanted, unwatched)
+        shares, amount = request["keep"], Budget.parse(request["budget"], 256).amount
+        assert shares[-1] == 1 and all(0 <= share <= 1 for share in shares) and 1 <= amount < float("inf")
     except UserError as error:
         assert len(str(error)) < 600
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import shutil
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,18 +18,15 @@ from ganbench.files import sha256_of
 from ganbench.results import schemas
 from ganbench.results.record import RunRecord
 from ganbench.results.rows import Row
-from ganbench.results.schemas import id_before
 from ganbench.results.store import ResultStore
 from ganbench.runs.checkpoint import UNMARKED
 from ganbench.runs.execute import execute
 from ganbench.runs.plan import Request, plan
-from ganbench.runs.probe import plan_probe
 from ganbench.runs.registry import discover
 
 PLUGIN = Path(__file__).parents[1] / "tiny_plugin.py"
 SCHEMA_1 = Path(__file__).parents[1] / "results" / "schema1"
 TINY = ("--variants", "plain", "--dataset", "tiny", "--seeds", "2", "--plugin", str(PLUGIN))
-PROBE = ("--variant", "gan", "--dataset", "digits", "--backbone", "mlp", "--batch", "256", "--iterations", "2")
 
 
 def call(*arguments: str) -> Result:
@@ -223,46 +218,6 @@ def test_a_disk_that_refuses_ends_an_upgrade_in_a_sentence(made: Path, old: Path
 def test_help_says_what_an_upgrade_does() -> None:
     assert "Give records of an older schema the names that runs have now." in done("results", "--help").stdout
     assert "--plugin" in done("results", "upgrade", "--help").stdout
-
-
-# Probes
-
-
-def old_probe(results: Path) -> tuple[Path, Callable[[str], Path]]:
-    """Make a probe and call its files by what schema 1 would have called them; return its table, and new places."""
-    done("probe", *PROBE, "--at", "0.5", "--results", str(results))
-    request = Request(["gan"], ["digits"], "mlp", batch=256)
-    probe = plan_probe(request, discover(), epochs=[0.5], iterations=2, seed=0, results=results)
-    new, old = probe.job.spec.id, id_before(probe.job.spec)
-    if old is None:
-        pytest.skip("the code of gan or mlp has changed since schema 1")
-    table = probe.path(".csv")
-    before = table.with_name(table.name.replace(new[:8], old[:8]))
-    before.write_text(table.read_text().replace(new, old))
-    table.unlink()
-    probe.path(".png").rename(before.with_suffix(".png"))
-    (results / "probe" / ".work" / new).rename(results / "probe" / ".work" / old)
-    return before, probe.path
-
-
-def test_a_probe_is_found_under_its_old_name_and_renamed(tmp_path: Path) -> None:
-    before, place = old_probe(tmp_path)
-    with before.open(newline="") as file:
-        norms = [row["grad_norm"] for row in csv.DictReader(file)]
-    again = done("probe", *PROBE, "--at", "0.5", "--results", str(tmp_path))
-    assert "probing" not in again.stderr
-    with place(".csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert [row["grad_norm"] for row in rows] == norms
-    assert {row["id"][:8] for row in rows} == {place(".csv").name.split("-")[1]}
-    assert {path.name for path in before.parent.iterdir()} == {place(".csv").name, place(".png").name}
-
-
-def test_a_damaged_old_probe_is_named(tmp_path: Path) -> None:
-    before, _ = old_probe(tmp_path)
-    before.write_text("a,b\n1,2\n")
-    assert "is not the table of a probe" in refused("probe", *PROBE, "--at", "0.5", "--results", str(tmp_path))
-    assert before.read_text() == "a,b\n1,2\n"
 
 
 # Options that are their defaults

@@ -199,6 +199,7 @@ def test_prune_names_what_it_removes_and_leaves_what_is_needed(here: Path) -> No
     young.write_text("a write under way")
     gone[-1].mkdir()
     (gone[-1] / "error.txt").write_text("of a run whose record was removed")
+    (gone[-1] / "checkpoint.pt").write_text("of the same")
     before = content(here)
     shown = call("results", "prune", "--results", str(here), "--dry-run")
     assert shown.exit_code == 0 and all(str(path) in shown.stdout for path in gone) and content(here) == before

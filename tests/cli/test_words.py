@@ -53,7 +53,7 @@ def refused(text: str) -> str:
         ("run --variant gan", "write --variants gan"),
         ("run --model gan", "write --variants gan"),
         ("probe --variants gan", "write --variant gan, one alone"),
-        ("run --epochs 30", "write --budget N-images, where N is 30 times the images of the training split"),
+        ("run --epochs 30", "write --budget 30-epochs"),
         ("run --steps 5000", "write --budget 5000-updates"),
         ("run --iterations=5000", "write --budget 5000-updates"),
         ("run --max_iter 5000", "write --budget 5000-updates"),

@@ -29,7 +29,6 @@ from ganbench.contract.data import ImageSet
 from ganbench.contract.types import Value
 from ganbench.errors import DiskError
 from ganbench.files import write_atomically
-from ganbench.reports.probe import draw
 from ganbench.results.codec import id_in, load
 from ganbench.results.progress import PlannedRun, begin_plan, find_sweeps, open_folder
 from ganbench.results.record import RunRecord, RunSpec
@@ -45,7 +44,6 @@ from ganbench.runs.former import installed
 from ganbench.runs.gallery import draw_last, draw_mark
 from ganbench.runs.names import remember, remembered
 from ganbench.runs.plan import Request, plan
-from ganbench.runs.probe import plan_probe, run_probe
 from ganbench.runs.registry import Registry, discover, load_file
 from ganbench.runs.steps import unwatched
 from ganbench.scoring.features import write_cached
@@ -559,24 +557,6 @@ def test_a_run(variant: str, every: int, registry: Registry, tmp_path: Path, mon
     survives(tmp_path, nothing, act, look=look, every=every)
 
 
-@pytest.mark.parametrize("every", [37, pytest.param(1, marks=pytest.mark.slow)])
-@pytest.mark.filterwarnings("ignore:.*the run (goes on|starts anew):UserWarning")
-def test_a_probe(every: int, registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GANBENCH_CACHE", str(tmp_path / "root" / "cache"))
-    request = Request(["plain"], ["tiny"], settings=("mlp.width=4",))
-
-    def act(root: Path) -> Any:
-        probe = plan_probe(request, registry, epochs=(0.5, 1), iterations=2, seed=0, results=root)
-        curves = run_probe(probe, registry, threads=1, tell=lambda line: None)
-        draw(probe, curves)
-        return curves
-
-    def look(root: Path) -> Any:
-        return {name: kept for name, kept in content(root).items() if not name.endswith(".pt")}
-
-    survives(tmp_path, nothing, act, look=look, every=every)
-
-
 def test_what_a_sweep_writes_about_itself(tmp_path: Path) -> None:
     """What cannot be written, or taken away, stops nothing; what it says of an earlier moment stays whole."""
     sweep = begin_plan("ganbench run", 1, [PlannedRun("a", "gan", 0)], known=0)
@@ -614,8 +594,8 @@ def test_every_kind_of_write_is_among_these() -> None:
         "files.py", "toolbox/prepared.py", "toolbox/sources.py", "cli/report.py", "results/upkeep.py",
         "results/moving.py", "results/store.py", "results/upgrade.py", "results/progress.py", "cli/plot.py",
         "cli/page.py",
-        "runs/export.py", "runs/names.py", "scoring/pictures.py", "scoring/features.py", "reports/probe.py",
-        "runs/gallery.py", "runs/blame.py", "runs/checkpoint.py", "runs/probe.py", "runs/executors/limits.py",
+        "runs/export.py", "runs/names.py", "scoring/pictures.py", "scoring/features.py",
+        "runs/gallery.py", "runs/blame.py", "runs/checkpoint.py", "runs/executors/limits.py",
     )  # fmt: skip
     root = Path(main.callback.__code__.co_filename).parents[1]  # type: ignore[union-attr]
     writing = ("write_atomically(", ".write_bytes(", ".write_text(", "mkdir(", "unlink(", "rmtree(")

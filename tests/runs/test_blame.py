@@ -247,7 +247,7 @@ def test_a_probe_that_fails_is_a_sentence_with_its_line(plugin, tmp_path, edit, 
     assert told in result.stderr and "Traceback" not in result.output
     if when:
         (log,) = tmp_path.rglob("error.txt")
-        assert f"Error: mine failed: RuntimeError: {told}; traceback in {log})" in result.stderr
+        assert f"mine data seed 0: RuntimeError: {told}; traceback in {log})" in result.stderr
 
 
 # In scoring

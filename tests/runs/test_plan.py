@@ -40,6 +40,11 @@ def test_the_product_of_variants_and_seeds_runs_seed_by_seed(registry: Registry)
     assert {(job.spec.size, job.spec.backbone, job.samples) for job in made.jobs} == {(8, "mlp", 64)}
 
 
+def test_a_budget_of_epochs_is_one_of_images(registry: Registry) -> None:
+    epochs, images = (plan(request("plain", seeds=1, budget=text), registry) for text in ("2.5-epochs", "640-images"))
+    assert epochs.jobs[0].spec == images.jobs[0].spec, "the training split has 256"
+
+
 def test_globs_and_all_expand_without_repeats(registry: Registry) -> None:
     named = plan(request("plain", seeds=(7, 3)), registry)
     assert [job.spec.seed for job in named.jobs] == [3, 7]

@@ -64,12 +64,12 @@ def sigmoid(x):
     return 1 / (1 + np.exp(-x))
 
 
-def by_hand(variant, D, seed, batch):
-    """Gradients of E log(1-σ(D(G(z)))) and -E log σ(D(G(z))) over W and b, in numpy."""
+def by_hand(variant, D, seed, batch, first=None):
+    """Gradients of E log(1-σ(D(G(z)))) and -E log σ(D(G(z))) over W and b, in numpy; of the `first` latents alone."""
     W, b = (p.detach().double().numpy() for p in (variant.G.weight, variant.G.bias))
     w, c = (p.detach().double().numpy() for p in (D.head.weight, D.head.bias))
     seed_device(torch.device("cpu"), derive(seed, "probe", "latents"))
-    z = torch.randn(batch, 3).double().numpy()
+    z = torch.randn(batch, 3).double().numpy()[:first]
     logits = (z @ W.T + b) @ w[0] + c
     norms = {}
     for name, slope in ((SATURATING, -sigmoid(logits)), (NONSATURATING, -sigmoid(-logits))):
@@ -106,6 +106,28 @@ def test_the_gradient_vanishes_or_stays_as_the_discriminator_learns():
         D.head.weight.fill_(1e-3)
     curves = canonical_curves(variant, D, POINTS, batch=16, at=[0, 500], seed=0)
     assert curves[SATURATING].decades < -1 < curves[NONSATURATING].decades
+
+
+@pytest.mark.parametrize("latents", [1, 5, 40])
+def test_the_loss_is_of_as_many_latents_as_are_asked_for(latents):
+    variant, D = variant_of(0), discriminator()
+    curves = canonical_curves(variant, D, POINTS, batch=16, at=[0, 3], seed=2, latents=latents)
+    usual = canonical_curves(variant, D, POINTS, batch=16, at=[0, 3], seed=2)
+    for name, expected in by_hand(variant, D, 2, max(16, latents), latents).items():
+        assert curves[name].norms[0] == pytest.approx(expected, rel=1e-5)
+        assert curves[name].norms[0] != pytest.approx(usual[name].norms[0], rel=1e-3)
+
+
+def test_running_statistics_are_those_that_d_has_seen():
+    """A D of batch norm alone before its head: with running statistics of 0 and 1 it is that head."""
+    variant, head = variant_of(0), discriminator()
+    D = Discriminator(nn.BatchNorm1d(2, eps=1e-12), head.head)
+    for running in (True, False):
+        curves = canonical_curves(variant, D, POINTS, batch=16, at=[0, 4], seed=2, running=running)
+        expected = pytest.approx(float(by_hand(variant, head, 2, 16)[SATURATING]), rel=1e-5)
+        same = curves[SATURATING].norms[0] == expected
+        assert same is running
+    assert D.training and D.trunk.num_batches_tracked == 0
 
 
 @pytest.mark.parametrize("probe", ["canonical", "own"])

@@ -61,6 +61,32 @@ def test_what_is_no_budget_is_refused_with_an_example(text: str, complaint: str)
 
 
 @pytest.mark.parametrize(
+    ("text", "images"),
+    [("25-epochs", 1_500_000), ("1 epoch", 60_000), ("0.5-epochs", 30_000), ("1e-9-epochs", 1), ("2k-epochs", 12e7)],
+)
+def test_epochs_are_so_many_times_the_training_images(text: str, images: float) -> None:
+    assert Budget.parse(text, 60_000) == Budget(images, "images")
+
+
+def test_other_units_are_what_they_are_where_an_epoch_is_known() -> None:
+    for text in ("200k-images", "3-updates", "1e308-flops", "0.5-seconds"):
+        assert Budget.parse(text, 60_000) == Budget.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "epoch", "complaint"),
+    [
+        ("25-epochs", 0, "has the unit 'epochs'"),
+        ("0-epochs", 100, "not more than zero"),
+        ("1e308-epochs", 100, "too large"),
+    ],
+)
+def test_epochs_that_are_no_number_of_images_are_refused(text: str, epoch: int, complaint: str) -> None:
+    with pytest.raises(UserError, match=complaint):
+        Budget.parse(text, epoch)
+
+
+@pytest.mark.parametrize(
     ("budget", "text"),
     [
         (Budget(200_000, "images"), "200k-images"),
