@@ -148,6 +148,10 @@ class Lab(Protocol):
     failed: Mapping[str, str]
 
     @property
+    def rows(self) -> Mapping[str, Sequence[Made]]:
+        """Return `runs` that differ in nothing but the seed, by a name that says in what rows differ."""
+
+    @property
     def device(self) -> torch.device:
         """Where to compute."""
 

@@ -6,9 +6,12 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from ganbench.contract.types import digest
 from ganbench.results.along import Over
-from ganbench.results.record import RunRecord
-from ganbench.results.rows import Row, rows, table_of
+from ganbench.results.record import RunRecord, RunSpec
+from ganbench.results.rows import Row, plain_text, rows, table_of
+
+_FIELDS = ("dataset", "size", "backbone", "batch", "budget", "precision", "preset", "numbers")
 
 
 def named(records: Iterable[RunRecord], over: Over = "images") -> list[tuple[str, Row]]:
@@ -34,6 +37,26 @@ def named(records: Iterable[RunRecord], over: Over = "images") -> list[tuple[str
         seen[key] += 1
         unique.append((key[1] + (f" ({seen[key]})" if counts[key] > 1 else ""), row))
     return unique
+
+
+def seeds_of(specs: Iterable[RunSpec]) -> dict[str, list[RunSpec]]:
+    """Return specs that differ in nothing but the seed by a name for them, in the order of the first of each.
+
+    A name is the variant with what the user set, and what else the rows differ in; with a number where that is no fact
+    of the run, but other data or code.
+    """
+    groups: dict[str, list[RunSpec]] = {}
+    for spec in specs:
+        groups.setdefault(digest({**spec.content(), "seed": None}), []).append(spec)
+    firsts = [of[0] for of in groups.values()]
+    differ = [name for name in _FIELDS if len({str(getattr(spec, name)) for spec in firsts}) > 1]
+    names = [" ".join([s.variant, plain_text(s.shown_options), *(str(getattr(s, f)) for f in differ)]) for s in firsts]
+    names = [" ".join(name.split()) for name in names]
+    counts, seen, found = Counter(names), Counter[str](), {}
+    for name, of in zip(names, groups.values(), strict=True):
+        seen[name] += 1
+        found[f"{name} ({seen[name]})" if counts[name] > 1 else name] = of
+    return found
 
 
 def device_of(record: RunRecord) -> str:

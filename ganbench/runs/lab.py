@@ -18,6 +18,7 @@ from ganbench.contract.metrics import Embedding
 from ganbench.contract.types import DataSpec, digest
 from ganbench.errors import DiskError, UserError, brief, named
 from ganbench.files import write_atomically
+from ganbench.results.named import seeds_of
 from ganbench.runs.course import HarnessCourse
 from ganbench.runs.opening import open_dataset
 from ganbench.runs.options import resolve
@@ -49,6 +50,13 @@ class HarnessLab:
         self.failed: Mapping[str, str] = {}
         self._registry, self._folder, self._code = registry, folder, code
         self._root, self._weights, self._begin = root, weights, begin
+
+    @property
+    def rows(self) -> dict[str, list[Made]]:
+        """See `Lab.rows`."""
+        made = {made.record.spec.id: made for made in self.runs}
+        of_rows = seeds_of(made.record.spec for made in self.runs)
+        return {name: [made[spec.id] for spec in of] for name, of in of_rows.items()}
 
     def tell(self, text: str) -> None:
         """See `Lab.tell`."""

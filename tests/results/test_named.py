@@ -1,7 +1,7 @@
 """Names of rows in figures."""
 
 from ganbench.contract.types import Value
-from ganbench.results.named import named
+from ganbench.results.named import named, seeds_of
 from ganbench.results.rows import table_of
 
 
@@ -45,3 +45,13 @@ def test_rows_of_a_table_stand_together(record):
     records = [record("gan", 0, spec={"batch": batch}, **on(device)) for batch in (8, 9) for device in ("a", "b")]
     tables = [table_of(row.spec) for _, row in named(records, "seconds")]
     assert len(tables) == 4 and tables == sorted(tables, key=tables.index) and tables[0] == tables[1]
+
+
+def test_seeds_stand_under_a_name_that_says_in_what_their_runs_differ(record):
+    specs = [record(name, seed).spec for name in ("wgan", "gan") for seed in (1, 0)]
+    assert {name: [spec.seed for spec in of] for name, of in seeds_of(specs).items()} == {"wgan": [1, 0], "gan": [1, 0]}
+    other = record("gan", spec={"options": {"lr": 0.1}, "dataset": "mnist", "size": 28}).spec
+    assert list(seeds_of([*specs, other])) == ["wgan digits 8", "gan digits 8", "gan lr=0.1 mnist 28"]
+    twice = [record("gan", spec={"code": {"variant": text}}).spec for text in "ab"]
+    assert list(seeds_of(twice)) == ["gan (1)", "gan (2)"]
+    assert seeds_of([]) == {}
