@@ -77,6 +77,7 @@ from .files import (
     write_atomically as write_atomically,
 )
 from .results.frame import load as load
+from .results.statistics import mean_with_interval as mean_with_interval
 from .scoring.latents import Latents as Latents, interpolation as interpolation
 from .seeds import derive as derive, seeded as seeded
 from .toolbox.augment import Augmentation as Augmentation

@@ -18,7 +18,7 @@ from ganbench.results.costs import Cost as Cost, costs as costs
 from ganbench.results.named import named
 from ganbench.results.record import RunRecord
 from ganbench.results.rows import Row, table_of
-from ganbench.results.statistics import Score
+from ganbench.results.statistics import mean_with_interval
 from ganbench.results.store import ResultStore
 from ganbench.training.budget import Meters
 
@@ -208,7 +208,7 @@ def _band(group: Sequence[Curve]) -> Band:
     points = [dict(zip(curve.at, zip(curve.x, curve.y, strict=True), strict=True)) for curve in whole]
     places = sorted({at for curve in whole for at in curve.at})
     there = [{curve.seed: each[at] for curve, each in zip(whole, points, strict=True) if at in each} for at in places]
-    middles = [_middle({seed: y for seed, (_, y) in each.items()}) for each in there]
+    middles = [mean_with_interval([y for _, y in each.values()]) for each in there]
     return Band(
         group[0].row,
         group[0].options,
@@ -220,12 +220,3 @@ def _band(group: Sequence[Curve]) -> Band:
         len(group),
         group[0].table,
     )
-
-
-def _middle(numbers: Mapping[int, float]) -> tuple[float, float | None]:
-    """Return the mean over seeds and half the width of its interval, as the table has them."""
-    if not all(map(math.isfinite, numbers.values())):
-        with np.errstate(invalid="ignore"):  # infinities of both signs
-            return float(np.mean(list(numbers.values()))), None
-    score = Score("", {seed: Value(number) for seed, number in numbers.items()})
-    return score.mean, score.half_width

@@ -180,6 +180,18 @@ def interval_of_mean(mean: float, standard_error: float, n: int) -> tuple[float,
     return mean - half, mean + half
 
 
+def mean_with_interval(numbers: Sequence[float]) -> tuple[float, float | None]:
+    """Return the mean of numbers, and half the width of its 95 % Student-t interval.
+
+    No interval (None) has a single number, nor numbers of which one is not finite; their mean is not finite either.
+    """
+    score = Score("", {seed: Value(float(number)) for seed, number in enumerate(numbers)})
+    if not all(map(math.isfinite, numbers)):
+        with np.errstate(invalid="ignore"):  # infinities of both signs
+            return float(np.mean(list(numbers))), None
+    return score.mean, score.half_width
+
+
 def deviation_of(numbers: Sequence[float]) -> float:
     """Return the standard deviation of a sample, computed exactly and rounded once, as `statistics.stdev` does.
 

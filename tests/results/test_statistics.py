@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from ganbench.contract.types import Value
-from ganbench.results.statistics import Score, interval_of_mean
+from ganbench.results.statistics import Score, interval_of_mean, mean_with_interval
 
 
 def score(numbers, **of_value):
@@ -84,3 +84,13 @@ def test_numbers_beyond_all_bounds_have_neither():
 def test_an_interval_of_a_mean_is_scipys():
     low, high = interval_of_mean(6.3, 0.5, 10)
     assert (low, high) == pytest.approx(stats.t.interval(0.95, 9, loc=6.3, scale=0.5))
+
+
+def test_a_mean_of_numbers_has_the_interval_of_scipy_and_a_single_one_none():
+    numbers = [0.9, 0.4, 0.7, 0.75]
+    mean, half = mean_with_interval(numbers)
+    expected = stats.t.interval(0.95, 3, loc=np.mean(numbers), scale=stats.sem(numbers))
+    assert (mean - half, mean + half) == pytest.approx(expected)
+    assert mean_with_interval([0.5]) == (0.5, None)
+    mean, half = mean_with_interval([0.5, float("nan"), 1.0])
+    assert np.isnan(mean) and half is None
