@@ -78,10 +78,14 @@ from .files import (
 )
 from .results.frame import load as load
 from .results.statistics import mean_with_interval as mean_with_interval
-from .scoring.latents import Latents as Latents, interpolation as interpolation
+from .results.verdicts import above_zero as above_zero, with_interval as with_interval
+from .scoring.latents import Latents as Latents
+from .scoring.sums import arithmetic_shares as arithmetic_shares, attribute_sum as attribute_sum, sums_of as sums_of
+from .scoring.walks import walks as walks
 from .seeds import derive as derive, seeded as seeded
 from .toolbox.augment import Augmentation as Augmentation
 from .toolbox.dirac import PSI as PSI, THETA as THETA, Dirac as Dirac, dirac_data as dirac_data
+from .toolbox.filters import Box as Box, Filters as Filters
 from .toolbox.frechet import frechet_distance as frechet_distance
 from .toolbox.hardening import (
     GaussianNoise as GaussianNoise,
@@ -103,6 +107,7 @@ from .toolbox.joint import (
     JointDiscriminator as JointDiscriminator,
     joint_discriminator as joint_discriminator,
 )
+from .toolbox.judges import Judge as Judge, judge_of as judge_of
 from .toolbox.kernels import (
     dot_kernel as dot_kernel,
     gaussian_kernel as gaussian_kernel,
@@ -162,6 +167,7 @@ from .toolbox.padding import (
 from .toolbox.pairs import translation as translation
 from .toolbox.prepared import prepared as prepared
 from .toolbox.sources import Download as Download, fetch as fetch, tree_digest as tree_digest
+from .toolbox.tiles import tiled as tiled
 from .toolbox.trees import (
     IMAGE_SUFFIXES as IMAGE_SUFFIXES,
     ImageFiles as ImageFiles,

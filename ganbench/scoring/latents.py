@@ -75,7 +75,7 @@ class Latents:
         return to_uint8(samples).cpu()
 
     def sampled(self, n: int, purpose: str) -> tuple[Tensor, Tensor]:
-        """Draw `n` latents and make their images. Raises `Unfit` where something else than the latent tells an image."""
+        """Draw `n` latents and make their images. Raises `Unfit` where not the latent alone tells an image."""
         if self.variant.task == "label":
             raise Unfit(f"{self.variant.name} makes images by class, so that its latents do not tell one")
         z = self.draw(n, purpose)
