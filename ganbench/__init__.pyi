@@ -78,14 +78,14 @@ from .files import (
 )
 from .results.frame import load as load
 from .results.statistics import mean_with_interval as mean_with_interval
-from .results.verdicts import above_zero as above_zero, with_interval as with_interval
+from .results.verdicts import above_zero as above_zero, by_seed as by_seed, with_interval as with_interval
 from .scoring.latents import Latents as Latents
 from .scoring.sums import arithmetic_shares as arithmetic_shares, attribute_sum as attribute_sum, sums_of as sums_of
 from .scoring.walks import walks as walks
 from .seeds import derive as derive, seeded as seeded
 from .toolbox.augment import Augmentation as Augmentation
 from .toolbox.dirac import PSI as PSI, THETA as THETA, Dirac as Dirac, dirac_data as dirac_data
-from .toolbox.filters import Box as Box, Filters as Filters
+from .toolbox.filters import Filters as Filters, selectivity as selectivity
 from .toolbox.frechet import frechet_distance as frechet_distance
 from .toolbox.hardening import (
     GaussianNoise as GaussianNoise,

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from ganbench.contract.experiments import Claim
 from ganbench.results.statistics import mean_with_interval
+
+
+def by_seed(rows: Iterable[Mapping[str, Any]], value: str, **where: Any) -> dict[int, float]:
+    """Return a value of each seed among rows that have it and are as said, the mean where a seed has several."""
+    found: dict[int, list[float]] = {}
+    for row in rows:
+        if value in row and all(row.get(key) == wanted for key, wanted in where.items()):
+            found.setdefault(row["seed"], []).append(row[value])
+    return {seed: sum(of) / len(of) for seed, of in found.items()}
 
 
 def with_interval(numbers: Sequence[float], form: str = ".2f") -> str:

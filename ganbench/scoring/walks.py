@@ -32,8 +32,8 @@ def walks(
     ends = test[torch.arange(2 * paths) % len(test)].float()
     shares = torch.linspace(0, 1, points).view(1, -1, 1, 1, 1)
     blends = (1 - shares) * ends[:paths, None] + shares * ends[paths:, None]
-    known = judge(train).features
-    unit = nearest(judge(test).features, known)[0].mean()
+    known = judge.features_of(f"train {data.fingerprint}", train)
+    unit = nearest(judge.features_of(f"test {data.fingerprint}", test), known)[0].mean()
     images = {MADE: made, LOOKED_UP: train[rows].view_as(made), BLENDED: blends.round().to(torch.uint8)}
     return {of: (_measured(each, judge, known, float(unit)), each) for of, each in images.items()}
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 
 from ganbench.contract.backbone import Autoencoder
+from ganbench.contract.data import to_uint8
 from ganbench.errors import UserError, brief, named
 
 PIECE = 256
@@ -83,6 +84,27 @@ class Filters:
         assert x.grad is not None
         return x.grad[0].cpu()
 
+    def strongest(self, images: Tensor, shown: int, patches: int) -> list[tuple[Tensor, Tensor]]:
+        """Return for the first filters the patches with the largest responses, and their guided backpropagation.
+
+        Both uint8 `[patches, C, h, w]`, as large as the largest receptive field among them; what of it lies beyond the
+        border of an image is grey. Gradients are grey where they are 0, and their largest one is black or white.
+        """
+        peaks, places = self.peaks(images)
+        rows = peaks[:, :shown].topk(min(patches, len(peaks)), 0).indices
+        boxes = {place: self.field(place) for place in places[:, :shown].gather(0, rows).unique().tolist()}
+        sides = [max(box[end + 1] - box[end] for box in boxes.values()) for end in (0, 2)]
+        found = []
+        for number, chosen in enumerate(rows.T.tolist()):
+            pair: tuple[list[Tensor], list[Tensor]] = ([], [])
+            for row in chosen:
+                place = int(places[row, number])
+                slopes = self.guided(images[row], number, place)
+                for into, pixels in zip(pair, (images[row], slopes / slopes.abs().max().clamp(min=1e-30)), strict=True):
+                    into.append(cut(to_uint8(pixels[None])[0].cpu(), boxes[place], *sides))
+            found.append((torch.stack(pair[0]), torch.stack(pair[1])))
+        return found
+
     def _of(self, body: nn.Module) -> nn.Conv2d:
         found = body.get_submodule(self.name)
         assert isinstance(found, nn.Conv2d)
@@ -94,6 +116,35 @@ class Filters:
         with _heard([self._of(body)], lambda _, output: found.append(output.clone())):
             body(images)
         return found[-1]
+
+
+def cut(image: Tensor, box: Box, height: int, width: int) -> Tensor:
+    """Cut a box out of an image, on grey where it reaches beyond the image's border."""
+    patch = torch.full((len(image), height, width), 128, dtype=torch.uint8)
+    inside = image[:, box.top : box.bottom, box.left : box.right]
+    down = height - inside.shape[1] if box.top == 0 else 0
+    right = width - inside.shape[2] if box.left == 0 else 0
+    patch[:, down : down + inside.shape[1], right : right + inside.shape[2]] = inside
+    return patch
+
+
+def selectivity(peaks: Tensor, labels: Tensor | None, top: int) -> dict[str, float]:
+    """Return how selective responses `[N, K]` are, the means over K filters; NaN where one responds to all alike.
+
+    `peak`: how many standard deviations the `top` largest lie above the mean. With labels, `class share`: of the
+    commonest class among these; `explained`: share of the variance that classes explain.
+    """
+    peaks = peaks.double()
+    spread, centred = peaks.std(0, correction=0), peaks - peaks.mean(0)
+    best = peaks.topk(min(top, len(peaks)), 0).indices
+    found = {"peak": float((centred.gather(0, best).mean(0) / spread).mean())}
+    if labels is not None:
+        classes = torch.nn.functional.one_hot(labels).double()
+        classes = classes[:, classes.sum(0) > 0]
+        found["class share"] = float(classes[best].mean(0).max(1).values.mean())
+        between = ((classes.T @ centred) ** 2 / classes.sum(0)[:, None]).sum(0)
+        found["explained"] = float((between / (centred**2).sum(0)).mean())
+    return found
 
 
 def _body(network: nn.Module, images: Tensor) -> tuple[nn.Module, str]:

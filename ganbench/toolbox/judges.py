@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
@@ -50,6 +50,13 @@ class Judge:
     classifiers: Sequence[Classifier]
     reason: str = ""
     attributes: bool = False
+    _known: dict[str, Tensor] = field(default_factory=dict, compare=False, repr=False)
+
+    def features_of(self, key: str, images: Tensor) -> Tensor:
+        """Return the features of images that many runs are compared with, computed once for each key."""
+        if key not in self._known:
+            self._known[key] = self(images).features
+        return self._known[key]
 
     def __call__(self, images: Tensor) -> Seen:
         """Look at uint8 images `[N, C, H, W]`."""

@@ -8,10 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from ganbench import (
-    Box,
     Claim,
     Count,
     Experiment,
@@ -22,8 +20,10 @@ from ganbench import (
     Table,
     UserError,
     above_zero,
+    by_seed,
     derive,
     hookimpl,
+    selectivity,
     tiled,
     to_float,
     with_interval,
@@ -54,51 +54,6 @@ class Config:
     top: Count = 9
     shown: Count = 6
     patches: Count = 4
-
-
-def selectivity(peaks: Tensor, labels: Tensor | None, top: int) -> dict[str, float]:
-    """Return means over filters of how selective responses `[N, K]` are. NaN where a filter responds to all alike."""
-    peaks = peaks.double()
-    spread, centred = peaks.std(0, correction=0), peaks - peaks.mean(0)
-    best = peaks.topk(min(top, len(peaks)), 0).indices
-    found = {PEAK: float((centred.gather(0, best).mean(0) / spread).mean())}
-    if labels is not None:
-        classes = torch.nn.functional.one_hot(labels).double()
-        classes = classes[:, classes.sum(0) > 0]
-        found[SHARE] = float(classes[best].mean(0).max(1).values.mean())
-        between = ((classes.T @ centred) ** 2 / classes.sum(0)[:, None]).sum(0)
-        found[EXPLAINED] = float((between / (centred**2).sum(0)).mean())
-    return found
-
-
-def pictured(filters: Filters, images: Tensor, peaks: Tensor, places: Tensor, options: Config) -> list[list[Tensor]]:
-    """Return for the first filters the patches with the largest responses, and their guided backpropagation, uint8."""
-    lines = list[list[Tensor]]()
-    sides = _sides([filters.field(int(place)) for place in places[:, : options.shown].unique()])
-    for number in range(min(options.shown, filters.count)):
-        patches, guided = list[Tensor](), list[Tensor]()
-        for row in peaks[:, number].topk(min(options.patches, len(peaks))).indices.tolist():
-            place = int(places[row, number])
-            box, slopes = filters.field(place), filters.guided(images[row], number, place)
-            for into, pixels in ((patches, images[row].cpu()), (guided, slopes / slopes.abs().max().clamp(min=1e-30))):
-                levels = ((pixels + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
-                into.append(cut(levels, box, *sides))
-        lines.append([torch.stack(patches), torch.stack(guided)])
-    return lines
-
-
-def _sides(boxes: Sequence[Box]) -> tuple[int, int]:
-    return max(box.bottom - box.top for box in boxes), max(box.right - box.left for box in boxes)
-
-
-def cut(image: Tensor, box: Box, height: int, width: int) -> Tensor:
-    """Cut a box out of an image, on grey where it reaches beyond the image's border."""
-    patch = torch.full((len(image), height, width), 128, dtype=torch.uint8)
-    inside = image[:, box.top : box.bottom, box.left : box.right]
-    down = height - inside.shape[1] if box.top == 0 else 0
-    right = width - inside.shape[2] if box.left == 0 else 0
-    patch[:, down : down + inside.shape[1], right : right + inside.shape[2]] = inside
-    return patch
 
 
 class FiltersOfD(Experiment):
@@ -149,26 +104,20 @@ def look(made: Made, options: Config, *, draw: bool) -> tuple[dict[str, dict[str
     if images.ndim != 4:
         raise UserError("its data are points, not images")
     labels = None if cond is None else cond[: len(images)]
-    measured, drawn = dict[str, dict[str, float]](), list[list[list[Tensor]]]()
+    measured, drawn = dict[str, dict[str, float]](), list[Any]()
     for of, variant in ((TRAINED, made.at()), (FRESH, made.fresh())):
         if not isinstance(D := getattr(variant, "D", None), torch.nn.Module):
             raise UserError("it has no network D")
         inputs = to_float(images).to(made.device)
         filters = Filters(D, inputs)
-        peaks, places = filters.peaks(inputs)
-        measured[of] = {"filters": filters.count, "images": len(images), **selectivity(peaks, labels, options.top)}
-        drawn += [pictured(filters, inputs, peaks, places, options)] if draw else []
+        numbers = selectivity(filters.peaks(inputs)[0], labels, options.top)
+        measured[of] = {"filters": filters.count, "images": len(images), **numbers}
+        drawn += [filters.strongest(inputs, options.shown, options.patches)] if draw else []
     generator = torch.Generator().manual_seed(derive(made.record.spec.seed, "filters"))
     measured[CHANCE] = selectivity(torch.randn(len(images), NOISES, generator=generator), labels, options.top)
-    lines = (
-        [(f"filter {k + 1}", [*one, *other]) for k, (one, other) in enumerate(zip(*drawn, strict=True))] if draw else []
-    )
+    pairs = zip(*drawn, strict=True) if draw else ()
+    lines = [(f"filter {number}", [*one, *other]) for number, (one, other) in enumerate(pairs, 1)]
     return measured, lines, filters
-
-
-def by_seed(rows: Rows, value: str, **where: Any) -> dict[int, float]:
-    """Return a value by seed."""
-    return {row["seed"]: row[value] for row in rows if value in row and all(row[k] == v for k, v in where.items())}
 
 
 def _body(rows: Rows) -> tuple[list[str], list[list[str]]]:
@@ -178,7 +127,7 @@ def _body(rows: Rows) -> tuple[list[str], list[list[str]]]:
             with_interval(list(by_seed(rows, value, row=row, of=of).values())) for value in (PEAK, SHARE, EXPLAINED)
         ]
         count = by_seed(rows, "filters", row=row, of=of)
-        body.append([row, data, of, str(next(iter(count.values()))) if count else "-", *cells])
+        body.append([row, data, of, f"{max(count.values()):.0f}" if count else "-", *cells])
     return ["run", "data", "D", "filters", PEAK, SHARE, EXPLAINED], body
 
 

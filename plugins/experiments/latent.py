@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -25,6 +24,7 @@ from ganbench import (
     above_zero,
     arithmetic_shares,
     attribute_sum,
+    by_seed,
     hookimpl,
     judge_of,
     mean_with_interval,
@@ -70,15 +70,6 @@ class Config:
     trials: Count = 256
     paths: Count = 64
     points: Annotated[int, Ge(3)] = 17
-
-
-def by_seed(rows: Rows, value: str, **where: Any) -> dict[int, float]:
-    """Return a value of each seed, the mean where it has several."""
-    found = defaultdict[int, list[float]](list)
-    for row in rows:
-        if value in row and all(row.get(key) == wanted for key, wanted in where.items()):
-            found[row["seed"]].append(row[value])
-    return {seed: sum(of) / len(of) for seed, of in found.items()}
 
 
 def claims_of(rows: Rows) -> list[Claim]:

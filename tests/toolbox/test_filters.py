@@ -1,14 +1,17 @@
 """Receptive fields by the formula for chains, guided backpropagation by hand, and which convolution is the last."""
 
 import copy
+import math
 
+import numpy as np
 import pytest
 import torch
+from scipy.stats import norm
 from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from ganbench import Autoencoder, UserError
-from ganbench.toolbox.filters import Filters
+from ganbench.toolbox.filters import Box, Filters, cut, selectivity
 
 
 def images(n=6, channels=2, side=20):
@@ -126,3 +129,55 @@ def test_what_takes_more_than_images_is_looked_at_in_part_and_what_cannot_is_tol
         Filters(nn.Sequential(nn.Flatten(), nn.Linear(800, 1)), images())
     with pytest.raises(UserError, match=r"does not look at single images alone \(.*channels"):
         Filters(nn.Conv2d(4, 3, 3), images())
+
+
+def test_a_filter_of_one_class_is_as_selective_as_can_be():
+    labels = torch.arange(100) % 10
+    found = selectivity(torch.nn.functional.one_hot(labels, 10).float(), labels, 9)
+    assert found["class share"] == 1 and found["explained"] == pytest.approx(1)
+    assert found["peak"] == pytest.approx(0.9 / math.sqrt(0.1 * 0.9))  # 1 less its mean, in deviations of a coin
+
+
+def test_noise_comes_to_its_expectations():
+    n, labels = 500, torch.arange(500) % 10
+    noise = torch.randn(n, 4000, generator=torch.Generator().manual_seed(0))
+    found = selectivity(noise, labels, 9)
+    assert found["explained"] == pytest.approx(9 / 499, rel=0.02)  # between over total, degrees of freedom
+    ranks = np.arange(n - 8, n + 1)
+    assert found["peak"] == pytest.approx(norm.ppf((ranks - 0.375) / (n + 0.25)).mean(), rel=0.01)  # Blom's
+    random = np.random.default_rng(0)
+    drawn = [np.bincount(random.permutation(labels.numpy())[:9]).max() / 9 for _ in range(4000)]
+    assert found["class share"] == pytest.approx(np.mean(drawn), rel=0.02)
+
+
+def test_scale_and_shift_do_not_matter_and_what_responds_to_all_alike_has_no_number():
+    peaks, labels = torch.rand(60, 5, generator=torch.Generator().manual_seed(0)), torch.arange(60) % 3
+    one, other = selectivity(peaks, labels, 9), selectivity(peaks * 1e-3 - 7, labels, 9)
+    assert one == pytest.approx(other, rel=1e-2)
+    assert math.isnan(selectivity(torch.ones(60, 5), labels, 9)["peak"])
+    assert set(selectivity(peaks, None, 9)) == {"peak"}
+
+
+def test_patches_at_the_border_stand_where_they_would():
+    image = torch.arange(36, dtype=torch.uint8).view(1, 6, 6)
+    corner = cut(image, Box(0, 2, 4, 6), 3, 3)
+    assert corner[0].tolist() == [[128, 128, 128], [4, 5, 128], [10, 11, 128]]
+    assert cut(image, Box(2, 5, 1, 4), 3, 3)[0].tolist() == image[0, 2:5, 1:4].tolist()
+
+
+def test_the_strongest_patches_are_those_of_the_largest_responses():
+    network, seen = nn.Sequential(nn.Conv2d(2, 3, 5, padding=2)), images(7)
+    filters = Filters(network, seen)
+    peaks, places = filters.peaks(seen)
+    for number, (patches, guided) in enumerate(filters.strongest(seen, 2, 4)):
+        assert patches.shape == guided.shape == (4, 2, 5, 5)
+        best = peaks[:, number].argsort(descending=True)[:4].tolist()
+        for patch, slopes, row in zip(patches, guided, best, strict=True):
+            y, x = divmod(int(places[row, number]), 20)
+            whole = nn.functional.pad(seen[row], (2, 2, 2, 2))[:, y : y + 5, x : x + 5]  # 0 is grey
+            assert (patch.int() - ((whole + 1) * 127.5).round().int()).abs().max() <= 1
+            weight = network[0].weight[number].detach()
+            inside = nn.functional.pad(torch.ones(20, 20), (2, 2, 2, 2))[y : y + 5, x : x + 5]
+            scaled = weight * inside / (weight * inside).abs().max()
+            assert (slopes.int() - ((scaled + 1) * 127.5).round().int()).abs().max() <= 1
+    assert len(filters.strongest(seen, 9, 99)) == 3

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from ganbench_plugins.experiments.latent import Config, Latent, by_seed, claims_of, dots
+from ganbench_plugins.experiments.latent import Config, Latent, claims_of, dots
 from ganbench_plugins.variants.controls import Memorizer
 from ganbench_plugins.variants.gan import GAN
 from made_runs import REGISTRY, TINY, cells, lab, run
@@ -121,11 +121,6 @@ def test_only_classes_that_have_both_are_compared():
     other = [{**row, "wanted": "Y", "a - b + c": 0.9} for row in made if row.get("exemplars") == 1]
     claim = claims_of(made + other)[-1]
     assert "+0.10" in claim.found
-
-
-def test_values_of_a_seed_are_means_and_those_missing_are_missing():
-    made = [{"seed": 0, "a": 1.0, "x": 1}, {"seed": 0, "a": 3.0, "x": 1}, {"seed": 1, "x": 1}, {"seed": 2, "a": 9.0}]
-    assert by_seed(made, "a", x=1) == {0: 2.0}
 
 
 def test_a_picture_of_shares_shows_what_there_is():
