@@ -51,8 +51,13 @@ def attribute_sum(text: str) -> Sum:
     if not x or not y or x == y:
         raise UserError(f"{text.strip()!r} is no X/Y or X/-Y of two attributes, as Smiling/-Male is")
     of_a, of_c = (y, f"no {y}") if has else (f"no {y}", y)
-    told = f"({x}, {of_a}) - (no {x}, {of_a}) + (no {x}, {of_c})"
-    return Sum(told, {x: True, y: has}, {x: False, y: has}, {x: False, y: not has}, {x: True, y: not has})
+    return Sum(
+        f"{x}, from {of_a} to {of_c}",
+        {x: True, y: has},
+        {x: False, y: has},
+        {x: False, y: not has},
+        {x: True, y: not has},
+    )
 
 
 def fit(has: Mapping[str, Tensor], wanted: Conditions) -> Tensor:

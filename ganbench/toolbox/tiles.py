@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from textwrap import wrap
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,8 +14,8 @@ if TYPE_CHECKING:  # it takes a second to import
 
 WIDTH = 7.3
 """Inches of a figure: 800 px as experiments' pictures are written."""
-LABEL = 0.075
-"""Inches of a letter of a row's label, about."""
+LABEL, LETTERS = 0.075, 30
+"""Inches of a letter of a row's label, about, and how many a line of it has at most."""
 
 
 def tiled(rows: Sequence[tuple[str, Sequence[Tensor]]], columns: Sequence[str]) -> Figure:
@@ -27,16 +28,17 @@ def tiled(rows: Sequence[tuple[str, Sequence[Tensor]]], columns: Sequence[str]) 
     widths = [len(part) for part in rows[0][1]]
     height, width = rows[0][1][0].shape[-2:]
     gap = max(1, width // 16)
+    labels = ["\n".join(part for line in text.split("\n") for part in wrap(line, LETTERS)) for text, _ in rows]
     sheets = [_sheet([part.numpy() for part in parts], gap) for _, parts in rows]
     pixels = np.concatenate(sheets)
-    label = LABEL * max(len(line) for text, _ in rows for line in text.split("\n")) + 0.1
+    label = LABEL * max(len(line) for text in labels for line in text.split("\n")) + 0.1
     tall = (WIDTH - label) * len(pixels) / pixels.shape[1]
     figure = Figure(figsize=(WIDTH, tall + 0.4))
     axes = figure.add_axes((label / WIDTH, 0.05 / (tall + 0.4), 1 - (label + 0.05) / WIDTH, tall / (tall + 0.4)))
     axes.imshow(pixels, interpolation="nearest", aspect="auto")
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
-    axes.set_yticks([k * (height + gap) + height / 2 for k in range(len(rows))], [text for text, _ in rows], fontsize=8)
+    axes.set_yticks([k * (height + gap) + height / 2 for k in range(len(rows))], labels, fontsize=8)
     starts = np.cumsum([0, *(n * (width + gap) + 2 * gap for n in widths)])
     middles = [start + n * (width + gap) / 2 for start, n in zip(starts, widths, strict=False)]
     axes.xaxis.tick_top()

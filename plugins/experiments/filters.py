@@ -121,14 +121,12 @@ def look(made: Made, options: Config, *, draw: bool) -> tuple[dict[str, dict[str
 
 
 def _body(rows: Rows) -> tuple[list[str], list[list[str]]]:
-    body = []
+    values, body = [v for v in (PEAK, SHARE, EXPLAINED) if any(v in row for row in rows)], []
     for row, data, of in dict.fromkeys((row["row"], row["data"], row["of"]) for row in rows):
-        cells = [
-            with_interval(list(by_seed(rows, value, row=row, of=of).values())) for value in (PEAK, SHARE, EXPLAINED)
-        ]
+        cells = [with_interval(list(by_seed(rows, value, row=row, of=of).values())) for value in values]
         count = by_seed(rows, "filters", row=row, of=of)
         body.append([row, data, of, f"{max(count.values()):.0f}" if count else "-", *cells])
-    return ["run", "data", "D", "filters", PEAK, SHARE, EXPLAINED], body
+    return ["run", "data", "D", "filters", *values], body
 
 
 def claims_of(rows: Rows) -> list[Claim]:

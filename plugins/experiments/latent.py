@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 import torch
@@ -45,8 +45,9 @@ WALKS = (
     "in that of test images, by features of the classifier (pixels where there is none); sure: its largest probability"
 )
 SUMS = (
-    "shares of sums whose image has all that it is to have; moved, kept: by part; r - r + c: means of any samples in "
-    "place of a and b; random: of all samples. A dash: fewer samples fit a, b or c than there are to be exemplars"
+    "X, from Y to no Y: (X, Y) - (no X, Y) + (no X, no Y). Shares of sums whose image has all that it is to have; "
+    "moved, kept: by part; r - r + c: means of any samples in place of a and b; random: of all samples. A dash: fewer "
+    "samples fit a, b or c than there are to be exemplars"
 )
 Rows = list[dict[str, Any]]
 Found = Mapping[str, Sequence[float]]
@@ -117,6 +118,9 @@ def claims_of(rows: Rows) -> list[Claim]:
             "share of a - b + c that is as wanted, of means of three less single samples",
         ),
     ]
+    if any(far <= 0 for name in names for far in by_seed(rows, "farther", row=name, of=BLENDED).values()):
+        reason = "Blends lie no farther from data by these features, which so cannot tell."
+        found[1] = found[1] and replace(found[1], holds=None, reason=f"{found[1].reason} {reason}".strip())
     return [each for each in found if each is not None]
 
 
@@ -163,7 +167,10 @@ class Latent(Experiment):
     def find(self, lab: Lab) -> Finding:
         options, judges, rows, left_out = lab.options, dict[str, Judge](), Rows(), dict[str, str]()
         sums = [each for each in options.sums.split(",") if each.strip()]
-        attributes = list(dict.fromkeys(name for each in sums for name in attribute_sum(each).wanted))
+        try:
+            attributes = list(dict.fromkeys(name for each in sums for name in attribute_sum(each).wanted))
+        except UserError as error:
+            raise UserError(f"latent.sums: {error}") from None
         lines: dict[str, list[tuple[str, Sequence[Tensor]]]] = {"walks": [], "sums": []}
         for name, made in ((name, made) for name, of in lab.rows.items() for made in of):
             spec, first = made.record.spec, name not in {row["row"] for row in rows}
@@ -182,19 +189,15 @@ class Latent(Experiment):
                     lines["walks"] += [(f"{name}\n{of}", [each]) for each in shown]
                 if judge.reason:
                     raise UserError(f"no sums: {judge.reason}")
-                of_sums, pictures = arithmetic_shares(
-                    latents, judge, sums_of(judge, sums), options.exemplars, options.samples, options.trials
-                )
+                asked, exemplars = sums_of(judge, sums), options.exemplars
+                of_sums, pictures = arithmetic_shares(latents, judge, asked, exemplars, options.samples, options.trials)
                 rows += [{**about, **row} for row in of_sums]
-                chosen = [
-                    (text, images)
-                    for (text, k), images in pictures.items()
-                    if first and k in (3, max(options.exemplars))
-                ]
-                lines["sums"] += [
-                    (f"{name}\n{text}", images[: 3 + SHOWN].split([1, 1, 1, min(SHOWN, len(images) - 3)]))
-                    for text, images in dict(reversed(chosen)).items()
-                ]
+                both = (
+                    (text, images) for k in (max(exemplars), 3) for (text, of), images in pictures.items() if of == k
+                )
+                for text, images in dict(both).items() if first else ():
+                    parts = images[: 3 + SHOWN].split([1, 1, 1, min(SHOWN, len(images) - 3)])
+                    lines["sums"].append((f"{name}\n{text}", parts))
             except (UserError, ArithmeticError) as error:
                 left_out[f"{name}, seed {spec.seed}"] = str(error)
         if not rows:
@@ -237,16 +240,17 @@ def finding(
             [[names, *(f"{x:.3f}" for x in of)] for names, *of in known],
         ),
     ]
-    figures = {
-        "walks": (tiled(lines["walks"][:MOST_LINES], [""]), "From one latent to another, and what lies there else")
+    figures = {"shares": (dots(rows, exemplars), "Shares of sums that have what they are to have")} if summed else {}
+    above = {"walks": ["from one end to the other"], "sums": ["a", "b", "c", SUM]}
+    captions = {
+        "walks": "Walks between two latents, and what lies there else",
+        "sums": "Means of exemplars, and sums of them",
     }
-    if summed:
-        figures["shares"] = (dots(rows, exemplars), "Shares of sums that have what they are to have")
-    if lines["sums"]:
-        figures["sums"] = (
-            tiled(lines["sums"][:MOST_LINES], ["a", "b", "c", SUM]),
-            "Means of exemplars, and sums of such means",
-        )
+    for kind, titles in above.items():
+        sides = dict.fromkeys(parts[0].shape[-2:] for _, parts in lines[kind])
+        for number, side in enumerate(sides, 1):  # pictures of one size stand in one figure
+            alike = [(label, parts) for label, parts in lines[kind] if parts[0].shape[-2:] == side]
+            figures[f"{kind}-{number}" if number > 1 else kind] = (tiled(alike[:MOST_LINES], titles), captions[kind])
     measured = rows + [
         {"classifier": names, "accuracy": one, "balanced accuracy": other} for names, one, other in known
     ]

@@ -83,7 +83,7 @@ def test_shares_of_single_samples_are_those_of_three_independent_numbers():
     assert row[ALONE] == 0 and row["random"] == pytest.approx(0.25, abs=0.03)
     assert row["wanted"] == "X, Y" and row["exemplars"] == 1
     assert {name: row[name] / 4096 for name in "abc"} == pytest.approx(dict.fromkeys("abc", 0.25), abs=0.03)
-    assert images["(X, no Y) - (no X, no Y) + (no X, Y)", 1].shape == (3 + 2000, 1, 8, 8)
+    assert images["X, from no Y to Y", 1].shape == (3 + 2000, 1, 8, 8)
 
 
 def test_means_of_three_come_out_as_drawn_anew_with_numpy_and_large_means_always():

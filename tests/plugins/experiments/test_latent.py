@@ -70,10 +70,18 @@ def test_without_classes_or_attributes_pixels_are_walked_and_there_are_no_sums(t
     assert all(math.isnan(row["sure at ends"]) for row in finding.measured)
 
 
+def test_runs_on_images_of_two_sizes_have_a_figure_each(digits, tmp_path):
+    large = REGISTRY.get("dataset", "digits").item.load(Path(), 16)
+    data = Splits(ImageSet(large.train.images), ImageSet(large.test.images), large.fingerprint)
+    finding = Latent().find(lab(Latent(), [run(GAN, digits, width=4), run(GAN, data, width=4)], tmp_path, **SMALL))
+    assert {"walks", "walks-2"} <= set(finding.figures)
+    assert {row["data"] for row in cells(finding, "Walks")} == {"digits 8 px", "digits 16 px"}
+
+
 def test_nobody_to_look_at_and_wrong_sums_are_one_sentence(digits, tmp_path):
     with pytest.raises(UserError, match="of no latents"):
         Latent().find(lab(Latent(), [run(Memorizer, digits, backbone="mlp")], tmp_path))
-    with pytest.raises(UserError, match="'Smiling' is no X/Y"):
+    with pytest.raises(UserError, match=r"latent\.sums: 'Smiling' is no X/Y"):
         Latent().find(lab(Latent(), [run(GAN, digits, width=4)], tmp_path, sums="Smiling"))
 
 
@@ -110,6 +118,7 @@ def test_claims_follow_from_intervals_over_seeds():
     assert held(rows(0.3, singles=0.4)) == [True, True, True, False, False]
     assert held(rows(0.1, noises=0.2, singles=0.05))[2:] == [False, False, True]
     assert held(rows(0.7, uneven=(6.0, 5.0), farther=(1.0, 0.1)))[:2] == [False, False]
+    assert held(rows(0.7, farther=(-2.0, -1.0)))[1] is None  # G's comes nearer, but so do blends
     assert held(rows(0.495))[3] is None  # 0.495 to 0.515
     alone = claims_of(rows(0.7, seeds=1))
     assert all(claim.holds is None and "one seed" in claim.reason for claim in alone)
