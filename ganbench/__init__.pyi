@@ -79,6 +79,10 @@ from .files import (
 )
 from .results.frame import load as load
 from .results.statistics import mean_with_interval as mean_with_interval
+from .results.verdicts import above_zero as above_zero, by_seed as by_seed, with_interval as with_interval
+from .scoring.latents import Latents as Latents
+from .scoring.sums import arithmetic_shares as arithmetic_shares, attribute_sum as attribute_sum, sums_of as sums_of
+from .scoring.walks import walks as walks
 from .seeds import derive as derive, seeded as seeded
 from .toolbox.augment import Augmentation as Augmentation
 from .toolbox.dirac import (
@@ -105,6 +109,7 @@ from .toolbox.drawn import (
     list_beside as list_beside,
     strokes as strokes,
 )
+from .toolbox.filters import Filters as Filters, selectivity as selectivity
 from .toolbox.frechet import frechet_distance as frechet_distance
 from .toolbox.hardening import (
     GaussianNoise as GaussianNoise,
@@ -126,6 +131,7 @@ from .toolbox.joint import (
     JointDiscriminator as JointDiscriminator,
     joint_discriminator as joint_discriminator,
 )
+from .toolbox.judges import Judge as Judge, judge_of as judge_of
 from .toolbox.kernels import (
     dot_kernel as dot_kernel,
     gaussian_kernel as gaussian_kernel,
@@ -204,6 +210,7 @@ from .toolbox.pull import (
     pull_where_rejected as pull_where_rejected,
 )
 from .toolbox.sources import Download as Download, fetch as fetch, tree_digest as tree_digest
+from .toolbox.tiles import tiled as tiled
 from .toolbox.trees import (
     IMAGE_SUFFIXES as IMAGE_SUFFIXES,
     ImageFiles as ImageFiles,

@@ -74,6 +74,20 @@ class Latents:
             raise NotFinite(f"{variant.name} generates values that are not finite")
         return to_uint8(samples).cpu()
 
+    def sampled(self, n: int, purpose: str) -> tuple[Tensor, Tensor]:
+        """Draw `n` latents and make their images. Raises `Unfit` where not the latent alone tells an image."""
+        if self.variant.task == "label":
+            raise Unfit(f"{self.variant.name} makes images by class, so that its latents do not tell one")
+        z = self.draw(n, purpose)
+        images = self.made_of(z)
+        if not torch.equal(images[:CHUNK], self.images(z[:CHUNK], purpose="again")):
+            raise Unfit(f"the images of {self.variant.name} are not made of latents alone")
+        return z, images
+
+    def made_of(self, z: Tensor) -> Tensor:
+        """Make the images of any number of latents, a chunk at a time."""
+        return torch.cat([self.images(piece) for piece in z.split(CHUNK)])
+
     def labels(self, n: int) -> Tensor | None:
         """Return labels for `n` rows, as many different ones as there are, where the variant makes images by class."""
         cond = self.data.train.cond
@@ -133,13 +147,7 @@ def arithmetic(latents: Latents, classify: Classify, rows: int = 8) -> Tensor:
 
     Raises `Unfit` where labels are asked for, nobody can classify, or the samples are all of one class.
     """
-    if latents.variant.task == "label":
-        raise Unfit(f"{latents.variant.name} makes images by class, so that its latents do not tell one")
-    z = latents.draw(SAMPLED, "arithmetic")
-    pieces = z.split(CHUNK)
-    images = torch.cat([latents.images(piece) for piece in pieces])
-    if not torch.equal(images[:CHUNK], latents.images(pieces[0], purpose="again")):
-        raise Unfit(f"the images of {latents.variant.name} are not made of latents alone")
+    z, images = latents.sampled(SAMPLED, "arithmetic")
     found = classify(images)
     if found is None:
         raise Unfit("no metric of the run has a classifier of the data")

@@ -1,0 +1,48 @@
+"""Claims over seeds: whether what is said to be above 0 is so in every row. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from ganbench.contract.experiments import Claim
+from ganbench.results.statistics import mean_with_interval
+
+
+def by_seed(rows: Iterable[Mapping[str, Any]], value: str, **where: Any) -> dict[int, float]:
+    """Return a value of each seed among rows that have it and are as said, the mean where a seed has several."""
+    found: dict[int, list[float]] = {}
+    for row in rows:
+        if value in row and all(row.get(key) == wanted for key, wanted in where.items()):
+            found.setdefault(row["seed"], []).append(row[value])
+    return {seed: sum(of) / len(of) for seed, of in found.items()}
+
+
+def with_interval(numbers: Sequence[float], form: str = ".2f") -> str:
+    """Write the mean of numbers with its 95 % interval, where they have one; nothing is a dash."""
+    if not numbers:
+        return "-"
+    mean, half = mean_with_interval(numbers)
+    return f"{mean:{form}}" + ("" if half is None else f" ± {half:{form.lstrip('+')}}")
+
+
+def above_zero(said: str, found: Mapping[str, Sequence[float]], what: str) -> Claim | None:
+    """Judge what is said to be above 0: numbers of each seed, by row; None where there are none at all.
+
+    It holds where the 95 % intervals of all rows lie above 0, and does not where one lies below; else it is not
+    decided, as with one seed, or with numbers that are not finite. `what`: these numbers are, in words.
+    """
+    cells = {name: (numbers, *mean_with_interval(numbers)) for name, numbers in found.items() if numbers}
+    if not cells:
+        return None
+    above, below, nothing, alone = list[str](), list[str](), list[str](), list[str]()
+    for name, (numbers, mean, half) in cells.items():
+        if half is None:
+            (alone if len(numbers) == 1 else nothing).append(name)
+        else:
+            (above if mean > half else below if mean < -half else nothing).append(name)
+    reasons = {"Below 0": below, "Not told from 0 by these seeds": nothing, "No interval, one seed": alone}
+    why = " ".join(f"{reason}: {', '.join(names)}." for reason, names in reasons.items() if names)
+    holds = False if below else None if nothing or alone else True
+    text = "; ".join(f"{name} {with_interval(numbers, '+.2f')}" for name, (numbers, _, _) in cells.items())
+    return Claim(said, f"{what}: {text}.", holds, why)

@@ -1,0 +1,28 @@
+"""Claims of numbers over seeds."""
+
+import math
+
+from ganbench.results.verdicts import above_zero, by_seed, with_interval
+
+
+def test_it_holds_where_all_intervals_are_above_zero():
+    clear, open_, below = [1.0, 1.1, 0.9], [1.0, -1.0, 0.1], [-1.0, -1.1, -0.9]
+    assert above_zero("it is so.", {"a": clear, "b": [2.0, 2.1]}, "n").holds is True
+    claim = above_zero("it is so.", {"a": clear, "b": open_}, "n")
+    assert (
+        claim.holds is None and claim.reason == "Not told from 0 by these seeds: b." and "a +1.00 ± 0.25" in claim.found
+    )
+    assert above_zero("", {"a": clear, "b": below, "c": open_}, "n").holds is False
+    assert above_zero("", {"a": clear, "b": [5.0]}, "n").reason == "No interval, one seed: b."
+    assert above_zero("", {"a": clear, "b": [math.nan, 1.0]}, "n").holds is None
+    assert above_zero("", {"a": []}, "n") is None and above_zero("", {}, "n") is None
+
+
+def test_a_mean_is_written_with_its_interval_where_it_has_one():
+    assert [with_interval(numbers) for numbers in ([], [0.5], [0.5, math.nan])] == ["-", "0.50", "nan"]
+    assert with_interval([1.0, 2.0], "+.1f") == "+1.5 ± 6.4"  # t(1) = 12.706, deviation 0.7071: 12.706 · 0.5
+
+
+def test_values_of_a_seed_are_means_and_those_missing_are_missing():
+    made = [{"seed": 0, "a": 1.0, "x": 1}, {"seed": 0, "a": 3.0, "x": 1}, {"seed": 1, "x": 1}, {"seed": 2, "a": 9.0}]
+    assert by_seed(made, "a", x=1) == {0: 2.0}
