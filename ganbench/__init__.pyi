@@ -105,8 +105,14 @@ from .toolbox.divergences import (
 )
 from .toolbox.drawn import (
     COLOURS as COLOURS,
+    FAINT as FAINT,
+    GREY as GREY,
     describe_axes as describe_axes,
+    draw_band as draw_band,
+    heat_map as heat_map,
+    legend_below as legend_below,
     list_beside as list_beside,
+    panels as panels,
     strokes as strokes,
 )
 from .toolbox.filters import Filters as Filters, selectivity as selectivity
