@@ -108,6 +108,8 @@ def judged(variant: Variant, x: Tensor) -> Tensor:
     first = next((m for m in D.modules() if isinstance(m, nn.Linear)), None) if isinstance(D, nn.Module) else None
     if first is None:
         raise UserError("it has no D that judges points")
+    if isinstance(D, Autoencoder):
+        raise UserError("its D rebuilds points, and its error is the judgement")
     several = first.in_features
     was = variant.training
     variant.eval()

@@ -63,7 +63,9 @@ def test_a_pack_is_of_equal_points_and_its_output_is_divided(lab):
     assert variant.training
 
 
-@pytest.mark.parametrize(("row", "why"), [("mmd-gan", "no single output"), ("vae", "no D"), ("ali", "judges more")])
+@pytest.mark.parametrize(
+    ("row", "why"), [("mmd-gan", "no single output"), ("vae", "no D"), ("ali", "judges more"), ("ebgan", "rebuilds")]
+)
 def test_a_D_that_does_not_judge_points_is_told(lab, row, why):
     with pytest.raises(UserError, match=why):
         trained(lab, row)
