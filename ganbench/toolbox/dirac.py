@@ -148,6 +148,8 @@ def equilibrium(maps: Sequence[DiracMap], near: np.ndarray) -> np.ndarray | None
         if (abs(moves.mean(0)) <= STILL + 4 * noise).all():  # not so where it is not finite
             return place
         if not step:
+            if not np.isfinite(near).all():
+                return None
             place = near
             continue
         slopes = np.mean([each.jacobian(place) for each in maps], 0) - np.eye(len(place))

@@ -75,8 +75,8 @@ class Config:
     steps: Count = 600
     times: Positive = 100.0
     start: Positive = 1.0
-    batch: Count = 256
-    draws: Annotated[int, Ge(2)] = 16
+    batch: Count = 64
+    draws: Annotated[int, Ge(2)] = 8
     also: str = ""
 
 
