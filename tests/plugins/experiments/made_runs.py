@@ -50,10 +50,9 @@ def run(cls, data, *, seed=0, dataset="digits", backbone="dcgan", **options):
 
 def lab(experiment, runs, folder, registry: Registry = REGISTRY, root=Path("/nowhere"), **options):
     known = type(experiment.config)(**options)
-    made = HarnessLab(
-        known, [], [0], registry, folder=folder, code="", root=root, weights=None, device=torch.device("cpu"),
-        begin=lambda step: "",
-    )  # fmt: skip
+    place = {"folder": folder, "root": root, "weights": None, "device": torch.device("cpu")}
+    known_as = {"name": experiment.name, "code": ""}
+    made = HarnessLab(known, [], [0], registry, **known_as, **place, begin=lambda step: "")
     made.runs = runs
     return made
 
