@@ -38,7 +38,7 @@ NAMED, LETTERS = 4, 56
 
 def draw_paths(found: Sequence[Dynamics], seed: int, start: float) -> tuple[Figure, str]:
     """Draw the paths of a seed, a panel for each variant, all of one scale, with a caption; ψ: the mean of weights."""
-    figure, places = panels(len(found), ACROSS, height=2.15, more=0.8, sharex=True, sharey=True)
+    figure, places = panels(len(found), ACROSS, height=2.4, more=0.7, sharex=True, sharey=True)
     for number, (axes, each) in enumerate(zip(places, found, strict=True)):
         _draw_path(axes, each, seed, start)
         is_lowest = number >= len(found) - ACROSS

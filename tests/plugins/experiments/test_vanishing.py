@@ -57,8 +57,8 @@ def lab_of(registry: Registry, folder: Path, *variants: str, seeds: Any = 1, **o
     chosen = resolve(Vanishing, "vanishing", given)
     asked = {"variants": variants or ("plain",), "dataset": "tiny", "set": ["mlp.width=16"], "seeds": seeds}
     lab = HarnessLab(
-        chosen, variants, [0], registry, folder=folder / "memory", code="", root=folder, weights=None, device=CPU,
-        begin=lambda step: "",
+        chosen, variants, [0], registry, name="vanishing", folder=folder / "memory", code="", root=folder, weights=None,
+        device=CPU, begin=lambda step: "",
     )  # fmt: skip
     store, runs = ResultStore(folder / "runs"), list[MadeRun]()
     for wanted in Vanishing().runs(chosen, asked):
