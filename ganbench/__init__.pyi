@@ -79,7 +79,13 @@ from .files import (
 )
 from .results.frame import load as load
 from .results.statistics import mean_with_interval as mean_with_interval
-from .results.verdicts import above_zero as above_zero, by_seed as by_seed, with_interval as with_interval
+from .results.verdicts import (
+    above_zero as above_zero,
+    all_are as all_are,
+    by_seed as by_seed,
+    ends_of as ends_of,
+    with_interval as with_interval,
+)
 from .scoring.latents import Latents as Latents
 from .scoring.sums import arithmetic_shares as arithmetic_shares, attribute_sum as attribute_sum, sums_of as sums_of
 from .scoring.walks import walks as walks
@@ -90,6 +96,7 @@ from .toolbox.dirac import (
     THETA as THETA,
     Dirac as Dirac,
     DiracMap as DiracMap,
+    damped_radius as damped_radius,
     dirac_data as dirac_data,
     equilibrium as equilibrium,
 )
@@ -114,6 +121,13 @@ from .toolbox.drawn import (
     list_beside as list_beside,
     panels as panels,
     strokes as strokes,
+)
+from .toolbox.dynamics import (
+    GRADIENT_DESCENT as GRADIENT_DESCENT,
+    OWN_OPTIMIZERS as OWN_OPTIMIZERS,
+    VERDICTS as VERDICTS,
+    Dynamics as Dynamics,
+    dynamics_of as dynamics_of,
 )
 from .toolbox.filters import Filters as Filters, selectivity as selectivity
 from .toolbox.frechet import frechet_distance as frechet_distance
@@ -203,7 +217,20 @@ from .toolbox.padding import (
     same_deconvolution as same_deconvolution,
 )
 from .toolbox.pairs import translation as translation
+from .toolbox.planes import draw_eigenvalues as draw_eigenvalues, draw_paths as draw_paths
 from .toolbox.prepared import prepared as prepared
+from .toolbox.probed import (
+    Curves as Curves,
+    Probed as Probed,
+    after_epochs as after_epochs,
+    draw_probed as draw_probed,
+    from_top as from_top,
+    mean_decades as mean_decades,
+    mean_norm as mean_norm,
+    probe_runs as probe_runs,
+    scatter as scatter,
+    scatter_grows as scatter_grows,
+)
 from .toolbox.pull import (
     COINCIDE as COINCIDE,
     GROWS as GROWS,

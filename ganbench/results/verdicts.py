@@ -1,8 +1,9 @@
-"""Claims over seeds: whether what is said to be above 0 is so in every row. Imports no torch."""
+"""Claims, and numbers over seeds in words: whether what is said of all of them is so. Imports no torch."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from ganbench.contract.experiments import Claim
@@ -18,12 +19,40 @@ def by_seed(rows: Iterable[Mapping[str, Any]], value: str, **where: Any) -> dict
     return {seed: sum(of) / len(of) for seed, of in found.items()}
 
 
-def with_interval(numbers: Sequence[float], form: str = ".2f") -> str:
-    """Write the mean of numbers with its 95 % interval, where they have one; nothing is a dash."""
+def with_interval(numbers: Sequence[float], form: str = ".2f", width: str = "") -> str:
+    """Write the mean of numbers with its 95 % interval, where they have one; nothing is a dash.
+
+    `width`: how half the width of the interval is written, by default as the mean is.
+    """
     if not numbers:
         return "-"
     mean, half = mean_with_interval(numbers)
-    return f"{mean:{form}}" + ("" if half is None else f" ± {half:{form.lstrip('+')}}")
+    return f"{mean:{form}}" + ("" if half is None else f" ± {half:{width or form.lstrip('+')}}")
+
+
+def ends_of(found: Mapping[str, float], unit: str) -> str:
+    """Write the least and the greatest of numbers, and which they are, once where they are the same."""
+    ordered = sorted(found, key=lambda name: found[name])
+    return " to ".join(f"{found[name]:+.2f} {unit} ({name})" for name in dict.fromkeys([ordered[0], ordered[-1]]))
+
+
+def all_are(
+    said: str,
+    found: str,
+    numbers: Sequence[float],
+    so: Callable[[float], bool],
+    *,
+    known: bool = True,
+    reason: str = "",
+) -> Claim:
+    """Judge what is said of every number.
+
+    It holds where all are so. Else it is not decided where one of them is not finite, or where what was measured cannot
+    tell (`known`); otherwise it does not hold, by `reason`.
+    """
+    if all(map(so, numbers)):
+        return Claim(said, found, True)
+    return Claim(said, found, False, reason) if known and all(map(math.isfinite, numbers)) else Claim(said, found, None)
 
 
 def above_zero(said: str, found: Mapping[str, Sequence[float]], what: str) -> Claim | None:

@@ -157,3 +157,13 @@ def equilibrium(maps: Sequence[DiracMap], near: np.ndarray) -> np.ndarray | None
             return None
         place = place - np.linalg.lstsq(slopes, moves.mean(0))[0]
     return None
+
+
+def damped_radius(h: float, damping: float) -> float:
+    """Return the spectral radius of ψ ← ψ - h (θ/2 + damping · ψ), then θ ← θ + h ψ/2.
+
+    That is the GAN's map in turns, at rate h, with a slope that is damped (Mescheder et al. 2018, lemmas 3.2 and 3.3,
+    from memory, unchecked).
+    """
+    D, G = np.array([[1, 0], [-h / 2, 1 - h * damping]]), np.array([[1, h / 2], [0, 1]])
+    return float(abs(np.linalg.eigvals(G @ D)).max())

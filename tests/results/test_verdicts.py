@@ -2,7 +2,7 @@
 
 import math
 
-from ganbench.results.verdicts import above_zero, by_seed, with_interval
+from ganbench.results.verdicts import above_zero, all_are, by_seed, ends_of, with_interval
 
 
 def test_it_holds_where_all_intervals_are_above_zero():
@@ -21,8 +21,25 @@ def test_it_holds_where_all_intervals_are_above_zero():
 def test_a_mean_is_written_with_its_interval_where_it_has_one():
     assert [with_interval(numbers) for numbers in ([], [0.5], [0.5, math.nan])] == ["-", "0.50", "nan"]
     assert with_interval([1.0, 2.0], "+.1f") == "+1.5 ± 6.4"  # t(1) = 12.706, deviation 0.7071: 12.706 · 0.5
+    assert with_interval([1.0, 2.0], ".4f", ".1g") == "1.5000 ± 6"
 
 
 def test_values_of_a_seed_are_means_and_those_missing_are_missing():
     made = [{"seed": 0, "a": 1.0, "x": 1}, {"seed": 0, "a": 3.0, "x": 1}, {"seed": 1, "x": 1}, {"seed": 2, "a": 9.0}]
     assert by_seed(made, "a", x=1) == {0: 2.0}
+
+
+def test_what_is_said_of_every_number_holds_fails_or_is_not_decided():
+    def judge(*numbers, **more):
+        return all_are("said", "found", numbers, lambda number: number > 0, reason="why", **more)
+
+    assert (judge(1.0, 2.0).holds, judge(1.0, 2.0).reason) == (True, "")
+    assert judge(math.inf, 1.0).holds is True and judge(1.0, known=False).holds is True
+    assert (judge(1.0, -2.0).holds, judge(1.0, -2.0).reason) == (False, "why")
+    for open_ in (judge(-1.0, known=False), judge(math.nan, -1.0)):
+        assert (open_.holds, open_.reason) == (None, "")
+
+
+def test_ends_are_the_least_and_the_greatest():
+    assert ends_of({"a": 1.0, "b": -2.5, "c": 0.0}, "decades") == "-2.50 decades (b) to +1.00 decades (a)"
+    assert ends_of({"a": 1.0}, "units") == "+1.00 units (a)"
