@@ -180,6 +180,23 @@ def test_other_rows_may_be_asked_for_and_bad_ones_are_told():
     assert "outptu" in outcome.found.left_out["lsgan outptu=sigmoid"]
 
 
+def test_beyond_where_fgan_cuts_off_nothing_pulls():
+    outcome = find(["fgan"], "divergences.points=2", "divergences.span=24")
+    assert [claim.holds for claim in outcome.found.claims] == [True] * 3
+    _, slopes, _ = curve(outcome, "fgan divergence=kl")
+    assert slopes.tolist() == [0, 0, -1, 0, 0]
+
+
+def test_a_D_that_is_more_than_a_slope_and_a_G_that_is_more_than_a_point_are_told():
+    left_out = find(
+        ["gan", "dfm", "minibatch-discrimination", "infogan", "mix-gan"], "divergences.points=1"
+    ).found.left_out
+    assert left_out["dfm"].startswith("its D is more than a slope, it has D.trunk")
+    assert left_out["minibatch-discrimination"].startswith("its D is more than a slope, it has D.trunk")
+    assert left_out["infogan"] == "its G is no player that moves the sample and nothing else"
+    assert left_out["mix-gan"] == "it has no single point θ and slope ψ"
+
+
 def test_where_nobody_fits_one_sentence_says_why():
     with pytest.raises(UserError, match=r"nobody fits; .*vae: this backbone has no encoder"):
         find(["vae"])
