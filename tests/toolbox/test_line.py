@@ -14,8 +14,8 @@ from ganbench.toolbox import line
 def lab(tmp_path_factory):
     folder = tmp_path_factory.mktemp("memory")
     return HarnessLab(
-        None, [], [0], discover(()), folder=folder, code="", root=Path(), weights=None, device=torch.device("cpu"),
-        begin=lambda step: None,
+        None, [], [0], discover(()), name="line", folder=folder, code="", root=Path(), weights=None,
+        device=torch.device("cpu"), begin=lambda step: None,
     )  # fmt: skip
 
 

@@ -3,6 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from ganbench_plugins.experiments import divergences
 
 from ganbench.errors import UserError
 from ganbench.runs.experiments import Wanted, carry_out
@@ -125,6 +126,12 @@ def test_gradient_and_loss_are_those_of_the_loss_written_out(known, row):
     slope, loss = autograd(LOSSES[row])
     assert slopes == pytest.approx(slope, rel=1e-7, abs=1e-8)
     assert losses == pytest.approx(loss, rel=1e-7, abs=1e-7)
+
+
+@pytest.mark.parametrize("forms", divergences.SAID.values())
+def test_what_is_said_of_a_row_is_the_slope_of_its_loss(forms):
+    for row in forms.keys() & LOSSES.keys():
+        assert forms[row](np.linspace(-6, 6, 5)) == pytest.approx(-autograd(LOSSES[row])[0])
 
 
 def test_every_claim_holds_and_names_who_took_part(known):
