@@ -77,11 +77,14 @@ from .files import (
     sha256_of as sha256_of,
     write_atomically as write_atomically,
 )
+from .results.bands import draw_bands as draw_bands
+from .results.beside import draw_beside as draw_beside
 from .results.frame import load as load
 from .results.statistics import mean_with_interval as mean_with_interval
 from .results.verdicts import (
     above_zero as above_zero,
     all_are as all_are,
+    at_most as at_most,
     by_seed as by_seed,
     ends_of as ends_of,
     with_interval as with_interval,
@@ -111,6 +114,7 @@ from .toolbox.divergences import (
     variational_bound as variational_bound,
 )
 from .toolbox.drawn import (
+    BEHIND as BEHIND,
     COLOURS as COLOURS,
     FAINT as FAINT,
     GREY as GREY,
@@ -182,6 +186,7 @@ from .toolbox.line import (
     TrainedOnLine as TrainedOnLine,
     judged as judged,
     line_data as line_data,
+    outputs_on_line as outputs_on_line,
 )
 from .toolbox.lmdb import lmdb_files as lmdb_files
 from .toolbox.losses import (
@@ -212,6 +217,14 @@ from .toolbox.observed import (
     settings_of as settings_of,
     table_of as table_of,
 )
+from .toolbox.optimum import (
+    RATIO as RATIO,
+    SIGN as SIGN,
+    SLOPE as SLOPE,
+    Judged as Judged,
+    Optimum as Optimum,
+    draw_outputs as draw_outputs,
+)
 from .toolbox.padding import (
     same_convolution as same_convolution,
     same_deconvolution as same_deconvolution,
@@ -233,11 +246,14 @@ from .toolbox.probed import (
 )
 from .toolbox.pull import (
     COINCIDE as COINCIDE,
+    F_PULLS as F_PULLS,
     GROWS as GROWS,
     ODD as ODD,
     STAYS as STAYS,
     VANISHES as VANISHES,
+    Form as Form,
     Pull as Pull,
+    draw_pulls as draw_pulls,
     join_pulls as join_pulls,
     measure_pull as measure_pull,
     pull_where_rejected as pull_where_rejected,

@@ -11,10 +11,13 @@ from ganbench.results.statistics import mean_with_interval
 
 
 def by_seed(rows: Iterable[Mapping[str, Any]], value: str, **where: Any) -> dict[int, float]:
-    """Return a value of each seed among rows that have it and are as said, the mean where a seed has several."""
+    """Return a value of each seed among rows that have it and are as said, the mean where a seed has several.
+
+    A row whose value is None has none.
+    """
     found: dict[int, list[float]] = {}
     for row in rows:
-        if value in row and all(row.get(key) == wanted for key, wanted in where.items()):
+        if row.get(value) is not None and all(row.get(key) == wanted for key, wanted in where.items()):
             found.setdefault(row["seed"], []).append(row[value])
     return {seed: sum(of) / len(of) for seed, of in found.items()}
 
@@ -75,3 +78,16 @@ def above_zero(said: str, found: Mapping[str, Sequence[float]], what: str) -> Cl
     holds = False if below else None if nothing or alone else True
     text = "; ".join(f"{name} {with_interval(numbers, '+.2f')}" for name, (numbers, _, _) in cells.items())
     return Claim(said, f"{what}: {text}.", holds, why)
+
+
+def at_most(said: str, found: Mapping[str, Sequence[float]], most: float, what: str) -> Claim | None:
+    """Judge what is said to be no more than `most`: numbers of each seed, by row; None where there are none at all.
+
+    It holds where the means of all rows are as said; a mean that is not finite is not. `what`: these numbers are, in
+    words.
+    """
+    cells = {name: numbers for name, numbers in found.items() if numbers}
+    far = [name for name, numbers in cells.items() if not mean_with_interval(numbers)[0] <= most]
+    text = "; ".join(f"{name} {with_interval(numbers, '.3g')}" for name, numbers in cells.items())
+    why = f"More than {most:g}, why was not measured: {', '.join(far)}." if far else ""
+    return Claim(said, f"{what}: {text}.", not far, why) if cells else None

@@ -19,6 +19,8 @@ STROKES: tuple[Any, ...] = ("-", (0, (4, 1.2)), (0, (1, 1.2)))
 GREY, FAINT = "#555555", "#E8E8E8"
 """Of lines to compare with, and of grids."""
 WIDTH = 1.4
+BEHIND: dict[str, Any] = {"color": GREY, "alpha": 0.35, "linewidth": 4, "zorder": 1}
+"""Keywords of `Axes.plot` for what is exact: a broad line behind those of what was found."""
 INCHES = 7.3
 """The width of a figure: 800 pixels as pictures of experiments are written."""
 

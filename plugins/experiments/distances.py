@@ -19,7 +19,6 @@ KERNELS = {
     "MMD² (Gaussian)": gb.gaussian_kernel,
 }
 
-
 FAR = 6.0
 """Deviations, from which on Gaussians are far apart."""
 
@@ -38,9 +37,8 @@ class Config:
 
 def drawn_exact(exact: Mapping[str, Values], at: Sequence[float]) -> Figure:
     """Draw each divergence and its slope by the distance; what is infinite is named."""
-    figure = Figure(figsize=(8.6, 6.4), layout="constrained")
-    grid = figure.subplots(2, 3, width_ratios=(3, 3, 1.9))
-    for (left, right, aside), (case, values) in zip(grid, exact.items(), strict=True):
+    figure, places = gb.panels(3 * len(exact), 3, height=3.2, more=0.0, width_ratios=(3, 3, 1.9))
+    for left, right, aside, (case, values) in zip(places[::3], places[1::3], places[2::3], exact.items(), strict=True):
         for name, stroke in zip(values[0], gb.strokes(len(values[0])), strict=True):
             begin = 1 if math.isnan(values[0][name][1]) else 0  # a kink or a jump at 0
             left.plot(at[begin:], [each[name][0] for each in values[begin:]], label=name, **stroke)
@@ -57,12 +55,10 @@ def drawn_exact(exact: Mapping[str, Values], at: Sequence[float]) -> Figure:
 
 
 def claims_of_exact(exact: Mapping[str, Values], at: Sequence[float]) -> list[Claim]:
+    """Compare with what the papers say, which are cited from memory, unchecked."""
     lines, gaussians = (values[1:] for values in exact.values())  # the first is of distance 0
-    last, js, slopes = (
-        gaussians[-1],
-        {v["jensen-shannon"] for v in lines},
-        [v["wasserstein"] for v in (*lines, *gaussians)],
-    )
+    last, js = gaussians[-1], {v["jensen-shannon"] for v in lines}
+    slopes = [v["wasserstein"] for v in (*lines, *gaussians)]
     mmd = max(v[name][0] for v in (*lines, *gaussians) for name in KERNELS)
     infinite = all(math.isinf(v[name][0]) for v in lines for name in ("kl", "reverse-kl", "pearson"))
     js_far = 2 * math.log(2) - last["jensen-shannon"][0] < 0.05 and last["jensen-shannon"][1] < 0.05
@@ -136,6 +132,7 @@ class Distances(gb.Experiment):
         }
         notes = [
             "Nothing is trained and nobody takes part: no seeds, no intervals.",
+            "Papers are cited from memory, unchecked.",
             "least-squares: ∫ (p - q)² / (p + q), Pearson's χ² between p + q and 2q, which LSGAN's D measures.",
         ]
         figures = {"distances": (drawn_exact(exact, at), caption)}

@@ -2,74 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import numpy as np
-from matplotlib.figure import Figure
+from scipy.special import expit
 
 import ganbench as gb
-from ganbench import Claim, Dirac, Finding, Lab, Pull, Table, UserError, dirac_data, hookimpl, pull_where_rejected
+from ganbench import Claim, Dirac, Finding, Form, Lab, Pull, Table, UserError, dirac_data, hookimpl, pull_where_rejected
 
-Form: TypeAlias = Callable[[np.ndarray], np.ndarray]
+CUT_OFF = 10.0
+"""Beyond which `fgan` cuts off raw outputs, where an activation is an exponential or its conjugate has one."""
 
-
-def sigmoid(v: np.ndarray) -> np.ndarray:
-    return 0.5 * (1 + np.tanh(v / 2))
-
-
-def rejected(v: np.ndarray) -> np.ndarray:
-    return sigmoid(-v)
+REJECTED = gb.F_PULLS["gan"][0]
+"""σ(-D)."""
 
 
-def bell(v: np.ndarray) -> np.ndarray:
-    return 0.5 / np.cosh(v) ** 2
+def of_f(name: str, k: int) -> Form:
+    """Return one of the pulls of an f-GAN, with no pull beyond where outputs are cut off."""
+    form, most = gb.F_PULLS[name][k], CUT_OFF if name in ("kl", "reverse-kl", "hellinger") else np.inf
+    return lambda v: np.where(np.abs(v) <= most, form(np.clip(v, -most, most)), 0.0)
 
 
-def within(form: Form) -> Form:
-    """Return a form that is zero beyond ±10, where `fgan` cuts off the raw outputs of some divergences."""
-    return lambda v: np.where(np.abs(v) <= 10, form(np.clip(v, -10, 10)), 0.0)
-
-
-OF_F: Mapping[str, tuple[Form, Form]] = {
-    "kl": (within(np.ones_like), within(lambda v: np.exp(v - 1))),
-    "reverse-kl": (within(lambda v: np.exp(-v)), within(np.ones_like)),
-    "pearson": (np.ones_like, lambda v: v / 2 + 1),
-    "hellinger": (within(lambda v: np.exp(-v)), within(np.exp)),
-    "total-variation": (bell, bell),
-    "jensen-shannon": (rejected, sigmoid),
-    "gan": (rejected, sigmoid),
-}
-"""The slopes of g_f and of f* ∘ g_f (Nowozin et al. 2016, tables 2 and 6)."""
 SAID: Mapping[str, Mapping[str, Form]] = {
     "log(1 - D) pulls by σ(D) and saturates where D rejects the samples (Goodfellow et al. 2014, §3).": (
-        dict.fromkeys(("gan-minimax", "unrolled steps=0"), sigmoid)
+        dict.fromkeys(("gan-minimax", "unrolled steps=0"), expit)
     ),
     "-log D pulls by σ(-D), most where D rejects the samples (Goodfellow et al. 2014, §3), whatever penalty is on D. "
     "With real data at D = 0 so do relativistic losses, averaged ones twice (Jolicoeur-Martineau 2019).": (
-        dict.fromkeys(("gan", "dragan", "r1", "pacgan", "fgan", "rgan", "r3gan", "ragan halved=true"), rejected)
+        dict.fromkeys(("gan", "dragan", "r1", "pacgan", "fgan", "rgan", "r3gan", "ragan halved=true"), REJECTED)
     ),
     "Least squares pull by c - D: more with the distance, and back from beyond the target (Mao et al. 2017, eq. 2). "
     "Of σ(D), as later comparisons had it, they saturate.": {
         "lsgan": lambda v: 1 - v,
         "lsgan fake_target=-1 generator_target=0": lambda v: -v,
-        "lsgan output=sigmoid": lambda v: sigmoid(-v) ** 2 * sigmoid(v),
+        "lsgan output=sigmoid": lambda v: expit(-v) ** 2 * expit(v),
         "rgan loss=squares": lambda v: 2 * (1 - v),
     },
     "-D pulls by 1 everywhere: the hinge (Lim & Ye 2017, eq. 10), critics (Arjovsky et al. 2017, algorithm 1).": (
         dict.fromkeys(("hinge", "sngan", "wgan", "wgan-gp", "wgan-lp", "wgan-div"), np.ones_like)
     ),
     "In practice G raises E T and is pulled by g_f'(D) (Nowozin et al. 2016, §3.2).": (
-        {f"fgan divergence={name}": forms[0] for name, forms in OF_F.items()}
+        {f"fgan divergence={name}": of_f(name, 0) for name in gb.F_PULLS}
     ),
     "In the saddle point G lowers the bound and is pulled by (f* ∘ g_f)'(D) (Nowozin et al. 2016, eq. 6).": (
-        {f"fgan divergence={name} generator=saddle": forms[1] for name, forms in OF_F.items()}
+        {f"fgan divergence={name} generator=saddle": of_f(name, 1) for name in gb.F_PULLS}
     ),
 }
 """What a source says (from memory, unchecked), with -dL/dD in closed form for each row that it is said of."""
-WIDER = {gb.VANISHES: 1, gb.STAYS: 1, gb.GROWS: 3, gb.ODD: 3}
-GREY: Sequence[Form] = (lambda v: -sigmoid(v), lambda v: -sigmoid(-v), lambda v: v - 1)
+TAUGHT: Sequence[Form] = (lambda v: -expit(v), lambda v: -expit(-v), lambda v: v - 1)
+"""Gradients of minimax, -log D and least squares, to compare others with."""
 
 
 @dataclass(frozen=True)
@@ -106,27 +88,6 @@ def compared(slopes: Mapping[str, np.ndarray], at: np.ndarray) -> list[Claim]:
             text = f"the pull at D = {at[0]:g} and {at[-1]:g} is {ends}; off by {max(off.values()):.1g} at most."
             found.append(Claim(said, text, not far, f"{'; '.join(far)}; why was not measured." if far else ""))
     return found
-
-
-def drawn(pulls: Sequence[Pull], at: np.ndarray) -> Figure:
-    """Draw gradients and losses, a line of panels for each behaviour, its legend beside them."""
-    kinds = sorted({pull_where_rejected(at, pull.slopes) for pull in pulls}, reverse=True)
-    figure = Figure(figsize=(8.6, 3.2 * len(kinds)), layout="constrained")
-    grid = figure.subplots(len(kinds), 3, squeeze=False, width_ratios=(3, 3, 2.6))
-    for (left, right, aside), kind in zip(grid, kinds, strict=True):
-        for form in GREY:
-            left.plot(at, form(at), color="#C4C4C4", linewidth=2.6, zorder=1)
-        members = [pull for pull in pulls if pull_where_rejected(at, pull.slopes) == kind]
-        for pull, stroke in zip(members, gb.strokes(len(members)), strict=True):
-            left.plot(at, pull.slopes, label=", ".join(pull.rows), **stroke)
-            right.plot(at, pull.losses, **stroke)
-        gb.describe_axes(left, f"gradient that {kind} where D rejects", "D(G(z))", "dL / dD(G(z))")
-        gb.describe_axes(right, "the loss L itself", "D(G(z))", "L less its value at D = 0")
-        for axes, most in ((left, at[-1] / 2), (right, at[-1])):  # beside exponentials nothing else would be seen
-            low, high = axes.get_ylim()
-            axes.set_ylim(max(low, -WIDER[kind] * most), min(high, WIDER[kind] * most))
-        gb.list_beside(aside, left, 36)
-    return figure
 
 
 class Divergences(gb.Experiment):
@@ -169,11 +130,19 @@ class Divergences(gb.Experiment):
         )
         protocol = {"outputs": len(at), "from": -half[-1], "to": half[-1], "dtype": "float64", "same": gb.COINCIDE}
         notes = [
-            "Nothing is trained: no seeds, no intervals. "
+            "Nothing is trained: no seeds, no intervals. Papers are cited from memory, unchecked. "
             + (pull_where_rejected.__doc__ or "").split("\n\n")[-1].strip()
         ]
         claims = compared({p.rows[0]: p.slopes for p in found}, at)
-        return Finding([table], measured, claims, {"gradients": (drawn(pulls, at), caption)}, protocol, left_out, notes)
+        return Finding(
+            [table],
+            measured,
+            claims,
+            {"gradients": (gb.draw_pulls(pulls, at, TAUGHT), caption)},
+            protocol,
+            left_out,
+            notes,
+        )
 
 
 @hookimpl

@@ -2,7 +2,7 @@
 
 import math
 
-from ganbench.results.verdicts import above_zero, all_are, by_seed, ends_of, with_interval
+from ganbench.results.verdicts import above_zero, all_are, at_most, by_seed, ends_of, with_interval
 
 
 def test_it_holds_where_all_intervals_are_above_zero():
@@ -27,6 +27,7 @@ def test_a_mean_is_written_with_its_interval_where_it_has_one():
 def test_values_of_a_seed_are_means_and_those_missing_are_missing():
     made = [{"seed": 0, "a": 1.0, "x": 1}, {"seed": 0, "a": 3.0, "x": 1}, {"seed": 1, "x": 1}, {"seed": 2, "a": 9.0}]
     assert by_seed(made, "a", x=1) == {0: 2.0}
+    assert by_seed([{"seed": 0, "a": None}, {"seed": 1, "a": 0.0}], "a") == {1: 0.0}
 
 
 def test_what_is_said_of_every_number_holds_fails_or_is_not_decided():
@@ -43,3 +44,11 @@ def test_what_is_said_of_every_number_holds_fails_or_is_not_decided():
 def test_ends_are_the_least_and_the_greatest():
     assert ends_of({"a": 1.0, "b": -2.5, "c": 0.0}, "decades") == "-2.50 decades (b) to +1.00 decades (a)"
     assert ends_of({"a": 1.0}, "units") == "+1.00 units (a)"
+
+
+def test_what_is_small_is_so_where_all_means_are():
+    claim = at_most("it is small.", {"a": [0.1, 0.3], "b": [0.1], "c": []}, 0.2, "n")
+    assert claim.holds is True and claim.found == "n: a 0.2 ± 1.27; b 0.1." and not claim.reason
+    claim = at_most("it is small.", {"a": [0.1], "b": [0.5], "c": [math.nan, 0.1]}, 0.2, "n")
+    assert claim.holds is False and claim.reason == "More than 0.2, why was not measured: b, c."
+    assert at_most("", {"a": []}, 1.0, "n") is None and at_most("", {}, 1.0, "n") is None

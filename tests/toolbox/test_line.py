@@ -3,23 +3,27 @@ from pathlib import Path
 import pytest
 import torch
 
-from ganbench import SCALE, SHIFT, Line, TrainedOnLine, UserError, judged, line_data
+from ganbench import SCALE, SHIFT, Line, TrainedOnLine, UserError, judged, line_data, outputs_on_line
 from ganbench.contract.types import DataSpec
 from ganbench.runs.lab import HarnessLab
 from ganbench.runs.registry import discover
+from ganbench.toolbox import line
 
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory):
     folder = tmp_path_factory.mktemp("memory")
     return HarnessLab(
-        None, [], [0], discover(()), folder=folder, code="", root=Path(), weights=None, device=torch.device("cpu"),
-        begin=lambda step: None,
+        None, [], [0], discover(()), name="line", folder=folder, code="", root=Path(), weights=None,
+        device=torch.device("cpu"), begin=lambda step: None,
     )  # fmt: skip
 
 
+HOW = {"batch": 32, "steps": 4, "rate": 0.01}
+
+
 def trained(lab, row, **options):
-    return TrainedOnLine(lab, row, **{"seed": 0, "batch": 32, "steps": 4, "rate": 0.01, **options})
+    return TrainedOnLine(lab, row, **{"seed": 0, **HOW, **options})
 
 
 def test_the_generator_draws_its_gaussian_whatever_the_latents_are(lab):
@@ -81,3 +85,36 @@ def test_other_data_do_not_fit():
     assert "not of shape (2,)" in (Line().misfit(DataSpec((2,))) or "")
     with pytest.raises(UserError, match="line"):
         Line()(DataSpec((1, 8, 8)))
+
+
+def test_outputs_are_of_each_row_seed_and_distance_and_kept(lab, monkeypatch):
+    monkeypatch.setattr(lab, "seeds", [0, 3])
+    points = torch.linspace(-1, 3, 5, dtype=torch.float64)
+    rows = {"fgan divergence=kl": [1.0, 2.0], "vae": [1.0]}
+    outputs, failed = outputs_on_line(lab, rows, points, **HOW)
+    one = trained(lab, "fgan divergence=kl", seed=3)
+    for distance in (1.0, 2.0):
+        assert torch.equal(outputs["fgan divergence=kl"][3][distance], one.at(distance, points))
+    assert not torch.equal(outputs["fgan divergence=kl"][0][1.0], outputs["fgan divergence=kl"][3][1.0])
+    assert set(failed) == {"vae"} and all("no D" in failed["vae"][seed] for seed in (0, 3))
+
+    def never(*args, **options):
+        raise UserError("it is trained again")
+
+    monkeypatch.setattr(line, "TrainedOnLine", never)
+    again, failed = outputs_on_line(lab, rows, points, **HOW)
+    assert torch.equal(again["fgan divergence=kl"][3][2.0], outputs["fgan divergence=kl"][3][2.0])
+    assert set(again) == {"fgan divergence=kl"} and set(failed) == {"vae"}
+    _, failed = outputs_on_line(lab, rows, points, **{**HOW, "steps": 6})
+    assert set(failed) == set(rows), "other steps are another training"
+
+
+def test_a_slow_step_is_told_and_a_busy_machine_alone_changes_nothing(lab, monkeypatch):
+    points = torch.zeros(1, dtype=torch.float64)
+    quick = trained(lab, "gan").at(1.0, points)
+    times = iter([0.0, 1.0, 1.0, 1.1])
+    monkeypatch.setattr(line.time, "process_time", lambda: next(times))
+    assert torch.equal(trained(lab, "gan").at(1.0, points), quick)
+    times = iter(range(100))
+    with pytest.raises(UserError, match=r"more than 0\.2 s of a processor"):
+        trained(lab, "gan")

@@ -2,6 +2,8 @@ import math
 from pathlib import Path
 
 import pytest
+import torch
+from ganbench_plugins.experiments import distances
 
 from ganbench.errors import UserError
 from ganbench.runs.experiments import Wanted, carry_out
@@ -42,6 +44,8 @@ def test_js_of_gaussians_comes_to_its_largest(found):
 
 def test_mmd_is_bounded(found):
     most = {"MMD² (rational quadratic)": 10, "MMD² (Gaussian)": 2}
+    here = torch.zeros(1, 1, dtype=torch.float64)
+    assert {name: 2 * kernel(here, here).item() for name, kernel in distances.KERNELS.items()} == most
     for name, bound in most.items():
         assert 0 <= max(r["value"] for r in found.measured if r["divergence"] == name) <= bound
 

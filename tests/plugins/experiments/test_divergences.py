@@ -3,6 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from ganbench_plugins.experiments import divergences
 
 from ganbench.errors import UserError
 from ganbench.runs.experiments import Wanted, carry_out
@@ -127,6 +128,12 @@ def test_gradient_and_loss_are_those_of_the_loss_written_out(known, row):
     assert losses == pytest.approx(loss, rel=1e-7, abs=1e-7)
 
 
+@pytest.mark.parametrize("forms", divergences.SAID.values())
+def test_what_is_said_of_a_row_is_the_slope_of_its_loss(forms):
+    for row in forms.keys() & LOSSES.keys():
+        assert forms[row](np.linspace(-6, 6, 5)) == pytest.approx(-autograd(LOSSES[row])[0])
+
+
 def test_every_claim_holds_and_names_who_took_part(known):
     assert all(claim.holds for claim in known.found.claims)
     assert len(known.found.claims) == 6
@@ -178,6 +185,23 @@ def test_other_rows_may_be_asked_for_and_bad_ones_are_told():
         find(["lsgan"], 'divergences.rows=["lsgan output"]')
     outcome = find(["lsgan"], 'divergences.rows=["lsgan outptu=sigmoid"]', "divergences.points=1")
     assert "outptu" in outcome.found.left_out["lsgan outptu=sigmoid"]
+
+
+def test_beyond_where_fgan_cuts_off_nothing_pulls():
+    outcome = find(["fgan"], "divergences.points=2", "divergences.span=24")
+    assert [claim.holds for claim in outcome.found.claims] == [True] * 3
+    _, slopes, _ = curve(outcome, "fgan divergence=kl")
+    assert slopes.tolist() == [0, 0, -1, 0, 0]
+
+
+def test_a_D_that_is_more_than_a_slope_and_a_G_that_is_more_than_a_point_are_told():
+    left_out = find(
+        ["gan", "dfm", "minibatch-discrimination", "infogan", "mix-gan"], "divergences.points=1"
+    ).found.left_out
+    assert left_out["dfm"].startswith("its D is more than a slope, it has D.trunk")
+    assert left_out["minibatch-discrimination"].startswith("its D is more than a slope, it has D.trunk")
+    assert left_out["infogan"] == "its G is no player that moves the sample and nothing else"
+    assert left_out["mix-gan"] == "it has no single point θ and slope ψ"
 
 
 def test_where_nobody_fits_one_sentence_says_why():
