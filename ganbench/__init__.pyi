@@ -77,19 +77,30 @@ from .files import (
     sha256_of as sha256_of,
     write_atomically as write_atomically,
 )
-from .results.bands import draw_bands as draw_bands
+from .results.bands import draw_bands as draw_bands, draw_measured as draw_measured
 from .results.beside import draw_beside as draw_beside
 from .results.frame import load as load
+from .results.measured import measure_runs as measure_runs
+from .results.named import short_rows as short_rows
 from .results.statistics import mean_with_interval as mean_with_interval
 from .results.verdicts import (
     above_zero as above_zero,
     all_are as all_are,
     at_most as at_most,
     by_seed as by_seed,
+    compared as compared,
     ends_of as ends_of,
+    mean_of as mean_of,
+    of_all as of_all,
     with_interval as with_interval,
 )
+from .scoring.forgetting import (
+    JudgedMarks as JudgedMarks,
+    judge_marks as judge_marks,
+    protocol_of_marks as protocol_of_marks,
+)
 from .scoring.latents import Latents as Latents
+from .scoring.modes import modes_film as modes_film, modes_over as modes_over
 from .scoring.sums import arithmetic_shares as arithmetic_shares, attribute_sum as attribute_sum, sums_of as sums_of
 from .scoring.walks import walks as walks
 from .seeds import derive as derive, seeded as seeded
@@ -120,6 +131,7 @@ from .toolbox.drawn import (
     GREY as GREY,
     describe_axes as describe_axes,
     draw_band as draw_band,
+    few as few,
     heat_map as heat_map,
     legend_below as legend_below,
     list_beside as list_beside,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -128,8 +129,7 @@ def experiment(
         made = _chosen(wanted, records)
     else:
         made = [r for request in requests for r in _made(request, wanted, {**shared, "jobs": jobs, "quiet": quiet})]
-    specs, failed = _looked_at(made)
-    outcome = _carried_out(wanted, specs, failed)
+    outcome = _carried_out(wanted, *_looked_at(made))
     return _kept(wanted, outcome, quiet=quiet, no_page=no_page)
 
 
@@ -172,9 +172,10 @@ def _chosen(wanted: Wanted, folder: Path) -> list[RunRecord]:
     return sorted(found, key=lambda record: (title_of(replace(record.spec, seed=0)), record.spec.seed))
 
 
-def _looked_at(records: Sequence[RunRecord]) -> tuple[list[RunSpec], dict[str, str]]:
-    """Return the specs of the runs to look at, and by the name of a run why others are not among them."""
+def _looked_at(records: Sequence[RunRecord]) -> tuple[list[RunSpec], dict[str, str], list[RunSpec]]:
+    """Return the specs of the runs to look at, by the name of a run why others are not among them, and their specs."""
     specs: list[RunSpec] = []
+    lost: list[RunSpec] = []
     failed: dict[str, str] = {}
     for record in {record.spec.id: record for record in records}.values():
         spec = record.spec
@@ -187,11 +188,12 @@ def _looked_at(records: Sequence[RunRecord]) -> tuple[list[RunSpec], dict[str, s
             specs.append(spec)
         else:
             failed[f"{title} ({spec.id[:8]})" if title in failed else title] = reason
+            lost.append(spec)
     for title, reason in list(failed.items())[:MOST_FAILED]:
         tell(f"Note: {title} has no part: {reason}")
     if len(failed) > MOST_FAILED:
         tell(f"Note: {len(failed) - MOST_FAILED} more runs have no part")
-    return specs, failed
+    return specs, failed, lost
 
 
 def _made(request: Mapping[str, Any], wanted: Wanted, shared: Mapping[str, Any]) -> list[RunRecord]:
@@ -209,13 +211,15 @@ def _made(request: Mapping[str, Any], wanted: Wanted, shared: Mapping[str, Any])
         return train(**options) or []
 
 
-def _carried_out(wanted: Wanted, specs: Sequence[RunSpec], failed: Mapping[str, str]) -> Outcome:
+def _carried_out(
+    wanted: Wanted, specs: Sequence[RunSpec], failed: Mapping[str, str], lost: Sequence[RunSpec]
+) -> Outcome:
     from ganbench.cli.progress import steps_shown
     from ganbench.runs.executors.apart import survive
     from ganbench.runs.experiments import carry_out
 
     with steps_shown() as watch:
-        outcome, _ = survive(carry_out, wanted, list(specs), dict(failed), watch=watch)
+        outcome, _ = survive(partial(carry_out, lost=lost), wanted, list(specs), dict(failed), watch=watch)
     for name, reason in outcome.broken.items() if not specs else ():  # else told where runs were planned
         tell(f"Broken: {name}: {reason}")
     return outcome

@@ -177,6 +177,9 @@ class Lab(Protocol):
     def rows(self) -> Mapping[str, Sequence[Made]]:
         """Return `runs` that differ in nothing but the seed, by a name that says in what rows differ."""
 
+    def tried(self, runs: Sequence[Made]) -> int:
+        """Return how many runs a row of `rows` is of: these, and those that failed and differ in the seed alone."""
+
     @property
     def device(self) -> torch.device:
         """Where to compute."""

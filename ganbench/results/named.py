@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from ganbench.contract.types import digest
 from ganbench.results.along import Over
@@ -12,6 +12,7 @@ from ganbench.results.record import RunRecord, RunSpec
 from ganbench.results.rows import Row, plain_text, rows, table_of
 
 _FIELDS = ("dataset", "size", "backbone", "batch", "budget", "precision", "preset", "numbers")
+Anything = TypeVar("Anything")
 
 
 def named(records: Iterable[RunRecord], over: Over = "images") -> list[tuple[str, Row]]:
@@ -47,7 +48,7 @@ def seeds_of(specs: Iterable[RunSpec]) -> dict[str, list[RunSpec]]:
     """
     groups: dict[str, list[RunSpec]] = {}
     for spec in specs:
-        groups.setdefault(digest({**spec.content(), "seed": None}), []).append(spec)
+        groups.setdefault(row_id(spec), []).append(spec)
     firsts = [of[0] for of in groups.values()]
     differ = [name for name in _FIELDS if len({str(getattr(spec, name)) for spec in firsts}) > 1]
     names = [" ".join([s.variant, plain_text(s.shown_options), *(str(getattr(s, f)) for f in differ)]) for s in firsts]
@@ -57,6 +58,21 @@ def seeds_of(specs: Iterable[RunSpec]) -> dict[str, list[RunSpec]]:
         seen[name] += 1
         found[f"{name} ({seen[name]})" if counts[name] > 1 else name] = of
     return found
+
+
+def row_id(spec: RunSpec) -> str:
+    """Return what specs share that differ in nothing but the seed."""
+    return digest({**spec.content(), "seed": None})
+
+
+def short_rows(rows: Mapping[str, Anything]) -> dict[str, Anything]:
+    """Return rows, named as by `seeds_of`, by the variant and what not all rows of that variant have in their names."""
+    of: dict[str, list[set[str]]] = {}
+    for name in rows:
+        of.setdefault(name.split()[0], []).append(set(name.split()))
+    shared = {variant: set.intersection(*names) for variant, names in of.items()}
+    kept = {name: [fact for fact in name.split()[1:] if fact not in shared[name.split()[0]]] for name in rows}
+    return {" ".join([name.split()[0], *kept[name]]): row for name, row in rows.items()}
 
 
 def device_of(record: RunRecord) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ganbench.contract.experiments import Claim
@@ -22,15 +23,15 @@ def by_seed(rows: Iterable[Mapping[str, Any]], value: str, **where: Any) -> dict
     return {seed: sum(of) / len(of) for seed, of in found.items()}
 
 
-def with_interval(numbers: Sequence[float], form: str = ".2f", width: str = "") -> str:
+def with_interval(numbers: Sequence[float], form: str = ".2f", half_form: str = "") -> str:
     """Write the mean of numbers with its 95 % interval, where they have one; nothing is a dash.
 
-    `width`: how half the width of the interval is written, by default as the mean is.
+    `half_form`: of half the interval's width, by default as the mean's.
     """
     if not numbers:
         return "-"
     mean, half = mean_with_interval(numbers)
-    return f"{mean:{form}}" + ("" if half is None else f" ± {half:{width or form.lstrip('+')}}")
+    return f"{mean:{form}}" + ("" if half is None else f" ± {half:{half_form or form.lstrip('+')}}")
 
 
 def ends_of(found: Mapping[str, float], unit: str) -> str:
@@ -58,11 +59,25 @@ def all_are(
     return Claim(said, found, False, reason) if known and all(map(math.isfinite, numbers)) else Claim(said, found, None)
 
 
-def above_zero(said: str, found: Mapping[str, Sequence[float]], what: str) -> Claim | None:
+def mean_of(rows: Iterable[Mapping[str, Any]], value: str, form: str = ".2f", half_form: str = "", **where: Any) -> str:
+    """Write the mean over seeds of a value with its interval, as `with_interval`, among rows that are as said."""
+    known = (row for row in rows if row.get(value) is not None)
+    return with_interval([*by_seed(known, value, **where).values()], form, half_form)
+
+
+def of_all(part: int, whole: int) -> str:
+    """Write how many of all there are, `2 of 3`; where that is all of them, so many."""
+    return f"{part} of {whole}" if part < whole else str(part)
+
+
+def above_zero(
+    said: str, found: Mapping[str, Sequence[float]], what: str, form: str = "+.2f", half_form: str = ""
+) -> Claim | None:
     """Judge what is said to be above 0: numbers of each seed, by row; None where there are none at all.
 
     It holds where the 95 % intervals of all rows lie above 0, and does not where one lies below; else it is not
-    decided, as with one seed, or with numbers that are not finite. `what`: these numbers are, in words.
+    decided, as with one seed, or with numbers that are not finite. `what`: these numbers are, in words;
+    `form`, `half_form`: as of `with_interval`.
     """
     cells = {name: (numbers, *mean_with_interval(numbers)) for name, numbers in found.items() if numbers}
     if not cells:
@@ -76,7 +91,7 @@ def above_zero(said: str, found: Mapping[str, Sequence[float]], what: str) -> Cl
     reasons = {"Below 0": below, "Not told from 0 by these seeds": nothing, "No interval, one seed": alone}
     why = " ".join(f"{reason}: {', '.join(names)}." for reason, names in reasons.items() if names)
     holds = False if below else None if nothing or alone else True
-    text = "; ".join(f"{name} {with_interval(numbers, '+.2f')}" for name, (numbers, _, _) in cells.items())
+    text = "; ".join(f"{name} {with_interval(numbers, form, half_form)}" for name, (numbers, _, _) in cells.items())
     return Claim(said, f"{what}: {text}.", holds, why)
 
 
@@ -91,3 +106,28 @@ def at_most(said: str, found: Mapping[str, Sequence[float]], most: float, what: 
     text = "; ".join(f"{name} {with_interval(numbers, '.3g')}" for name, numbers in cells.items())
     why = f"More than {most:g}, why was not measured: {', '.join(far)}." if far else ""
     return Claim(said, f"{what}: {text}.", not far, why) if cells else None
+
+
+def compared(
+    said: str,
+    above: Mapping[int, float],
+    below: Mapping[int, float],
+    form: str = ".2f",
+    half_form: str = "",
+    most: float | None = None,
+) -> Claim:
+    """Judge whether one row is above another, by the differences seed by seed, as `above_zero` does.
+
+    `above`, `below`: a number by seed. `most`: none can be above it; where `below` has it in every run, that is why it
+    does not hold.
+    """
+    gaps = [above[seed] - below[seed] for seed in sorted(above.keys() & below.keys())]
+    claim = above_zero(said, {"the difference": gaps}, "", form, half_form)
+    if claim is None:
+        return Claim(said, "no seed has both.", None)
+    one, other, gap = (with_interval(of, form, half_form) for of in ([*above.values()], [*below.values()], gaps))
+    seeds = f"{len(gaps)} seed{'s' * (len(gaps) > 1)}"
+    claim = replace(claim, found=f"{one} against {other}; difference by seed {gap}, {seeds}.")
+    if most is not None and not claim.holds and min(below.values()) >= most:
+        return replace(claim, reason=f"There is no room: the second has {most:g} in every run.")
+    return claim

@@ -115,8 +115,13 @@ def _require_own(experiment: Experiment, wanted: Wanted) -> None:
         raise UserError(f"--{strange[0]}: {experiment.name} makes no runs, it has data of its own; leave it out")
 
 
-def carry_out(wanted: Wanted, specs: Sequence[RunSpec], failed: Mapping[str, str], begin: Begin) -> Outcome:
-    """Let an experiment look, at runs of these specs where it asked for some, and say what it found."""
+def carry_out(
+    wanted: Wanted, specs: Sequence[RunSpec], failed: Mapping[str, str], begin: Begin, lost: Sequence[RunSpec] = ()
+) -> Outcome:
+    """Let an experiment look, at runs of these specs where it asked for some, and say what it found.
+
+    `failed`: by the name of a run why it is not among them; `lost`: the specs of these.
+    """
     from ganbench.runs.checked import checked
     from ganbench.runs.lab import HarnessLab
     from ganbench.runs.plan import expand
@@ -145,7 +150,7 @@ def carry_out(wanted: Wanted, specs: Sequence[RunSpec], failed: Mapping[str, str
         begin=begin,
     )
     if experiment.makes_runs:
-        lab.runs, lab.failed = _made(wanted, specs, registry, lab), dict(failed)
+        lab.runs, lab.failed, lab.lost = _made(wanted, specs, registry, lab), dict(failed), list(lost)
         if not lab.runs:
             why = "; ".join(f"{name}: {reason}" for name, reason in failed.items())
             more = f" ({why})" if why else ""

@@ -20,7 +20,8 @@ from ganbench.contract.types import DataSpec, digest
 from ganbench.errors import UserError, brief, named
 from ganbench.files import write_atomically
 from ganbench.results.moving import make_ignored
-from ganbench.results.named import seeds_of
+from ganbench.results.named import row_id, seeds_of
+from ganbench.results.record import RunSpec
 from ganbench.runs.course import HarnessCourse
 from ganbench.runs.made import MadeRun
 from ganbench.runs.opening import open_dataset
@@ -34,7 +35,8 @@ from ganbench.training.switches import kept
 class HarnessLab:
     """See `ganbench.contract.experiments.Lab`.
 
-    `name`: the experiment's, which its steps are told with; `folder`: of its memory; `code`: the hash of its own.
+    `name`: the experiment's, which its steps are told with; `folder`: of its memory; `code`: the hash of its own;
+    `lost`: the runs that failed.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class HarnessLab:
         self.options, self.variants, self.seeds, self.device = options, variants, seeds, device
         self.runs: Sequence[Made] = ()
         self.failed: Mapping[str, str] = {}
+        self.lost: Sequence[RunSpec] = ()
         self._name, self._registry, self._folder, self._code = name, registry, folder, code
         self._root, self._weights, self._begin = root, weights, begin
 
@@ -64,6 +67,11 @@ class HarnessLab:
         made = {made.record.spec.id: made for made in self.runs}
         of_rows = seeds_of(made.record.spec for made in self.runs)
         return {name: [made[spec.id] for spec in of] for name, of in of_rows.items()}
+
+    def tried(self, runs: Sequence[Made]) -> int:
+        """See `Lab.tried`."""
+        row = row_id(runs[0].record.spec)
+        return len(runs) + sum(row_id(spec) == row for spec in self.lost)
 
     def tell(self, text: str) -> None:
         """See `Lab.tell`."""

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ganbench.contract.data import ImageSet, Splits, to_float, to_uint8
+from ganbench.contract.experiments import Made
 from ganbench.contract.variant import Control, Variant
 from ganbench.errors import UserError
 from ganbench.seeds import derive, seed_device
@@ -91,6 +92,15 @@ def drawn(
             )
         yield ImageSet(to_uint8(samples).cpu(), None if labels is None else labels[start:stop])
     require_sound_samples(variant.name, before, marks_of(variant))
+
+
+def samples_at(made: Made, share: float, n: int) -> ImageSet:
+    """Draw the first `n` samples of a run's evaluation at a share of its budget; 0 is before its first step.
+
+    Raises as `drawn`, and `UserError` where the weights of that share were not kept.
+    """
+    variant = made.at(share) if share else made.fresh().eval()
+    return generate(variant, n, made.data, seed=made.record.spec.seed)
 
 
 def require_asked(name: str, samples: Tensor, n: int, like: Tensor) -> None:

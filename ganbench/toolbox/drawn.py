@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import cycle, islice, product
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
@@ -96,6 +96,14 @@ def heat_map(
     axes.set_xticks(range(len(columns)), columns, rotation=30, ha="right", fontsize=8)
     axes.set_yticks(range(len(rows)), rows, fontsize=8, parse_math=False)
     return image
+
+
+def few(values: Iterable[float], most: int = 8) -> list[float]:
+    """Return at most so many different values, in order and evenly spread: first and last, and what there is room for
+    between them.
+    """
+    order = sorted(set(values))
+    return [order[round(k)] for k in np.linspace(0, len(order) - 1, min(len(order), most))]
 
 
 def _cells(texts: Sequence[Sequence[str]]) -> Iterator[tuple[int, int]]:

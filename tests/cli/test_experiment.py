@@ -19,6 +19,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 import ganbench
+from ganbench.cli.experiment import _looked_at
 from ganbench.cli.group import main
 from ganbench.contract.experiments import Finding
 from ganbench.results.findings import Found, findings
@@ -108,6 +109,12 @@ def test_runs_that_have_no_part_are_counted_and_told_with_their_reason(made):
     for part in ("makes-nan mlp.width=8 tiny seed 0: the loss of D is", "raises mlp.width=8 tiny seed 2: RuntimeError"):
         assert part in note and part.partition(":")[0] in result.stderr
     assert "Note: 1 more runs have no part" in result.stderr
+    records, _ = ResultStore(results / "experiments" / "runs").records()
+    specs, failed, lost = _looked_at(records)
+    assert {spec.variant for spec in specs} == {"plain"} and len(failed) == len(lost) == 4
+    assert {(spec.variant, spec.seed) for spec in lost} == {
+        (name, s) for name in ("makes-nan", "raises") for s in (0, 2)
+    }
 
 
 def test_given_again_it_makes_and_computes_nothing_anew(made, counted, tmp_path):

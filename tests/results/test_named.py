@@ -1,7 +1,7 @@
 """Names of rows in figures."""
 
 from ganbench.contract.types import Value
-from ganbench.results.named import named, seeds_of
+from ganbench.results.named import named, row_id, seeds_of, short_rows
 from ganbench.results.rows import table_of
 
 
@@ -55,3 +55,21 @@ def test_seeds_stand_under_a_name_that_says_in_what_their_runs_differ(record):
     twice = [record("gan", spec={"code": {"variant": text}}).spec for text in "ab"]
     assert list(seeds_of(twice)) == ["gan (1)", "gan (2)"]
     assert seeds_of([]) == {}
+
+
+def test_a_row_is_what_differs_in_the_seed_alone(record):
+    assert row_id(record("gan", 0).spec) == row_id(record("gan", 7).spec)
+    others = [record("gan", spec=of).spec for of in ({"batch": 9}, {"options": {"lr": 1}}, {"numbers": 1})]
+    assert len({row_id(spec) for spec in [record("gan").spec, *others]}) == 4
+
+
+def test_short_names_say_what_not_all_rows_of_a_variant_have_in_common():
+    rows = {"unrolled lr=1 steps=0 ring": 1, "unrolled lr=1 steps=5 ring": 2, "gan lr=2 ring": 3}
+    assert short_rows(rows) == {"unrolled steps=0": 1, "unrolled steps=5": 2, "gan": 3}
+    assert list(short_rows(dict.fromkeys(["gan ring", "gan grid", "gan steps=5 ring"]))) == [
+        "gan ring",
+        "gan grid",
+        "gan steps=5 ring",
+    ]
+    assert list(short_rows(dict.fromkeys(["gan (1)", "gan (2)"]))) == ["gan (1)", "gan (2)"]
+    assert short_rows({}) == {}

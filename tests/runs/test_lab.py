@@ -6,6 +6,7 @@ import json
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ import torch
 
 from ganbench import Dirac, UserError, dirac_data
 from ganbench.errors import DiskError
-from ganbench.results.record import RunRecord
+from ganbench.results.record import RunRecord, RunSpec
 from ganbench.results.store import ResultStore
 from ganbench.runs.execute import execute
 from ganbench.runs.lab import HarnessLab
@@ -22,6 +23,7 @@ from ganbench.runs.made import MadeRun
 from ganbench.runs.plan import Request, plan
 from ganbench.runs.registry import Registry, discover
 from ganbench.runs.steps import Step
+from ganbench.training.budget import Budget
 
 PLUGIN = Path(__file__).parents[1] / "tiny_plugin.py"
 
@@ -275,3 +277,15 @@ def test_a_made_run_gives_back_what_it_was(registry, tmp_path):
     (store.work(job.spec) / "final.pt").unlink(), (store.work(job.spec) / "at-0.5.pt").unlink()
     with pytest.raises(UserError, match="at 1 of its budget are not kept; there are none in"):
         made.at()
+
+
+def test_a_row_was_tried_as_often_as_it_has_runs_and_failures_that_differ_in_the_seed_alone(lab_of):
+    def spec(seed, **facts):
+        return RunSpec(**{"variant": "plain", "dataset": "d", "backbone": "b", "size": 8, "batch": 8, **facts,
+                          "budget": Budget(1, "updates"), "seed": seed})  # fmt: skip
+
+    lab = lab_of()
+    runs: Any = [SimpleNamespace(record=RunRecord(spec(seed), "done")) for seed in (0, 2)]
+    assert lab.tried(runs) == 2
+    lab.lost = [spec(1), spec(3), spec(1, batch=9), spec(4, variant="other")]
+    assert lab.tried(runs) == 4

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from ganbench import COLOURS, describe_axes, draw_band, heat_map, legend_below, list_beside, panels, strokes
+from ganbench import COLOURS, describe_axes, draw_band, few, heat_map, legend_below, list_beside, panels, strokes
 
 
 def test_strokes_are_all_different_up_to_three_times_the_colours_and_then_begin_anew():
@@ -65,3 +65,10 @@ def test_without_lines_there_is_no_legend():
     figure, places = panels(1, 1)
     legend_below(figure, places)
     assert figure.legends == []
+
+
+def test_a_few_values_are_first_and_last_and_even_between():
+    assert few([3, 1, 2, 1]) == [1, 2, 3]
+    assert few(range(15), 8) == [0, 2, 4, 6, 8, 10, 12, 14]
+    assert few(range(100), 3)[0] == 0 and few(range(100), 3)[-1] == 99 and len(few(range(100), 3)) == 3
+    assert few([]) == []

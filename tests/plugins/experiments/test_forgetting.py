@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import itertools
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from ganbench_plugins.experiments.forgetting import Config, Forgetting, auc, discriminator_of, judge, summarise
-from scipy import stats
+from ganbench_plugins.experiments.forgetting import Config, Forgetting
 from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
@@ -85,13 +83,20 @@ class ByHand:
         return Player(mark, self.made(mark)).eval()
 
 
-def find(made: Sequence[Any], folder: Path, failed: Mapping[str, str] | None = None, **options: Any) -> Finding:
-    registry: Any = None
+def find(
+    made: Sequence[Any],
+    folder: Path,
+    failed: Mapping[str, str] | None = None,
+    lost: Sequence[RunSpec] = (),
+    **options: Any,
+) -> Finding:
+    registry: Any = SimpleNamespace(entries={})
     asked = Config(**{"samples": 40, **options})
     lab = HarnessLab(
-        asked, [], [0], registry, folder=folder, code="", root=folder, weights=None, device=CPU, begin=lambda step: ""
-    )
-    lab.runs, lab.failed = made, failed or {}
+        asked, [], [0], registry, name="forgetting", folder=folder, code="", root=folder, weights=None, device=CPU,
+        begin=lambda step: "",
+    )  # fmt: skip
+    lab.runs, lab.failed, lab.lost = made, failed or {}, lost
     return Forgetting().find(lab)
 
 
@@ -106,21 +111,6 @@ def all_so_far(mark: int) -> Judge:
 def matrix_of(finding: Finding, variant: str, seed: int = 0) -> np.ndarray:
     cells = [row["auc"] for row in finding.measured if (row["variant"], row["seed"]) == (variant, seed)]
     return np.array(cells, float).reshape(MARKS, MARKS)
-
-
-def test_auc_is_the_share_of_pairs_that_are_ranked_right_ties_half() -> None:
-    draw = np.random.default_rng(0)
-    for size in ((7, 9), (40, 25), (1, 1)):
-        real, fake = (torch.from_numpy(draw.integers(0, 5, n).astype(np.float32)) for n in size)  # many ties
-        pairs = [1.0 if r > f else 0.5 if r == f else 0.0 for r, f in itertools.product(real.tolist(), fake.tolist())]
-        assert auc(real, fake) == pytest.approx(np.mean(pairs), abs=1e-12)
-        labels = [1] * len(real) + [0] * len(fake)
-        assert auc(real, fake) == pytest.approx(roc_auc_score(labels, torch.cat([real, fake])), abs=1e-12)
-    real, fake = torch.randn(2000) + 1, torch.randn(3000)
-    assert auc(real, fake) == pytest.approx(stats.norm.cdf(1 / math.sqrt(2)), abs=0.03)  # of two normal laws
-    assert auc(real, fake) == pytest.approx(auc(real * 1e6 - 5, fake * 1e6 - 5), abs=1e-3), "whatever D's scale is"
-    assert auc(torch.tensor([math.inf]), torch.tensor([0.0])) == 1
-    assert math.isnan(auc(torch.tensor([math.nan, 1.0]), torch.tensor([0.0]))), "not masked"
 
 
 def test_a_d_that_knows_its_own_samples_alone_has_forgotten_half(tmp_path: Path) -> None:
@@ -146,18 +136,12 @@ def test_a_critic_that_is_low_for_real_images_is_turned_round(tmp_path: Path) ->
     assert any("turned round: energy" in note for note in finding.notes)
 
 
-def test_summaries_are_those_counted_by_hand() -> None:
-    found = summarise(np.array([[0.9, 0.4, 0.3], [0.7, 0.8, 0.5], [0.6, 0.9, 1.0]]), 0.95)
-    lost = [0.9 - 0.7, 0.9 - 0.6, 0.8 - 0.9]
-    wanted = {"own": 0.9, "older": (0.7 + 0.6 + 0.9) / 3, "newer": 0.4, "forgetting": sum(lost) / 3, "worst": 0.3}
-    assert found == pytest.approx({**wanted, "own_train": 0.95})
-
-
 def test_claims_are_judged_by_intervals_over_seeds(tmp_path: Path) -> None:
     made = [ByHand("gan", seed, own_alone) for seed in range(3)]
     made += [ByHand("r1", seed, all_so_far) for seed in range(3)]
     both, less = find(made, tmp_path).claims
-    assert both.holds is None and "1 of 2 variants" in both.reason
+    assert both.holds is None and both.reason == "Not told from 0 by these seeds: r1."
+    assert both.found == "forgetting in AUC: gan 0.500 ± 0.000; r1 0.000 ± 0.000."
     assert less.holds is True and "0.500 ± 0.000" in less.found and "3 seeds" in less.found
     one = find([made[0], made[3]], tmp_path).claims
     assert [claim.holds for claim in one] == [None, None], "one seed has no interval"
@@ -199,33 +183,27 @@ def test_a_d_that_gives_images_alone_no_number_has_no_part(tmp_path: Path, D: An
     with pytest.raises(UserError, match=f"nobody has a part: {reason}"):
         find([other], tmp_path)
     finding = find([other, ByHand("gan", 0, own_alone)], tmp_path)
-    assert set(finding.left_out) == {"stranger"} and len(finding.tables[0].rows) == 1
+    assert set(finding.left_out) == {"stranger white seed 0"} and len(finding.tables[0].rows) == 1
 
 
-def test_runs_that_failed_are_counted_and_a_lone_mark_is_no_matrix(tmp_path: Path) -> None:
-    finding = find([ByHand("gan", 0, own_alone)], tmp_path, {"gan white seed 1": "diverged: loss of D"})
-    assert finding.left_out == {"gan white seed 1": "diverged: loss of D"}
-    assert any(note.startswith("Runs that have no end and no part: 1;") for note in finding.notes)
-    lone = ByHand("gan", 0, lambda mark: Judge([0]))
-    lone.shares = [1.0]
+def test_a_run_without_a_part_leaves_the_others_of_its_row_and_the_table_counts_them(tmp_path: Path) -> None:
+    lone, other = ByHand("gan", 1, own_alone), ByHand("gan", 3, own_alone)
+    lone.shares, other.shares = [1.0], SHARES[1:]
+    finding = find([ByHand("gan", 0, own_alone), lone, ByHand("gan", 2, own_alone), other], tmp_path)
+    assert finding.tables[0].rows[0][:2] == ["gan", "2 of 4"]
+    assert sorted({row["seed"] for row in finding.measured}) == [0, 2]
+    assert "at one mark alone" in finding.left_out["gan white seed 1"]
+    assert "at other shares of the budget" in finding.left_out["gan white seed 3"]
     with pytest.raises(UserError, match="its weights lie at one mark alone, and two are the least"):
         find([lone], tmp_path)
 
 
-def test_batch_norm_judges_each_image_by_itself_or_by_its_batch_and_is_left_as_it_was() -> None:
-    D = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(4), nn.Linear(4, 1)).eval()
-    state = {name: value.clone() for name, value in D.state_dict().items()}
-    images = torch.randn(6, 1, 2, 2)
-    player: Any = Player(0, D)
-    alone = torch.cat([judge(discriminator_of(player, "running"), image, 8) for image in images.split(1)])
-    torch.testing.assert_close(judge(D, images, 8), alone)
-    by_batch = judge(discriminator_of(player, "batch"), images, 8)
-    x = images.flatten(1).double()
-    x = (x - x.mean(0)) / (x.var(0, correction=0) + 1e-5).sqrt()
-    wanted = x @ state["2.weight"].double().T + state["2.bias"]
-    torch.testing.assert_close(by_batch.double(), wanted.flatten(), atol=1e-5, rtol=1e-4)
-    assert not torch.allclose(by_batch, alone)
-    assert all(torch.equal(D.state_dict()[name], value) for name, value in state.items() if "weight" in name)
+def test_runs_that_failed_are_counted_in_the_row_that_they_are_of(tmp_path: Path) -> None:
+    made, lost = ByHand("gan", 0, own_alone), ByHand("gan", 1, own_alone).record.spec
+    others = [ByHand("r1", seed, own_alone) for seed in range(2)]
+    finding = find([made, *others], tmp_path, {"gan white seed 1": "diverged: loss of D"}, [lost])
+    assert finding.left_out == {"gan white seed 1": "diverged: loss of D"}
+    assert [row[:2] for row in finding.tables[0].rows] == [["gan", "1 of 2"], ["r1", "2"]]
 
 
 def test_what_is_asked_for_is_preferred_and_weights_are_kept_at_every_mark() -> None:

@@ -27,6 +27,7 @@ from ganbench.runs.lab import HarnessLab
 from ganbench.runs.made import MadeRun
 from ganbench.runs.plan import Request, plan
 from ganbench.runs.registry import Registry, discover
+from ganbench.scoring.samples import samples_at
 from ganbench.training.budget import Budget, Meters
 
 PLUGIN = Path(__file__).parents[2] / "tiny_plugin.py"
@@ -41,11 +42,13 @@ PAIR: list[tuple[str, dict[str, int]]] = [("pacgan", {"packing": 2}), ("gan", {}
 class Player(nn.Module):
     """What an experiment asks of a variant: samples of some modes alone, in turn."""
 
+    name, task, device = "player", "generate", CPU
+
     def __init__(self, modes: Sequence[int]) -> None:
         super().__init__()
         self.modes = modes
 
-    def sample(self, n: int) -> Tensor:
+    def sample(self, n: int, cond: Tensor | None = None) -> Tensor:
         return SQUARE.centres[list(self.modes)].float().repeat(n, 1)[:n]
 
 
@@ -72,14 +75,14 @@ class ByHand:
         return Player([0])
 
 
-def find(made: Sequence[Any], failed: Mapping[str, str] | None = None) -> Finding:
+def find(made: Sequence[Any], failed: Mapping[str, str] | None = None, lost: Sequence[RunSpec] = ()) -> Finding:
     registry: Any = None
     root = Path("nowhere")
     lab = HarnessLab(
         Config(points=40), [], [0], registry,
-        folder=root, code="", root=root, weights=None, device=CPU, begin=lambda step: "",
+        name="mode-collapse", folder=root, code="", root=root, weights=None, device=CPU, begin=lambda step: "",
     )  # fmt: skip
-    lab.runs, lab.failed = made, failed or {}
+    lab.runs, lab.failed, lab.lost = made, failed or {}, lost
     return ModeCollapse().find(lab)
 
 
@@ -126,7 +129,7 @@ def test_packs_are_compared_seed_by_seed() -> None:
     assert claims_of([*packs, *[ByHand("gan", 0, [0], [0, 1, 2, 3])]]) == [None]
     full = [ByHand(name, seed, [0], [0, 1, 2, 3], **of) for name, of in PAIR for seed in range(3)]
     (claim,) = find(full).claims
-    assert claim.holds is None and claim.reason == "There is no room: the second finds all 4 in every run."
+    assert claim.holds is None and claim.reason == "There is no room: the second has 4 in every run."
     three = [ByHand("pacgan", seed, [0], [0, 1, 2, 3], packing=3) for seed in range(3)]
     assert claims_of([*three, *plain]) == [], "the table speaks of packs of two"
     two = [*packs, *[ByHand("pacgan", 0, [0], [0], packing=2, lr=1)]]
@@ -142,11 +145,12 @@ def test_rows_are_named_by_what_their_variant_differs_in() -> None:
 def test_failures_and_data_without_known_modes_are_told() -> None:
     digits = ByHand("gan", 0, [0], [1], dataset="digits")
     digits.data = Splits(ImageSet(torch.zeros(4, 1, 8, 8)), ImageSet(torch.zeros(4, 1, 8, 8)), "0" * 64)
-    with pytest.raises(UserError, match="mode-collapse counts modes of points: it has no points in the plane"):
+    with pytest.raises(UserError, match="mode-collapse counts modes of points: its data are no points in the plane"):
         find([digits])
-    finding = find([digits, ByHand("gan", 0, [0], [1])], {"hinge ring seed 0": "diverged: loss of D"})
-    assert finding.left_out["hinge ring seed 0"] == "diverged: loss of D" and "digits" in finding.left_out
-    assert any(note.startswith("Runs that have no end and no part: 1;") for note in finding.notes)
+    lost = ByHand("gan", 1, [0], [1]).record.spec
+    finding = find([digits, ByHand("gan", 0, [0], [1])], {"gan ring seed 1": "diverged: loss of D"}, [lost])
+    assert finding.left_out["gan ring seed 1"] == "diverged: loss of D" and "gan digits seed 0" in finding.left_out
+    assert [list(row[:2]) for row in finding.tables[0].rows] == [["gan", "1 of 2"]]
     assert set(finding.figures) == {"film-ring", "modes-ring"}
 
 
@@ -154,7 +158,7 @@ def test_a_run_without_counts_shows_none_and_decides_nothing() -> None:
     bare = ByHand("gan", 0, [0], [1])
     bare.record.curve.clear()
     finding = find([bare, ByHand("pacgan", 0, [0], [1], packing=2)])
-    assert list(finding.tables[0].rows[0])[2:] == ["–", "–", "–"] and not finding.claims
+    assert list(finding.tables[0].rows[0])[2:] == ["-", "-", "-"] and not finding.claims
 
 
 @pytest.fixture(scope="module")
@@ -198,7 +202,9 @@ def test_runs_are_those_of_the_notebook_with_and_without_unrolling(registry: Reg
 def test_what_is_asked_for_is_preferred(
     registry: Registry, asked: dict[str, Any], rows: set[tuple[str, int | None]]
 ) -> None:
-    jobs = jobs_of(ModeCollapse().runs(Config(), {**asked, "dataset": ["ring"]}), registry)
+    (request,) = ModeCollapse().runs(Config(), {**asked, "dataset": ["ring"]})
+    settings = {text.partition("=")[0]: text for text in (*request["set"], *asked.get("set", ()))}  # the user's win
+    jobs = jobs_of([{**request, "set": list(settings.values())}], registry)
     assert {(job.spec.variant, job.spec.config["variant"].get("steps")) for job in jobs} == rows
     if marks := asked.get("marks"):
         assert {(job.marks, job.keep) for job in jobs} == {(marks, (0.5,) if marks == 2 else ())}
@@ -214,13 +220,11 @@ def test_frames_show_what_the_marks_counted(registry: Registry, tmp_path: Path) 
     finding = find(made)
     known = made[0].data.modes
     assert known is not None and [row["share"] for row in finding.measured] == [0, 0.5, 1]
-    from ganbench_plugins.experiments.mode_collapse import _points
-
     for row in finding.measured[1:]:
-        nearest, good = known.assign(_points(made[0], row["share"], 0, 2500))
+        nearest, good = known.assign(samples_at(made[0], row["share"], 2500).images)
         assert row["modes"] == len(set(nearest[good].tolist()))
         assert row["high-quality"] == pytest.approx(good.double().mean().item(), abs=1e-12)
         assert row["high-quality_of_real"] == pytest.approx(stats.chi2.cdf(9, 2), abs=1e-12)
     axes = finding.figures["film-ring"][0].axes[1]
     shown = np.asarray(axes.collections[1].get_offsets())
-    assert shown == pytest.approx(_points(made[0], 0.5, 0, 40).numpy())
+    assert shown == pytest.approx(samples_at(made[0], 0.5, 40).images.numpy())
