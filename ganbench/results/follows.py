@@ -43,6 +43,11 @@ class Followed:
         ]
 
     @property
+    def way(self) -> tuple[list[float], list[float]]:
+        """`x` and `y` mark by mark."""
+        return [*self.x.values()], [*self.y.values()]
+
+    @property
     def measured_by(self) -> str:
         """What the distance was measured by, in words."""
         value = next(mark.values[self.metric] for mark in self.run.curve if self.metric in mark.values)

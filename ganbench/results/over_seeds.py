@@ -103,7 +103,7 @@ def heat_map_over_seeds(
     texts = [[with_interval(cell, "+.2f").partition(" ")[0] if cell else "" for cell in line] for line in cells]
     bold = [[side_of_zero(cell) is not None for cell in line] for line in cells]
     height = 0.26 * len(cells)
-    figure, (axes,) = panels(1, 1, height=height, more=max(1.8, 3.0 - height))
+    figure, (axes,) = panels(1, 1, height=height, more=max(1.8, 3.2 - height))
     image = heat_map(axes, means, rows[1], columns[1], limits[1], texts, bold)
     axes.set(xlabel=columns[0], ylabel=rows[0])
     figure.colorbar(image, ax=axes, pad=0.02).set_label(limits[0], fontsize=8)

@@ -73,7 +73,7 @@ class Config:
     points: images on a walk, both ends among them.
     """
 
-    sums: tuple[str, ...] = ("Smiling/-Male", "Eyeglasses/Male")
+    sums: str = "Smiling/-Male,Eyeglasses/Male"
     exemplars: tuple[gb.Count, ...] = (1, 3, 30)
     samples: gb.Count = 4096
     trials: gb.Count = 256
@@ -82,9 +82,13 @@ class Config:
 
     def __post_init__(self) -> None:
         try:
-            gb.attributes_of(self.sums)
+            gb.attributes_of(self.texts)
         except gb.UserError as error:
-            raise ValueError(str(error)) from None
+            raise ValueError(f"sums={self.sums}: {error}") from None
+
+    @property
+    def texts(self) -> list[str]:
+        return [each for each in self.sums.split(",") if each.strip()]
 
 
 class Latent(gb.Experiment):
@@ -99,7 +103,7 @@ class Latent(gb.Experiment):
         return [gb.modest_runs(asked, dataset="celeba", size=32, budget="100k-images")]
 
     def find(self, lab: gb.Lab) -> gb.Finding:
-        judges = gb.Judges(lab, gb.attributes_of(lab.options.sums))
+        judges = gb.Judges(lab, gb.attributes_of(lab.options.texts))
         seen, left_out = gb.of_each_run(lab, lambda row, made: look(lab.options, judges, row, made))
         rows = [item for _, _, (kind, item) in seen if kind == "rows"]
         summed, first = [row for row in rows if "sum" in row], {row: made for row, made, _ in reversed(seen)}
@@ -110,7 +114,7 @@ class Latent(gb.Experiment):
             lines = [item for row, made, (of, item) in seen if of == kind and made is first[row]]
             figures |= gb.tiled_by_size(kind, caption, lines, above, MOST_LINES)
         known = judges.accuracies
-        told = [[text, *(f"{number:.3f}" for number in numbers)] for text, *numbers in map(dict.values, known)]
+        told = [[str(text), *(f"{number:.3f}" for number in numbers)] for text, *numbers in map(dict.values, known)]
         about = {"run": "row", "data": "data", "images": "of"}
         tables = [
             gb.table_over_seeds("Walks", [row for row in rows if "of" in row], about, OF_WALKS, WALKS),
@@ -132,7 +136,7 @@ def look(options: Config, judges: gb.Judges, row: str, made: gb.Made) -> Iterato
     if judge.reason:
         raise gb.UserError(f"no sums: {judge.reason}")
     chosen = options.exemplars, options.samples, options.trials
-    of_sums, pictures = gb.arithmetic_shares(latents, judge, gb.sums_of(judge, options.sums), *chosen)
+    of_sums, pictures = gb.arithmetic_shares(latents, judge, gb.sums_of(judge, options.texts), *chosen)
     yield from (("rows", {**about, **each}) for each in of_sums)
     yield from (("sums", (f"{row}\n{text}", parts)) for text, parts in gb.examples(pictures, 3, SHOWN).items())
 

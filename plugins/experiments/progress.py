@@ -19,14 +19,8 @@ COLUMNS = 10
 SAID = "Arjovsky et al. 2017, figure {} (from memory, unchecked): {} as samples become better."
 OF_CRITICS = SAID.format(3, "the critic's estimate falls")
 OF_JS = SAID.format(4, "the estimate of JS, log 2 - loss/2, stays or rises and the loss falls")
-TABLES = (
-    ("Rank correlation with the Fréchet distance", "rank", "Above 0: the quantity falls as the distance does."),
-    (
-        "The same of changes",
-        "of_changes",
-        "Of differences between neighbouring marks: a mere trend of both makes none.",
-    ),
-)
+ABOVE = "Above 0: the quantity falls as the distance does."
+CHANGES = "Of differences between neighbouring marks: a mere trend of both makes none."
 HEAT_MAP = (
     "Spearman's correlation of what is traced with the Fréchet distance over the marks of a run, mean over seeds; bold "
     "where the whole 95 % interval is on one side of 0, blue where the quantity falls as the distance does"
@@ -82,7 +76,10 @@ class Progress(gb.Experiment):
         every = [(row, look) for row, of in seen.items() for some in of.values() for look in some]
         clocks = [(row, look) for row, look in every if look.name == IMAGES]
         return gb.Finding(
-            [table(seen, *each) for each in TABLES],
+            [
+                table(seen, "Rank correlation with the Fréchet distance", "rank", ABOVE),
+                table(seen, "The same of changes", "of_changes", CHANGES),
+            ],
             [{"row": row, **line} for row, look in every for line in look.lines],
             [*claims(seen, options.js)],
             {"correlation": (correlations(seen), HEAT_MAP), "scatter": (scatter(seen, options.shown), SCATTER)},
@@ -127,23 +124,19 @@ def table(seen: Seen, title: str, which: str, note: str) -> gb.Table:
 
 
 def claims(seen: Seen, js: Sequence[str]) -> Iterator[gb.Claim]:
-    """Yield what was said of estimates of distances beside what each row that has one came to, and how that went."""
+    """Yield what was said of estimates of distances beside what they came to; JS falls where the loss of D rises."""
     for row, of in seen.items():
-        names = [ESTIMATE] if ESTIMATE in of else []
-        names += (
-            [LOSS] if LOSS in of and of[LOSS][0].run.spec.variant in js else []
-        )  # it rises where the estimate falls
-        for name in names:
-            looks, holds = of[name], gb.side_of_zero(ranks(of[name]))
-            found = (
-                f"{row}: rank correlation of {name} with the distance {told(ranks(looks))} over {len(looks)} seeds, "
-            )
-            found += f"of changes {told([look.of_changes for look in looks])}."
+        said = {ESTIMATE: OF_CRITICS, **({LOSS: OF_JS} if of[IMAGES][0].run.spec.variant in js else {})}
+        for name in (name for name in said if name in of):
+            looks, numbers = of[name], ranks(of[name])
+            found = f"{row}: rank correlation of {name} with the distance {told(numbers)} over {len(looks)} seeds, of "
+            found += f"changes {told([look.of_changes for look in looks])}."
             course = told([gb.rank_correlation([*look.x.values()], [*look.x]) for look in looks])
             highest = ", ".join(f"{max(look.x, key=look.x.__getitem__):.0%}" for look in looks)
             why = f"{name} has a rank correlation of {course} with the budget spent, the distance one of "
             why += f"{told(ranks(of[IMAGES]))}; {name} is highest at {highest} of the budget. Why was not measured."
-            yield gb.Claim(OF_CRITICS if name == ESTIMATE else OF_JS, found, holds, "" if holds else why)
+            holds = gb.side_of_zero(numbers)
+            yield gb.Claim(said[name], found, holds, "" if holds else why)
 
 
 def correlations(seen: Seen) -> Figure:
@@ -159,12 +152,16 @@ def scatter(seen: Seen, most: int) -> Figure:
     rows = [row for row in seen if LOSS in seen[row]] or list(seen)
     rows = [rows[round(place)] for place in np.linspace(0, len(rows) - 1, min(most, len(rows)))]
     names = [name for name in (LOSS, "loss/G") if any(name in seen[row] for row in rows)] or [IMAGES]
-    shown = list[tuple[str, str, dict[str, Any]]]()
-    for name, row in ((name, row) for name in names for row in rows):
-        looks = seen[row].get(name, ())
-        ways = {f"seed {look.run.spec.seed}": ([*look.x.values()], [*look.y.values()]) for look in looks}
-        shown.append((f"{row}\n{told(ranks(looks)) or 'not traced'}", name, ways))
-    return gb.draw_ways(shown, len(rows), "Fréchet distance")
+    shown = [(row, name, seen[row].get(name, ())) for name in names for row in rows]
+    drawn = [
+        (
+            f"{row}\n{told(ranks(looks)) or 'not traced'}",
+            name,
+            {f"seed {look.run.spec.seed}": look.way for look in looks},
+        )
+        for row, name, looks in shown
+    ]
+    return gb.draw_ways(drawn, len(rows), "Fréchet distance")
 
 
 @gb.hookimpl
