@@ -79,9 +79,21 @@ from .files import (
 )
 from .results.bands import draw_bands as draw_bands, draw_measured as draw_measured
 from .results.beside import draw_beside as draw_beside
+from .results.follows import (
+    Followed as Followed,
+    follow_distance as follow_distance,
+    rank_correlation as rank_correlation,
+)
 from .results.frame import load as load
 from .results.measured import measure_runs as measure_runs
 from .results.named import short_rows as short_rows
+from .results.over_seeds import (
+    differences as differences,
+    dots_over_seeds as dots_over_seeds,
+    heat_map_over_seeds as heat_map_over_seeds,
+    side_of_zero as side_of_zero,
+    table_over_seeds as table_over_seeds,
+)
 from .results.statistics import mean_with_interval as mean_with_interval
 from .results.verdicts import (
     above_zero as above_zero,
@@ -101,8 +113,13 @@ from .scoring.forgetting import (
 )
 from .scoring.latents import Latents as Latents
 from .scoring.modes import modes_film as modes_film, modes_over as modes_over
-from .scoring.sums import arithmetic_shares as arithmetic_shares, attribute_sum as attribute_sum, sums_of as sums_of
-from .scoring.walks import walks as walks
+from .scoring.sums import (
+    arithmetic_shares as arithmetic_shares,
+    attributes_of as attributes_of,
+    examples as examples,
+    sums_of as sums_of,
+)
+from .scoring.walks import stations as stations, walks as walks
 from .seeds import derive as derive, seeded as seeded
 from .toolbox.augment import Augmentation as Augmentation
 from .toolbox.dirac import (
@@ -145,6 +162,7 @@ from .toolbox.dynamics import (
     Dynamics as Dynamics,
     dynamics_of as dynamics_of,
 )
+from .toolbox.each_run import of_each_run as of_each_run
 from .toolbox.filters import Filters as Filters, selectivity as selectivity
 from .toolbox.frechet import frechet_distance as frechet_distance
 from .toolbox.hardening import (
@@ -167,7 +185,7 @@ from .toolbox.joint import (
     JointDiscriminator as JointDiscriminator,
     joint_discriminator as joint_discriminator,
 )
-from .toolbox.judges import Judge as Judge, judge_of as judge_of
+from .toolbox.judges import Judge as Judge, Judges as Judges
 from .toolbox.kernels import (
     dot_kernel as dot_kernel,
     gaussian_kernel as gaussian_kernel,
@@ -213,6 +231,7 @@ from .toolbox.losses import (
     squared_gradient_norms as squared_gradient_norms,
     squared_jacobian_norms as squared_jacobian_norms,
 )
+from .toolbox.modest import modest_runs as modest_runs
 from .toolbox.networks import (
     MirroredParts as MirroredParts,
     SquareBackbone as SquareBackbone,
@@ -271,7 +290,7 @@ from .toolbox.pull import (
     pull_where_rejected as pull_where_rejected,
 )
 from .toolbox.sources import Download as Download, fetch as fetch, tree_digest as tree_digest
-from .toolbox.tiles import tiled as tiled
+from .toolbox.tiles import tiled as tiled, tiled_by_size as tiled_by_size
 from .toolbox.trees import (
     IMAGE_SUFFIXES as IMAGE_SUFFIXES,
     ImageFiles as ImageFiles,
@@ -283,6 +302,7 @@ from .toolbox.trees import (
     left_out as left_out,
     listed_folders as listed_folders,
 )
+from .toolbox.ways import draw_ways as draw_ways
 
 NUMBERS: int
 __version__: str

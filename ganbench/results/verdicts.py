@@ -31,6 +31,8 @@ def with_interval(numbers: Sequence[float], form: str = ".2f", half_form: str = 
     if not numbers:
         return "-"
     mean, half = mean_with_interval(numbers)
+    if math.isnan(mean):  # which has no sign
+        return "nan"
     return f"{mean:{form}}" + ("" if half is None else f" ± {half:{half_form or form.lstrip('+')}}")
 
 

@@ -60,6 +60,11 @@ def attribute_sum(text: str) -> Sum:
     )
 
 
+def attributes_of(texts: Sequence[str]) -> list[str]:
+    """Return the attributes that sums are of, each once. Raises as `attribute_sum`."""
+    return list(dict.fromkeys(name for text in texts for name in attribute_sum(text).wanted))
+
+
 def fit(has: Mapping[str, Tensor], wanted: Conditions) -> Tensor:
     """Return which samples are as wanted, bool `[N]`."""
     return torch.stack([has[name] == value for name, value in wanted.items()]).all(0)
@@ -105,6 +110,16 @@ def arithmetic_shares(
             row[part] = _share(of_sums[name] == value)
         shown.setdefault((each.text, k), torch.cat([latents.made_of(torch.cat([a[:1], b[:1], c[:1]])), images]))
     return found, shown
+
+
+def examples(shown: Mapping[tuple[str, int], Tensor], exemplars: int, n: int) -> dict[str, list[Tensor]]:
+    """Return by text the images of a, of b, of c and of the first `n` sums, of means of so many exemplars.
+
+    `shown`: as `arithmetic_shares` returns them. Where a sum has none of so many, those of the most that it has.
+    """
+    best = dict(sorted(shown, key=lambda key: (key[1] == exemplars, key[1])))  # the last of each text counts
+    images = {text: shown[text, k][: 3 + n] for text, k in best.items()}
+    return {text: list(of.split([1, 1, 1, len(of) - 3])) for text, of in images.items()}
 
 
 def _told(conditions: Conditions) -> str:

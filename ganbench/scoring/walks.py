@@ -23,8 +23,8 @@ def walks(
     """Measure walks between two latents beside what a memory and a mixer of pixels would give; by whose images.
 
     `uneven`: see there, of pixels and of the judge's features. `near`: the distance of these to the nearest training
-    image, in that of test images, at both ends and in the middle; `sure`: the judge's largest probability there.
-    Images: uint8 `[paths, points, C, H, W]`, both ends among them.
+    image, in that of test images, at both ends and in the middle; `farther`: how much larger it is there than at the
+    ends; `sure`: the judge's largest probability. Images: uint8 `[paths, points, C, H, W]`, both ends among them.
     """
     train, test = data.train.images[:MOST], data.test.images[:MOST]
     made = interpolation(latents, paths, points)
@@ -42,12 +42,19 @@ def _measured(images: Tensor, judge: Judge, known: Tensor, unit: float) -> dict[
     seen, shape, middle = judge(images.flatten(0, 1)), images.shape[:2], images.shape[1] // 2
     near, sure = (nearest(seen.features, known)[0] / unit).view(shape), seen.sure.view(shape)
     found: Mapping[str, Tensor] = {"near": near, "sure": sure}
-    return {
+    measured = {
         "uneven in pixels": uneven(images.float().flatten(2)),
         "uneven in features": uneven(seen.features.unflatten(0, shape)),
         **{f"{name} at ends": float(of[:, [0, -1]].mean()) for name, of in found.items()},
         **{f"{name} in middle": float(of[:, middle].mean()) for name, of in found.items()},
     }
+    return {**measured, "farther": measured["near in middle"] - measured["near at ends"]}
+
+
+def stations(images: Tensor, walks: int, most: int = 9) -> Tensor:
+    """Return of the first walks so many images at most, evenly spread from one end to the other."""
+    points = images.shape[1]
+    return images[:walks, torch.linspace(0, points - 1, min(most, points)).round().long()]
 
 
 def nearest(points: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:

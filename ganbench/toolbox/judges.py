@@ -72,6 +72,31 @@ class Judge:
         return Seen(torch.cat(features, 1), torch.stack(sure).mean(0), has)
 
 
+@dataclass(frozen=True)
+class Judges:
+    """Judges of the data of many runs, made when they are first needed. `attributes`: see `judge_of`."""
+
+    lab: Lab
+    attributes: Sequence[str]
+    _made: dict[str, Judge] = field(default_factory=dict, init=False, repr=False)
+
+    def of(self, made: Made) -> Judge:
+        """Return the judge of a run's data."""
+        data = made.record.spec.data
+        if data not in self._made:
+            self._made[data] = judge_of(self.lab, made, self.attributes)
+        return self._made[data]
+
+    @property
+    def accuracies(self) -> list[dict[str, str | float]]:
+        """What all classifiers tell apart, and how well on the test split: rows of numbers."""
+        return [
+            {"classifier": " or ".join(each.names), "accuracy": each.accuracy, "balanced accuracy": each.balanced}
+            for judge in self._made.values()
+            for each in judge.classifiers
+        ]
+
+
 def judge_of(lab: Lab, made: Made, attributes: Sequence[str], extractor: str = "classifier") -> Judge:
     """Make the judge of a run's data: one classifier where these have classes, else one for each attribute.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from textwrap import wrap
 from typing import TYPE_CHECKING
 
@@ -44,6 +44,17 @@ def tiled(rows: Sequence[tuple[str, Sequence[Tensor]]], columns: Sequence[str]) 
     axes.xaxis.tick_top()
     axes.set_xticks(middles, columns, fontsize=8)
     return figure
+
+
+def tiled_by_size(
+    name: str, caption: str, rows: Sequence[tuple[str, Sequence[Tensor]]], columns: Sequence[str], most: int
+) -> Mapping[str, tuple[Figure, str]]:
+    """Draw rows as `tiled` does, tiles of one size in one figure of `most` rows at most; by `name`, `name-2`, …"""
+    found: dict[str, tuple[Figure, str]] = {}
+    for number, size in enumerate(dict.fromkeys(parts[0].shape[-2:] for _, parts in rows), 1):
+        alike = [(label, parts) for label, parts in rows if parts[0].shape[-2:] == size]
+        found[f"{name}-{number}" if number > 1 else name] = tiled(alike[:most], columns), caption
+    return found
 
 
 def _sheet(parts: Sequence[np.ndarray], gap: int) -> np.ndarray:

@@ -30,6 +30,7 @@ def test_it_holds_where_all_intervals_are_above_zero():
 
 def test_a_mean_is_written_with_its_interval_where_it_has_one():
     assert [with_interval(numbers) for numbers in ([], [0.5], [0.5, math.nan])] == ["-", "0.50", "nan"]
+    assert with_interval([0.5, math.nan], "+.2f") == "nan"  # which has no sign
     assert with_interval([1.0, 2.0], "+.1f") == "+1.5 ± 6.4"  # t(1) = 12.706, deviation 0.7071: 12.706 · 0.5
     assert with_interval([1.0, 2.0], ".4f", ".1g") == "1.5000 ± 6"
     assert with_interval([1.0, 2.0], ".3g", ".1f") == "1.5 ± 6.4"

@@ -12,7 +12,17 @@ from ganbench import UserError, Variant
 from ganbench.contract.data import ImageSet, Splits
 from ganbench.contract.types import DataSpec
 from ganbench.scoring.latents import Latents, Unfit
-from ganbench.scoring.sums import ALONE, NOISE, SUM, arithmetic_shares, attribute_sum, means, sums_of
+from ganbench.scoring.sums import (
+    ALONE,
+    NOISE,
+    SUM,
+    arithmetic_shares,
+    attribute_sum,
+    attributes_of,
+    examples,
+    means,
+    sums_of,
+)
 from ganbench.toolbox.judges import Classifier, Judge
 
 
@@ -137,3 +147,22 @@ def test_means_are_of_different_latents_and_those_of_three_make_sums_as_long_as_
     )
     a, b, c = (means(z, torch.arange(500), 3, 4000, seed) for seed in range(3))
     assert float((a - b + c).var()) == pytest.approx(float(z.var()), rel=0.02)
+
+
+def test_examples_are_of_so_many_exemplars_or_of_the_most_that_a_sum_has():
+    shown = {
+        (text, k): torch.full((3 + 4, 1, 2, 2), k) for text, k in (("x", 1), ("y", 1), ("x", 3), ("x", 30), ("z", 30))
+    }
+    found = examples(shown, 3, 2)
+    assert {text: [(len(part), int(part.max())) for part in parts] for text, parts in found.items()} == {
+        "x": [(1, 3), (1, 3), (1, 3), (2, 3)],
+        "y": [(1, 1), (1, 1), (1, 1), (2, 1)],
+        "z": [(1, 30), (1, 30), (1, 30), (2, 30)],
+    }
+    assert [len(part) for part in examples(shown, 3, 9)["x"]] == [1, 1, 1, 4], "as many sums as there are"
+
+
+def test_attributes_of_sums_are_named_once():
+    assert attributes_of(["A/-B", "C/B"]) == ["A", "B", "C"]
+    with pytest.raises(UserError, match="'A' is no X/Y"):
+        attributes_of(["B/C", "A"])

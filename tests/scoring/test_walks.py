@@ -7,7 +7,7 @@ from ganbench import Variant
 from ganbench.contract.data import ImageSet, Splits
 from ganbench.contract.types import DataSpec
 from ganbench.scoring.latents import Latents
-from ganbench.scoring.walks import BLENDED, LOOKED_UP, MADE, nearest, uneven, walks
+from ganbench.scoring.walks import BLENDED, LOOKED_UP, MADE, nearest, stations, uneven, walks
 from ganbench.toolbox.judges import Classifier, Judge
 
 
@@ -57,6 +57,7 @@ def test_a_circle_of_images_is_even_blends_are_lines_and_a_memory_jumps_once():
     assert looked_up["near at ends"] == pytest.approx(0, abs=1e-3) and blended["near at ends"] == pytest.approx(
         1, rel=1e-3
     )
+    assert all(of["farther"] == of["near in middle"] - of["near at ends"] for of in (made, looked_up, blended))
     middle = (blends[:, 0].float() + blends[:, -1].float()) / 2
     assert (blends[:, 4].float() - middle).abs().max() <= 0.5
     assert images.shape == (40, 9, 1, 8, 8)
@@ -85,3 +86,9 @@ def test_the_nearest_is_found_in_pieces_as_at_once():
     distance, rows = nearest(points, known)
     every = (points[:, None] - known).norm(dim=2)
     assert torch.equal(rows, every.argmin(1)) and torch.allclose(distance, every.min(1).values, atol=1e-3)
+
+
+def test_stations_are_spread_evenly_from_end_to_end():
+    images = torch.arange(3 * 17).view(3, 17, 1, 1, 1)
+    assert stations(images, 2, most=5).flatten(1).tolist() == [[0, 4, 8, 12, 16], [17, 21, 25, 29, 33]]
+    assert stations(images, 1).shape[:2] == (1, 9) and stations(images[:, :3], 1).flatten().tolist() == [0, 1, 2]

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ganbench import ImageSet, Splits, UserError
-from ganbench.toolbox.judges import Judge, judge_of
+from ganbench.toolbox.judges import Judge, Judges, judge_of
 
 
 def splits(labels):
@@ -76,3 +76,15 @@ def test_where_nobody_can_tell_pixels_are_seen_and_the_reason_is_kept():
     assert judge == Judge([], "no such attribute")
     seen = judge(torch.tensor([0, 255], dtype=torch.uint8).view(2, 1, 1, 1))
     assert seen.features.tolist() == [[-1], [1]] and seen.sure.isnan().all() and seen.has == {}
+
+
+def test_a_judge_is_made_once_for_runs_on_the_same_data_and_their_accuracies_are_rows():
+    lab = Lab()
+    judges = Judges(lab, ["A", "B"])
+    runs = [run(splits([0, 1]), labels=""), run(splits([0, 0, 0, 1, 1])), run(splits([0, 0, 0, 1, 1]))]
+    for each, data in zip(runs, "xyy", strict=True):
+        each.record.spec.data = data
+    assert judges.accuracies == []
+    assert judges.of(runs[1]) is judges.of(runs[2]) is not judges.of(runs[0])
+    assert judges.accuracies[0] == {"classifier": "0 or 1", "accuracy": 1, "balanced accuracy": 1}
+    assert len(judges.accuracies) == 2

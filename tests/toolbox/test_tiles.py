@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from ganbench.toolbox.tiles import WIDTH, tiled
+from ganbench.toolbox.tiles import WIDTH, tiled, tiled_by_size
 
 
 def test_tiles_stand_in_rows_with_gaps_between_parts():
@@ -24,3 +24,13 @@ def test_tiles_stand_in_rows_with_gaps_between_parts():
     colours = torch.zeros(1, 3, 2, 2, dtype=torch.uint8)
     colours[0, 2] = 200
     assert np.asarray(tiled([("", [colours])], [""]).axes[0].images[0].get_array())[0, 0].tolist() == [0, 0, 200]
+
+
+def test_tiles_of_one_size_stand_in_one_figure_of_so_many_rows():
+    small, large = torch.zeros(2, 1, 4, 4, dtype=torch.uint8), torch.zeros(2, 1, 6, 6, dtype=torch.uint8)
+    rows = [("a", [small]), ("b", [large]), ("c", [small]), ("d", [small])]
+    found = tiled_by_size("walks", "what", rows, ["above"], 2)
+    labels = {name: [label.get_text() for label in each.axes[0].get_yticklabels()] for name, (each, _) in found.items()}
+    assert labels == {"walks": ["a", "c"], "walks-2": ["b"]}
+    assert {caption for _, caption in found.values()} == {"what"}
+    assert tiled_by_size("walks", "", [], [], 2) == {}

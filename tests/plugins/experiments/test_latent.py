@@ -11,6 +11,7 @@ from ganbench_plugins.variants.gan import GAN
 from made_runs import REGISTRY, TINY, cells, lab, run
 
 from ganbench import ImageSet, Splits, UserError
+from ganbench.runs.options import resolve
 
 SMALL = {"samples": 512, "trials": 16, "paths": 6, "points": 5}
 
@@ -81,8 +82,11 @@ def test_runs_on_images_of_two_sizes_have_a_figure_each(digits, tmp_path):
 def test_nobody_to_look_at_and_wrong_sums_are_one_sentence(digits, tmp_path):
     with pytest.raises(UserError, match="of no latents"):
         Latent().find(lab(Latent(), [run(Memorizer, digits, backbone="mlp")], tmp_path))
-    with pytest.raises(UserError, match=r"latent\.sums: 'Smiling' is no X/Y"):
-        Latent().find(lab(Latent(), [run(GAN, digits, width=4)], tmp_path, sums="Smiling"))
+    for wrong in ("Smiling", "Smiling/-Male,Young"):
+        with pytest.raises(UserError, match=rf"^latent: sums={wrong}: '{wrong.rpartition(',')[2]}' is no X/Y"):
+            resolve(Latent, "latent", {"sums": wrong})
+    assert resolve(Latent, "latent", {"sums": "Young/Male"}).texts == ["Young/Male"]
+    assert resolve(Latent, "latent", {"sums": "Young/Male,Smiling/-Male"}).texts == ["Young/Male", "Smiling/-Male"]
 
 
 def test_it_asks_for_small_runs_on_faces_unless_told_otherwise():
