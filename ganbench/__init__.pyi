@@ -81,6 +81,8 @@ from .results.bands import draw_bands as draw_bands, draw_measured as draw_measu
 from .results.beside import draw_beside as draw_beside
 from .results.follows import (
     Followed as Followed,
+    best_first as best_first,
+    draw_followed as draw_followed,
     follow_distance as follow_distance,
     rank_correlation as rank_correlation,
 )
@@ -114,12 +116,13 @@ from .scoring.forgetting import (
 from .scoring.latents import Latents as Latents
 from .scoring.modes import modes_film as modes_film, modes_over as modes_over
 from .scoring.sums import (
+    SUMS_NOTE as SUMS_NOTE,
     arithmetic_shares as arithmetic_shares,
     attributes_of as attributes_of,
     examples as examples,
     sums_of as sums_of,
 )
-from .scoring.walks import stations as stations, walks as walks
+from .scoring.walks import WALKS_NOTE as WALKS_NOTE, stations as stations, walks as walks
 from .seeds import derive as derive, seeded as seeded
 from .toolbox.augment import Augmentation as Augmentation
 from .toolbox.dirac import (

@@ -6,12 +6,19 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ganbench.contract.experiments import Made, Plain
 from ganbench.errors import UserError
 from ganbench.results.record import RunRecord
+from ganbench.results.verdicts import with_interval
+from ganbench.toolbox.ways import draw_ways
+
+if TYPE_CHECKING:  # it takes a second to import
+    from matplotlib.figure import Figure
 
 IMAGES = "images"
 """A quantity of every run, real images seen: a mere clock."""
@@ -87,6 +94,29 @@ def follow_distance(made: Made, part: float, least: int) -> Iterator[Followed]:
                 changes = [np.diff(list(each.values())).tolist() for each in (x, y)]
             ranks = rank_correlation([*x.values()], [*y.values()]), rank_correlation(*changes)
             yield Followed(name, made.record, metric, x, y, *ranks)
+
+
+def best_first(ranks: Sequence[float]) -> float:
+    """Return where a row of correlations stands: the highest mean first, then NaN, and at last a row without any."""
+    mean = float(np.mean(ranks)) if ranks else -3.0
+    return 2.0 if math.isnan(mean) else -mean
+
+
+def draw_followed(seen: Mapping[str, Mapping[str, Sequence[Followed]]], names: Sequence[str], most: int) -> Figure:
+    """Draw quantities against the distance, a panel for each row and name, a colour a seed.
+
+    `seen`: by row and name, what each seed came to. Of rows that have the first of `names` at most `most` are drawn,
+    spread evenly over their order; where nobody has one of `names`, images are drawn.
+    """
+    rows = [row for row in seen if names[0] in seen[row]] or list(seen)
+    rows = [rows[round(place)] for place in np.linspace(0, len(rows) - 1, min(most, len(rows)))]
+    shown = [name for name in names if any(name in seen[row] for row in rows)] or [IMAGES]
+    ways = []
+    for name, row in product(shown, rows):
+        looks = seen[row].get(name, ())
+        said = with_interval([look.rank for look in looks], "+.2f") if looks else "not traced"
+        ways.append((f"{row}\n{said}", name, {f"seed {look.run.spec.seed}": look.way for look in looks}))
+    return draw_ways(ways, len(rows), "Fréchet distance")
 
 
 def rank_correlation(x: Sequence[float], y: Sequence[float]) -> float:

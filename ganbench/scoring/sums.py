@@ -17,6 +17,13 @@ from ganbench.toolbox.judges import Judge
 SUM, NOISE, ALONE = "a - b + c", "r - r + c", "c alone"
 """What is counted: the sum; with means of any samples for a and b, so that c moves as far; c by itself."""
 
+SUMS_NOTE = (
+    "X, from Y to no Y: (X, Y) - (no X, Y) + (no X, no Y). Shares of sums whose image has all that it is to have; "
+    "moved, kept: by part; r - r + c: means of any samples in place of a and b; random: of all samples. A dash: fewer "
+    "samples fit a, b or c than there are to be exemplars"
+)
+"""What the shares of sums are, for a table of them."""
+
 Conditions = Mapping[str, bool]
 """By class or attribute whether a sample is to have it."""
 

@@ -16,6 +16,13 @@ MOST = 10_000
 MADE, LOOKED_UP, BLENDED = "G's", "training images", "blends of test images"
 """Whose images lie on a walk: the generator's, the nearest training image to each of these, mixtures of real ones."""
 
+WALKS_NOTE = (
+    "images: G's on the way from one latent to another, the training image nearest to each of these, two test images "
+    "blended; uneven: the largest step in mean steps, 1 on an even walk; near: distance to the nearest training image, "
+    "in that of test images, by features of the classifier (pixels where there is none); sure: its largest probability"
+)
+"""What the numbers of walks are, for a table of them."""
+
 
 def walks(
     latents: Latents, judge: Judge, data: Splits, paths: int, points: int

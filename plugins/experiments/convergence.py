@@ -21,10 +21,9 @@ NOTE = (
     f"multiplies the distance at last. {VERDICTS} Of "
 )
 NOTES = (
-    "The harness performs updates in the order in which a variant yields them: in turns where a loss is computed after "
-    "the move before, at once where all gradients are of the beginning of a period. Own optimizers: with rates `times` "
-    "as large as the variant's and schedules at their beginning, judged by distance alone. Of the paper's places, the "
-    "abstract and the authors' DiracGAN.ipynb were read; lemmas are from memory, unchecked."
+    "Updates are performed in the order in which a variant yields them: in turns, or at once where all gradients are "
+    "of the beginning of a period. Own optimizers have `times` the variant's rates, and are judged by distance "
+    "alone. The paper's abstract and DiracGAN.ipynb were read; what is of lemmas is from memory, unchecked."
 )
 
 
@@ -73,16 +72,14 @@ SAID = (
         "The non-saturating GAN has the same eigenvalues, |λ| = 1 (appendix); its distance shrinks by a term of "
         "fourth order, d(θ² + ψ²)/dt = -2θψ tanh(θψ/2) (by hand).", lambda h: 1.0),
     Row("gan", ("simultaneous=true",), ("diverges",),
-        "Of updates at once |λ| = √(1 + h²/4), so that the equilibrium repels (lemma 2.3).",
-        lambda h: math.hypot(1, h / 2)),
+        "Of updates at once |λ| = √(1 + h²/4), so that it repels (lemma 2.3).", lambda h: math.hypot(1, h / 2)),
     Row("wgan", ("clip=1",), NEVER, "WGAN does not converge (abstract); |λ| = 1 within the box.", lambda h: 1.0),
     Row("wgan-gp", ("penalty=0.35",), NEVER, "WGAN-GP does not converge (abstract)."),
     penalised(0.3, "real", 1), penalised(1.0, "real", 1), penalised(0.3, "fake", 1), penalised(0.3, "both", 2),
     Row("instance-noise", ("deviation=0.7",), ("converges",),
         "Instance noise converges (abstract); it damps ψ by σ²/2 (lemma 3.2).", lambda h: damped_radius(h, 0.7**2 / 2)),
     Row("consensus", ("penalty=1",), ("converges",),
-        "Consensus optimisation converges; it damps θ and ψ by γ/4 (appendix).",
-        lambda h: math.hypot(1 - h / 4, h / 2)),
+        "Consensus converges; it damps θ and ψ by γ/4 (appendix).", lambda h: math.hypot(1 - h / 4, h / 2)),
 )  # fmt: skip
 
 
@@ -122,12 +119,11 @@ class Convergence(gb.Experiment):
         figures = {"trajectories": gb.draw_paths(moves, lab.seeds[0], options.start)}
         figures["eigenvalues"] = gb.draw_eigenvalues(moves, options.rate)
         protocol = {"data": "the point 0", "dtype": "float64", "seeds": [*lab.seeds], "tolerance": moves[0].tolerance}
-        measured = [row for each in moves for row in each.rows()]
-        return gb.Finding([table], measured, claims, figures, protocol, left_out, [NOTES])
+        rows = [row for each in moves for row in each.rows()]
+        return gb.Finding([table], rows, claims, figures, protocol, left_out, [NOTES])
 
 
 def line(found: Dynamics) -> list[str]:
-    """Return a row of the table."""
     gd, own = ([found.left(key) for key in found.of(optimizers)] for optimizers in (GD, OWN))
     radius = f"{found.radius:.6g}" + (f" ± {2 * found.spread:.1g}" if found.spread else "")
     factor = with_interval([found.factor(key) for key in found.of(GD)], ".4f", ".1g")

@@ -22,41 +22,20 @@ PICTURES = {
     "walks": (["from one end to the other"], "Walks between two latents, and what lies there else"),
     "sums": (["a", "b", "c", SUM], "Means of exemplars, and sums of them"),
 }
-WALKS = (
-    "images: G's on the way from one latent to another, the training image nearest to each of these, two test images "
-    "blended; uneven: the largest step in mean steps, 1 on an even walk; near: distance to the nearest training image, "
-    "in that of test images, by features of the classifier (pixels where there is none); sure: its largest probability"
-)
-SUMS = (
-    "X, from Y to no Y: (X, Y) - (no X, Y) + (no X, no Y). Shares of sums whose image has all that it is to have; "
-    "moved, kept: by part; r - r + c: means of any samples in place of a and b; random: of all samples. A dash: fewer "
-    "samples fit a, b or c than there are to be exemplars"
-)
 THREES = (SUM, {"exemplars": 3})
 AS_WANTED = "share of a - b + c of means of three that is as wanted less"
 CLAIMS: Sequence[tuple[str, Any, str]] = (
-    (
-        "6.1 and figure 4: sharp transitions are signs of memory, and what G learned has smooth ones.",
-        ((UNEVEN, {"of": LOOKED_UP}), (UNEVEN, {"of": MADE})),
-        "the largest step in mean steps, of the nearest training images less G's",
-    ),
-    (
-        "figure 4: every image on the way looks like data.",
-        ((FARTHER, {"of": BLENDED}), (FARTHER, {"of": MADE})),
-        "how much farther from training images the middle is than the ends, of blends less G's",
-    ),
-    (
-        "6.3.2 and figure 7: generations from means of three obey the arithmetic.",
-        (THREES, (NOISE, {"exemplars": 3})),
-        f"{AS_WANTED} that of r - r + c",
-    ),
+    ("6.1 and figure 4: sharp transitions are signs of memory, and what G learned has smooth ones.",
+     ((UNEVEN, {"of": LOOKED_UP}), (UNEVEN, {"of": MADE})),
+     "the largest step in mean steps, of the nearest training images less G's"),
+    ("figure 4: every image on the way looks like data.", ((FARTHER, {"of": BLENDED}), (FARTHER, {"of": MADE})),
+     "how much farther from training images the middle is than the ends, of blends less G's"),
+    ("6.3.2 and figure 7: generations from means of three obey the arithmetic.",
+     (THREES, (NOISE, {"exemplars": 3})), f"{AS_WANTED} that of r - r + c"),
     ("6.3.2: they do so consistently.", (THREES, 0.5), f"{AS_WANTED} one half"),
-    (
-        "6.3.2: single samples are unstable, means of three are stable.",
-        (THREES, (SUM, {"exemplars": 1})),
-        "share of a - b + c that is as wanted, of means of three less single samples",
-    ),
-)
+    ("6.3.2: single samples are unstable, means of three are stable.", (THREES, (SUM, {"exemplars": 1})),
+     "share of a - b + c that is as wanted, of means of three less single samples"),
+)  # fmt: skip
 """What the paper says, what so is above what, and in words by how much."""
 Rows = Sequence[Mapping[str, Any]]
 
@@ -115,10 +94,10 @@ class Latent(gb.Experiment):
             figures |= gb.tiled_by_size(kind, caption, lines, above, MOST_LINES)
         known = judges.accuracies
         told = [[str(text), *(f"{number:.3f}" for number in numbers)] for text, *numbers in map(dict.values, known)]
-        about = {"run": "row", "data": "data", "images": "of"}
+        about, sums = {"run": "row", "data": "data", "images": "of"}, {"sum": "sum", "exemplars": "exemplars"}
         tables = [
-            gb.table_over_seeds("Walks", [row for row in rows if "of" in row], about, OF_WALKS, WALKS),
-            gb.table_over_seeds("Sums", summed, {"run": "row", "sum": "sum", "exemplars": "exemplars"}, OF_SUMS, SUMS),
+            gb.table_over_seeds("Walks", [row for row in rows if "of" in row], about, OF_WALKS, gb.WALKS_NOTE),
+            gb.table_over_seeds("Sums", summed, {"run": "row"} | sums, OF_SUMS, gb.SUMS_NOTE),
             gb.Table("Classifiers, on test images", ["tells", "accuracy", "balanced accuracy"], told),
         ]
         protocol = {"weights": "raw, evaluation mode", "dtype": "float32", "seeds": len({row["seed"] for row in rows})}
@@ -156,13 +135,12 @@ def claims_of(rows: Rows) -> list[gb.Claim]:
 def dots(rows: Rows, exemplars: Sequence[int]) -> Figure:
     """Draw the shares of all sums beside their baselines."""
     k = 3 if 3 in exemplars else max(exemplars)
-    series: dict[str, Any] = {
-        f"{SUM}, means of {n}": (SUM, {"exemplars": n}, {"color": gb.COLOURS[0], "alpha": 1 if n == k else 0.45})
-        for n in exemplars
-    }
-    for name, colour in ((NOISE, 1), (ALONE, 4), (RANDOM, 6)):
-        label = f"{name} samples" if name == RANDOM else f"{name}, means of {k}"
-        series[label] = name, {"exemplars": k}, {"color": gb.COLOURS[colour]}
+    styles = {name: {"color": gb.COLOURS[n]} for name, n in ((SUM, 0), (NOISE, 1), (ALONE, 4), (RANDOM, 6))}
+    series: dict[str, Any] = {}
+    for n in exemplars:
+        series[f"{SUM}, means of {n}"] = SUM, {"exemplars": n}, {**styles[SUM], "alpha": 0.45}
+    series |= {f"{name}, means of {k}": (name, {"exemplars": k}, styles[name]) for name in (SUM, NOISE, ALONE)}
+    series |= {"random samples": (RANDOM, {"exemplars": k}, styles[RANDOM])}
     return gb.dots_over_seeds(rows, ("row", "sum"), series, "share that has what the sum is to have", (-0.03, 1.03))
 
 

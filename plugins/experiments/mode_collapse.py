@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import pairwise
 from typing import Any
-
-from matplotlib.figure import Figure
 
 import ganbench as gb
 from ganbench import Claim, Finding, Lab, Table, UserError
@@ -26,6 +23,10 @@ COMPARED = (
     ("grid", "pacgan 2", "gan", f"{LIN}: 23.8 ± 0.7 modes with packs of two, 17.3 ± 0.8 without, of 25."),
 )
 """Data set, the row that is to end with more modes, the other, and who says so."""
+PROTOCOL = {
+    "weights": "raw, never averaged, in frames and in counts",
+    "counted": "by the metrics modes and high-quality of each mark; where most lie, of 2500 samples",
+}
 CURVES = "Means over seeds with 95 % intervals; dashed: what as many real points score in expectation."
 NOTE = "Means over seeds ± half-widths of 95 % Student-t intervals; without one there is one run."
 
@@ -43,9 +44,7 @@ class Config:
 
 
 class ModeCollapse(gb.Experiment):
-    """Lost modes as pictures and as numbers.
-
-    Unrolled GAN has the rates of its authors' notebook ("Unrolled GAN demo" of poolio/unrolled_gan), with its five
+    """Unrolled GAN has the rates of its authors' notebook ("Unrolled GAN demo" of poolio/unrolled_gan), with its five
     imagined steps and with none, so that unrolling alone is the difference; others have their defaults. The networks
     are as wide and as deep as there (128 units, two layers), with ReLU for tanh.
     """
@@ -70,36 +69,31 @@ class ModeCollapse(gb.Experiment):
         return [{**request, **asked, **looks, "variants": sorted(names, key=lambda name: name == "unrolled")}]
 
     def find(self, lab: Lab) -> Finding:
-        left_out, figures, notes = dict(lab.failed), dict[str, tuple[Figure, str]](), list[str]()
+        left_out, figures, notes = dict(lab.failed), dict[str, Any](), list[str]()
         measured, tables = list[dict[str, Any]](), list[Table]()
         for dataset in dict.fromkeys(made.record.spec.dataset for made in lab.runs):
             whole = {name: runs for name, runs in lab.rows.items() if runs[0].record.spec.dataset == dataset}
             rows = gb.short_rows(whole)
             lab.tell(f"the film of {dataset}")
-            found = gb.measure_runs(rows, partial(gb.modes_over, metrics=tuple(METRICS)), left_out)
+            found = gb.measure_runs(rows, lambda made: gb.modes_over(made, tuple(METRICS)), left_out)
             counted = [
                 {"dataset": dataset, "variant": label, "seed": spec.seed, "method": method_of(spec), **row}
                 for label, runs in found.items()
                 for spec, of in ((made.record.spec, of) for made, of in runs)
                 for row in of
             ]
-            if counted:
-                notes += [f"{label} on {dataset}: {name}" for label, name in zip(rows, whole, strict=True)]
-                runs = {label: gb.of_all(len(found.get(label, ())), lab.tried(of)) for label, of in rows.items()}
-                tables.append(table(dataset, runs, counted))
-                first = {label: runs[0][0] for label, runs in found.items()}
-                figures[f"film-{dataset}"] = gb.modes_film(first, counted, lab.options.points)
-                curves, _ = gb.draw_measured(counted, "share", "share of the budget", METRICS)
-                figures[f"modes-{dataset}"] = curves, CURVES
             measured += counted
+            if not counted:
+                continue
+            notes += [f"{label} on {dataset}: {name}" for label, name in zip(rows, whole, strict=True)]
+            runs = {label: gb.of_all(len(found.get(label, ())), lab.tried(of)) for label, of in rows.items()}
+            tables.append(table(dataset, runs, counted))
+            first = {label: runs[0][0] for label, runs in found.items()}
+            figures[f"film-{dataset}"] = gb.modes_film(first, counted, lab.options.points)
+            figures[f"modes-{dataset}"] = gb.draw_measured(counted, "share", "share of the budget", METRICS)[0], CURVES
         if not measured:
             raise UserError(f"{self.name} counts modes of points: {'; '.join(dict.fromkeys(left_out.values()))}")
-        protocol = {
-            "weights": "raw, never averaged, in frames and in counts",
-            "intervals": "95 % Student t over seeds",
-            "frame": f"the first {lab.options.points} samples of the evaluation",
-            "counted": "by the metrics modes and high-quality of each mark; where most lie, of 2500 samples",
-        }
+        protocol = {**PROTOCOL, "frame": f"the first {lab.options.points} samples of the evaluation"}
         return Finding(tables, measured, claims_of(measured), figures, protocol, left_out, notes)
 
 
@@ -129,7 +123,7 @@ def claims_of(measured: Rows) -> list[Claim]:
     ends = {key: {row["seed"]: row["modes"] for row in of} for key, of in known.items()}  # shares rise: the last stays
     none, five, found = ("ring", "unrolled 0"), ("ring", "unrolled 5"), list[Claim]()
     if none in known and five in known:
-        found = [is_few(known[none]), is_all(ends[five], known[five][0]["modes_there"])]
+        found = [is_few(known[none]), is_all([*ends[five].values()], known[five][0]["modes_there"])]
     for dataset, one, other, said in COMPARED:
         if (above := ends.get((dataset, one))) and (below := ends.get((dataset, other))):
             found.append(gb.compared(said, above, below, *FORM, most=known[dataset, one][0]["modes_there"]))
@@ -140,24 +134,16 @@ def is_few(rows: Rows) -> Claim:
     most, there = max(row["modes"] for row in rows), rows[0]["modes_there"]
     moved = [one["main_mode"] != other["main_mode"] for one, other in pairwise(rows) if one["seed"] == other["seed"]]
     holds = most <= there / 2 and any(moved)
-    return Claim(
-        f"{METZ}: without unrolling G sits on few modes of the ring, and moves from one to another.",
-        f"at most {most:g} of {there} modes at any mark; the mode next to most samples was another {sum(moved)} of "
-        f"{len(moved)} times from one mark to the next.",
-        holds if moved else None,
-        "" if holds else "Few is taken as at most half.",
-    )
+    said = f"{METZ}: without unrolling G sits on few modes of the ring, and moves from one to another."
+    found = f"at most {most:g} of {there} modes at any mark; the mode next to most samples was another {sum(moved)} of "
+    found += f"{len(moved)} times from one mark to the next."
+    return Claim(said, found, holds if moved else None, "" if holds else "Few is taken as at most half.")
 
 
-def is_all(ends: Mapping[int, float], there: int) -> Claim:
-    covered = sum(value == there for value in ends.values())
-    return Claim(
-        "The same figure (from memory, unchecked): with unrolling G covers the ring.",
-        f"all {there} modes at the end of {covered} of {len(ends)} runs, in the mean "
-        f"{gb.with_interval([*ends.values()], *FORM)}.",
-        covered == len(ends),
-        "" if covered == len(ends) else "Whether a longer budget would do was not measured.",
-    )
+def is_all(ends: Sequence[float], there: int) -> Claim:
+    said, why = f"{METZ}: with unrolling G covers the ring.", "Whether a longer budget would do was not measured."
+    found = f"all {there} modes at the end of {sum(n == there for n in ends)} of {len(ends)} runs, in the mean "
+    return gb.all_are(said, f"{found}{gb.with_interval(ends, *FORM)}.", ends, lambda n: n == there, reason=why)
 
 
 @gb.hookimpl

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from matplotlib.figure import Figure
 
 import ganbench as gb
@@ -72,7 +70,7 @@ class Progress(gb.Experiment):
         found, left_out = gb.of_each_run(lab, lambda _, made: gb.follow_distance(made, options.part, options.least))
         for row, _, look in found:
             looks.setdefault(row, {}).setdefault(look.name, []).append(look)
-        seen = dict(sorted(looks.items(), key=lambda item: _place(ranks(item[1].get(LOSS, ())))))
+        seen = dict(sorted(looks.items(), key=lambda item: gb.best_first(ranks(item[1].get(LOSS, ())))))
         every = [(row, look) for row, of in seen.items() for some in of.values() for look in some]
         clocks = [(row, look) for row, look in every if look.name == IMAGES]
         return gb.Finding(
@@ -82,7 +80,10 @@ class Progress(gb.Experiment):
             ],
             [{"row": row, **line} for row, look in every for line in look.lines],
             [*claims(seen, options.js)],
-            {"correlation": (correlations(seen), HEAT_MAP), "scatter": (scatter(seen, options.shown), SCATTER)},
+            {
+                "correlation": (correlations(seen), HEAT_MAP),
+                "scatter": (gb.draw_followed(seen, (LOSS, "loss/G"), options.shown), SCATTER),
+            },
             {
                 "statistic": f"median over the last {options.part:g} of the updates up to each mark",
                 "distance": sorted({look.measured_by for _, look in clocks}),
@@ -98,12 +99,6 @@ def ranks(looks: Sequence[gb.Followed]) -> list[float]:
 
 def told(numbers: Sequence[float]) -> str:
     return gb.with_interval(numbers, "+.2f") if numbers else ""
-
-
-def _place(found: Sequence[float]) -> float:
-    """Return where a row stands: the highest correlation first, then NaN, and at last what lacks the quantity."""
-    mean = float(np.mean(found)) if found else -3.0
-    return 2.0 if math.isnan(mean) else -mean
 
 
 def columns_of(seen: Seen) -> list[str]:
@@ -145,23 +140,6 @@ def correlations(seen: Seen) -> Figure:
     cells = [[ranks(of.get(name, ())) for name in columns] for of in seen.values()]
     colours = "rank correlation with the Fréchet distance", (-1, 1)
     return gb.heat_map_over_seeds(cells, ("variant", list(seen)), ("quantity", columns), colours)
-
-
-def scatter(seen: Seen, most: int) -> Figure:
-    """Draw losses against the distance for rows spread evenly over the order of the table, a colour a seed."""
-    rows = [row for row in seen if LOSS in seen[row]] or list(seen)
-    rows = [rows[round(place)] for place in np.linspace(0, len(rows) - 1, min(most, len(rows)))]
-    names = [name for name in (LOSS, "loss/G") if any(name in seen[row] for row in rows)] or [IMAGES]
-    shown = [(row, name, seen[row].get(name, ())) for name in names for row in rows]
-    drawn = [
-        (
-            f"{row}\n{told(ranks(looks)) or 'not traced'}",
-            name,
-            {f"seed {look.run.spec.seed}": look.way for look in looks},
-        )
-        for row, name, looks in shown
-    ]
-    return gb.draw_ways(drawn, len(rows), "Fréchet distance")
 
 
 @gb.hookimpl
