@@ -13,7 +13,6 @@ from ganbench import Claim, Finding, Lab, Table, UserError
 Rows = Sequence[Mapping[str, Any]]
 METRICS = {"modes": "modes found", "high-quality": "share of high quality"}
 UNROLLED = ("unrolled.generator_lr=1e-3", "unrolled.discriminator_lr=1e-4", "unrolled.betas=0.5,0.999")
-DEPTHS = "unrolled.steps=0,5"
 FORM = (".3g", ".2g")
 METZ, LIN = "Metz et al. 2017, figure 2 (from memory, unchecked)", "Lin et al. 2018, table 1"
 COMPARED = (
@@ -65,7 +64,7 @@ class ModeCollapse(gb.Experiment):
         looks = {"marks": frames, "samples": 2500, "score": "raw", "set": settings}
         looks["metrics"] = list(dict.fromkeys([*METRICS, *asked.get("metrics", ())]))
         looks["keep"] = [k / frames for k in range(1, frames)] or None
-        looks["sweep"] = [DEPTHS] if "unrolled" in names and not is_deep else []
+        looks["sweep"] = ["unrolled.steps=0,5"] if "unrolled" in names and not is_deep else []
         return [{**request, **asked, **looks, "variants": sorted(names, key=lambda name: name == "unrolled")}]
 
     def find(self, lab: Lab) -> Finding:
