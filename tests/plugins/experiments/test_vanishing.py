@@ -300,5 +300,5 @@ def test_a_norm_of_zero_or_none_is_shown_as_it_is():
         options=Config(), runs=[run], failed={}, tell=lambda text: None, once=lambda key, compute, by_options: compute()
     )
     found = Vanishing().find(lab)
-    assert found.tables[0].rows[0][3:] == ["1", "nan", "nan", "nan", "0", "+nan"]
+    assert found.tables[0].rows[0][3:] == ["1", "nan", "nan", "nan", "0", "nan"]
     assert [claim.holds for claim in found.claims] == [None] * 4 and "nan decades" in found.claims[0].found
