@@ -10,6 +10,7 @@ from ganbench.cli.complete import one_of
 from ganbench.cli.group import Command
 from ganbench.cli.options import Names, data_option, plugin_option, results_option
 from ganbench.errors import UserError, brief
+from ganbench.runs.hints import require_no_file
 from ganbench.streams import show
 
 EXPERIMENT = "vanishing"
@@ -52,6 +53,7 @@ def command(
         epochs = [float(text) for text in at]
     except ValueError:
         raise UserError(f"--at {brief(','.join(at))}: name epochs, as in 1,10,25") from None
+    require_no_file("--variant", [variant])
     from ganbench.cli.experiment import experiment
     from ganbench.cli.keywords import asked
 

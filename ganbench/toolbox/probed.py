@@ -39,8 +39,9 @@ def probe_runs(
 ) -> Probed:
     """Train `iterations` updates of a fresh D against each run's G as it was after so many epochs.
 
-    `factors`: by a label, what is done otherwise with the first run (all its seeds) after the fewest epochs, as
-    `Made.probe` is asked for it, and `longer`, times as many updates; `option`: which names the epochs, for messages.
+    Raises `UserError` where no run can be probed. `factors`: by a label, what is done otherwise with the first run (all
+    its seeds) after the fewest epochs, as `Made.probe` is asked for it, and `longer`, times as many updates; `option`:
+    which names the epochs, for messages.
     """
     probed, first = Probed(left_out=dict(lab.failed)), ""
     for run in lab.runs:
@@ -62,6 +63,8 @@ def probe_runs(
                     probed.rows += _rows(run, epoch, factor, loss, curve)
             except UserError as error:
                 probed.left_out[f"{name} seed {spec.seed}" + (f": {factor}" if factor else "")] = str(error)
+    if not probed.curves:
+        raise UserError("; ".join(f"{name}: {reason}" for name, reason in probed.left_out.items()))
     return probed
 
 
@@ -70,7 +73,9 @@ def kept_after(run: Made, epochs: Sequence[float], *, option: str) -> dict[float
 
     Raises `UserError` where there are none, which names the `option` that asks for them.
     """
-    found = {e: share for e in sorted(set(epochs)) for share in run.shares if np.isclose(run.epochs(share), e, 1e-3, 0)}
+    rounding = 0.51 / len(run.data.train.images)  # a budget is of whole images
+    shares = [(share, run.epochs(share)) for share in run.shares]
+    found = {e: share for e in sorted(set(epochs)) for share, of in shares if np.isclose(of, e, 1e-3, rounding)}
     if not found:
         there = ", ".join(f"{run.epochs(share):.4g}" for share in run.shares) or "none"
         raise UserError(f"its weights were kept after other epochs ({there}), which {option} may name")

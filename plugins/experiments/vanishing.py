@@ -14,7 +14,6 @@ from ganbench import Curve, Curves, after_epochs, all_are, ends_of, mean_decades
 USUAL, MOST_EPOCHS = 4000, 1_000_000
 SATURATING, NONSATURATING = LOSSES = ("log(1-D)", "-log D")
 SHOWN = (0, 10, 100, 1000, 10_000)
-"""The table shows the norms after so many updates of D, and after the last."""
 FACTORS: Mapping[str, Mapping[str, Any]] = {
     "loss of 1 latent": {"latents": 1},
     "loss of 512 latents": {"latents": 512},
@@ -89,6 +88,7 @@ class Vanishing(gb.Experiment):
             figures["factors"] = gb.draw_probed(early, by=0), f"What the norm depends on, {after_epochs(epoch)}."
         spec, images = lab.runs[0].record.spec, len(lab.runs[0].data.train.images)
         protocol = {**PROTOCOL, "batch": spec.batch, "images an epoch": images, "data": spec.data[:12]}
+        protocol |= {"seeds": sorted({run.record.spec.seed for run in lab.runs})}
         claims = _claims(plain, early, iterations)
         return gb.Finding(tables, probed.rows, claims, figures, protocol, probed.left_out)
 

@@ -595,6 +595,7 @@ def test_every_kind_of_write_is_among_these() -> None:
         "results/moving.py", "results/store.py", "results/upgrade.py", "results/progress.py", "cli/plot.py",
         "cli/page.py",
         "runs/export.py", "runs/names.py", "scoring/pictures.py", "scoring/features.py",
+        "runs/lab.py", "results/findings.py",
         "runs/gallery.py", "runs/blame.py", "runs/checkpoint.py", "runs/executors/limits.py",
     )  # fmt: skip
     root = Path(main.callback.__code__.co_filename).parents[1]  # type: ignore[union-attr]

@@ -73,8 +73,17 @@ OTHERS = {
         def ganbench_observers():
             return [Found()]
     """,
+    "experiment": """
+        class Found(Experiment):
+            name = "found"
+            def find(self, lab): ...
+
+        @hookimpl
+        def ganbench_experiments():
+            return [Found()]
+    """,
 }
-IMPORTS = "from ganbench import Backbone, Dataset, Extractor, Metric, Observer, Preset, Variant, hookimpl\n"
+IMPORTS = "from ganbench import Backbone, Dataset, Experiment, Extractor, Metric, Observer, Preset, Variant, hookimpl\n"
 EVERY_KIND = {"variant": VARIANT.replace("NAME", "found")} | {
     kind: IMPORTS + dedent(source) for kind, source in OTHERS.items()
 }
