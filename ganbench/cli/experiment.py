@@ -12,13 +12,14 @@ import click
 
 from ganbench import NUMBERS
 from ganbench.cli.complete import one_of, some_of
-from ganbench.cli.group import Command, command_line
+from ganbench.cli.group import Command
 from ganbench.cli.options import (
     FullPath,
     Metrics,
     Names,
     Seeds,
     check_early,
+    current_folder,
     data_option,
     plugin_option,
     results_option,
@@ -120,7 +121,6 @@ def experiment(
         data_root=data,
         weights=options["weights"],
         device=options["device"],
-        command=command_line(click.get_current_context()),
     )
     requests = _requests(wanted)
     require_writable(results)
@@ -130,7 +130,26 @@ def experiment(
     else:
         made = [r for request in requests for r in _made(request, wanted, {**shared, "jobs": jobs, "quiet": quiet})]
     outcome = _carried_out(wanted, *_looked_at(made))
-    return _kept(wanted, outcome, quiet=quiet, no_page=no_page)
+    line = _line(wanted, seeds)
+    return _kept(wanted, replace(outcome, found=replace(outcome.found, command=line)), quiet=quiet, no_page=no_page)
+
+
+def _line(wanted: Wanted, seeds: int | tuple[int, ...] | None) -> str:
+    """Write the command without where and how it was carried out: a finding may be published, and names no machine."""
+    from ganbench.cli.keywords import line_of
+
+    given = {**wanted.asked, "seeds": seeds, "set": wanted.settings}
+    given |= {"plugin": [_shown(path) for path in wanted.plugins]}
+    given |= {"runs": _shown(wanted.records)} if wanted.records else {}
+    return line_of(command, "experiment", {"name": wanted.name, **given})
+
+
+def _shown(path: Path) -> str:
+    """Name a path from the current folder, one outside it by its last part."""
+    from ganbench.files import printable
+
+    here = current_folder()
+    return printable(str(path.relative_to(here)) if path.is_relative_to(here) else path.name)
 
 
 def _requests(wanted: Wanted) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
@@ -20,6 +21,23 @@ SPELT = {"label": "class"}
 def asked(name: str, given: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """Read keywords as the options of a command, and give what the command would get. Raises `UserError`."""
     command: click.Command = import_module(f"ganbench.cli.{name}").command
+    words, places = _given(command, name, given)
+    try:
+        context = command.make_context(name, [*words, "--", *places])
+    except click.UsageError as error:
+        raise UserError(error.format_message()) from None
+    with context:
+        yield dict(context.params)
+
+
+def line_of(command: click.Command, name: str, given: Mapping[str, Any]) -> str:
+    """Write keywords as the line for a shell that gives a command these options."""
+    words, places = _given(command, name, given)
+    return shlex.join(["ganbench", name, *places, *words])
+
+
+def _given(command: click.Command, name: str, given: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+    """Return the options of a command, and its arguments in their order, as words of a command line."""
     options = {_keyword(param): param for param in command.params}
     places: dict[str, str] = {}
     words: list[str] = []
@@ -33,13 +51,7 @@ def asked(name: str, given: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
             places[key] = str(value)
         else:
             words += _words(key, param, value)
-    last = [places[key] for key in options if key in places]
-    try:
-        context = command.make_context(name, [*words, "--", *last])
-    except click.UsageError as error:
-        raise UserError(error.format_message()) from None
-    with context:
-        yield dict(context.params)
+    return words, [places[key] for key in options if key in places]
 
 
 def _keyword(param: click.Parameter) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from typing import Any, cast
 
 import torch
@@ -15,6 +15,7 @@ from ganbench.contract.types import Batch, Clock, Update
 from ganbench.contract.variant import Control, Variant
 from ganbench.errors import UserError, brief, named
 from ganbench.seeds import derive, seed_device
+from ganbench.training.arithmetic import default_dtype
 from ganbench.training.budget import Budget
 from ganbench.training.stream import Stream
 from ganbench.training.trainer import Trainer
@@ -43,7 +44,7 @@ class HarnessCourse:
         double: bool = False,
     ) -> None:
         self._data, self._seed, self._batch, self._device = data, seed, batch, device
-        self._optimizers, self._double = optimizers, double
+        self._double = double
         with self._precision():
             self.variant = make()
             if isinstance(self.variant, Control):
@@ -128,7 +129,7 @@ class HarnessCourse:
         self.variant.train()
         try:
             for step in range(self._trainer.period):
-                with self._precision(), _told():
+                with self._precision():
                     seed_device(self._device, derive(self._seed, "step", step))
                     clock = Clock(step, torch.zeros((), device=self._device))
                     yield from self.variant.step(self._trainer.stream[step], clock)
@@ -165,15 +166,9 @@ class HarnessCourse:
 
         vars(variant).update(optimizers=hastened, schedules=scheduled)
 
-    @contextmanager
-    def _precision(self) -> Iterator[None]:
+    def _precision(self) -> AbstractContextManager[torch.dtype]:
         """Draw latents in float64 inside the block, where that is asked for."""
-        before = torch.get_default_dtype()
-        torch.set_default_dtype(torch.float64 if self._double else before)
-        try:
-            yield
-        finally:
-            torch.set_default_dtype(before)
+        return default_dtype(torch.float64 if self._double else torch.get_default_dtype())
 
 
 def _weights(optimizer: torch.optim.Optimizer) -> list[Tensor]:

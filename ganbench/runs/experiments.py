@@ -49,7 +49,6 @@ class Wanted:
     data_root: Path = Path("data")
     weights: Path | None = None
     device: str = "cpu"
-    command: str = ""
 
     @property
     def runs(self) -> Path:
@@ -262,7 +261,6 @@ def _outcome(wanted: Wanted, entry: Entry, options: Any, finding: Finding) -> Ou
             "plugin": asdict(entry.origin),
             "code": entry.code,
         },
-        command=wanted.command,
         numbers=NUMBERS,
     )
     return Outcome(found, pictures, list(finding.measured))

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, MutableMapping, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,9 +25,7 @@ from ganbench.runs.opening import open_dataset
 from ganbench.runs.registry import Registry
 from ganbench.scoring.gradients import OWN, canonical_curves, log_spaced, own_curve
 from ganbench.seeds import derive, seeded
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from ganbench.training.arithmetic import default_dtype
 
 
 class MadeRun:
@@ -143,21 +140,10 @@ class MadeRun:
         with seeded(derive(seed, "probe")):
             parts = bench.backbone(bench.spec)
             D = parts.discriminator(norm=norm) if norm else parts.discriminator()
-        with _default(torch.float64 if double else torch.float32) as dtype:  # built before: both start alike
+        with default_dtype(torch.float64 if double else torch.float32) as dtype:  # built before: both start alike
             for network in (variant, fresh, D):
                 network.to(dtype)
             curves = canonical_curves(variant, D, bench.data.train, latents=latents, running=running, **chosen)
             if {"G", "D"} <= fresh.optimizers().keys() and not (latents or norm or running):
                 curves[OWN] = own_curve(variant, fresh, bench.data.train, **chosen)
         return curves
-
-
-@contextmanager
-def _default(dtype: torch.dtype) -> Iterator[torch.dtype]:
-    """Draw latents in a number format inside the block."""
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(dtype)
-    try:
-        yield dtype
-    finally:
-        torch.set_default_dtype(before)

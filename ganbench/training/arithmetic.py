@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -81,3 +82,14 @@ def placed(network: Network, device: torch.device) -> Network:
         if device.type != "cpu" and getattr(module, CHANNELS_LAST, False):
             module.to(memory_format=torch.contiguous_format)
     return network.to(device)
+
+
+@contextmanager
+def default_dtype(dtype: torch.dtype) -> Iterator[torch.dtype]:
+    """Make new tensors of floats in a number format inside the block: latents are drawn so."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield dtype
+    finally:
+        torch.set_default_dtype(before)

@@ -363,6 +363,16 @@ def test_as_a_function_it_returns_what_was_found(tmp_path):
     assert shutil.which("ganbench") is None or found.command.startswith("ganbench experiment")
 
 
+def test_what_is_kept_names_no_folder_of_the_machine(tmp_path, monkeypatch):
+    monkeypatch.chdir(PLUGINS[0].parent)
+    more = {"plugin": list(PLUGINS), "results": tmp_path, "device": "cpu", "quiet": True, "no_page": True}
+    found = ganbench.experiment("point", variants=["plain", "wgan"], seeds=1, set={"point.at": 3}, **more)
+    files = " ".join(f"--plugin={path.name}" for path in PLUGINS)
+    assert found.command == f"ganbench experiment point --variants=plain,wgan --seeds=1 --set=point.at=3 {files}"
+    (kept,) = (tmp_path / "experiments").glob("point-*/finding.json")
+    assert str(tmp_path) not in kept.read_text() and str(PLUGINS[0].parent) not in kept.read_text()
+
+
 # Stopped and given again
 
 
