@@ -122,14 +122,12 @@ def experiment(
         weights=options["weights"],
         device=options["device"],
     )
-    requests = _requests(wanted)
+    requests = _requests(wanted)  # none where runs that are made already are looked at
+    chosen = _chosen(wanted, wanted.records) if wanted.records else []
     require_writable(results)
-    shared = {"device": options["device"], "data": data, "weights": options["weights"]}
-    if records := options["records"]:
-        made = _chosen(wanted, records)
-    else:
-        made = [r for request in requests for r in _made(request, wanted, {**shared, "jobs": jobs, "quiet": quiet})]
-    outcome = _carried_out(wanted, *_looked_at(made))
+    shared = {"device": options["device"], "data": data, "weights": options["weights"], "jobs": jobs, "quiet": quiet}
+    made = [record for request in requests for record in _made(request, wanted, shared)]
+    outcome = _carried_out(wanted, *_looked_at([*chosen, *made]))
     line = _line(wanted, seeds)
     return _kept(wanted, replace(outcome, found=replace(outcome.found, command=line)), quiet=quiet, no_page=no_page)
 

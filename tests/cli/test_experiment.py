@@ -238,6 +238,12 @@ def test_a_wrong_command_is_one_sentence_and_leaves_nothing(tmp_path, monkeypatc
     assert not list(tmp_path.rglob("*.json"))
 
 
+def test_a_folder_without_runs_leaves_not_even_a_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert "no results in" in refused("way", "--runs", "nowhere", "--results", "results")
+    assert not list(tmp_path.iterdir())
+
+
 def test_results_that_cannot_be_written_are_told_before_anything_is_computed(tmp_path, counted):
     (tmp_path / "results").mkdir()
     (tmp_path / "results" / "experiments").write_text("a file")
