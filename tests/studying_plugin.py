@@ -45,9 +45,11 @@ class Way(Experiment):
         """Options.
 
         half: a share of the budget.
+        widths: of more runs that are looked at, by commas.
         """
 
         half: float = 0.5
+        widths: str = ""
 
     name = "way"
     summary = "how far weights are from their end"
@@ -58,7 +60,9 @@ class Way(Experiment):
 
     def runs(self, options, asked):
         base = {"dataset": "tiny", "budget": "640-images", "marks": 1, "metrics": (), "keep": [options.half]}
-        return [{**base, "set": {"mlp.width": 16}, **{k: v for k, v in asked.items() if k != "set"}}]
+        one = {**base, "set": {"mlp.width": 16}, **{k: v for k, v in asked.items() if k != "set"}}
+        swept = {**one, "set": (), "sweep": [f"mlp.width={options.widths}"]}
+        return [one, swept] if options.widths else [one]
 
     def find(self, lab):
         rows = []

@@ -221,7 +221,9 @@ def _made(request: Mapping[str, Any], wanted: Wanted, shared: Mapping[str, Any])
     words = {"redo": "stale", **request, **{key: value for key, value in shared.items() if value not in (None, ())}}
     words |= {"seeds": wanted.seeds} if wanted.seeds else {}
     settings = [*settings_of(request.get("set")), *wanted.of_runs]  # of two values the later, the user's
-    words["set"] = list({text.partition("=")[0].strip(): text for text in settings}.values())
+    swept = {text.partition("=")[0].strip() for text in settings_of(request.get("sweep"))}
+    by_key = {text.partition("=")[0].strip(): text for text in settings}
+    words["set"] = [text for key, text in by_key.items() if key not in swept]
     words["plugin"] = list(wanted.plugins)
     with asked("run", {**words, "results": wanted.runs, "no_page": True}) as options:
         options.pop("as_json")

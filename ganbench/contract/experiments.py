@@ -245,9 +245,9 @@ class Experiment(ABC):
         """Return requests for runs, each the keywords of `ganbench.run`; `options`: the experiment's own.
 
         `asked`: what the user said of them (`variants`, `dataset`, `budget`, `seeds`, `set`, …), to be preferred. What
-        a request leaves out is as the user says, then as `ganbench run` has it; seeds, and options that the user sets,
-        are the user's whatever it says. A request may ask for `keep`, shares of the budget at which weights are kept.
-        No metrics are an empty tuple.
+        a request leaves out is as the user says, then as `ganbench run` has it; seeds, and options that the user sets
+        and it does not sweep, are the user's whatever it says. A request may ask for `keep`, shares of the budget at
+        which weights are kept. No metrics are an empty tuple.
         """
         return ()
 

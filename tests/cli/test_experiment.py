@@ -136,6 +136,14 @@ def test_results_around_it_do_not_see_it_and_are_not_damaged(made):
     assert result.stdout == "6 records, 1 finding sound, 0 faults found\n"
 
 
+def test_what_an_experiment_sweeps_may_be_set_for_its_other_runs(tmp_path):
+    results = tmp_path / "results"
+    words = ("--results", str(results), "--no-page", "--seeds", "1", "--set", "mlp.width=8", "--set", "way.widths=4,12")
+    assert call("way", *words).exit_code == 0
+    records, _ = ResultStore(results / "experiments" / "runs").records()
+    assert sorted(record.spec.options["mlp.width"] for record in records) == [4, 8, 12]
+
+
 def test_weights_of_the_way_are_verified_and_those_of_finished_runs_stay(made, tmp_path):
     results = Path(shutil.copytree(made[0], tmp_path / "here"))
     runs = results / "experiments" / "runs"
