@@ -111,11 +111,15 @@ def _cells(texts: Sequence[Sequence[str]]) -> Iterator[tuple[int, int]]:
 
 
 def legend_below(figure: Figure, of: Sequence[Axes], columns: int = 4) -> None:
-    """Write one legend under all panels, each name once."""
+    """Write one legend under all panels, each name once, in fewer columns where the names are too long for these."""
     found = {name: handle for axes in of for handle, name in zip(*axes.get_legend_handles_labels(), strict=True)}
     if found:
-        place: Any = {"loc": "outside lower center", "ncols": columns, "fontsize": 8, "frameon": False}
-        figure.legend(list(found.values()), list(found), **place)
+        place: Any = {"loc": "outside lower center", "fontsize": 8, "frameon": False}
+        for fewer in range(columns, 0, -1):
+            legend = figure.legend(list(found.values()), list(found), ncols=fewer, **place)
+            if fewer == 1 or legend.get_window_extent().width <= figure.bbox.width:
+                break
+            legend.remove()
 
 
 def list_beside(axes: Axes, of: Axes, width: int) -> None:

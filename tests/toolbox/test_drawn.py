@@ -61,6 +61,17 @@ def test_a_legend_below_names_each_line_once_and_one_beside_folds_long_names():
     assert not places[2].axison
 
 
+def test_a_legend_of_long_names_has_fewer_columns_and_stays_within_the_figure():
+    figure, places = panels(1, 1)
+    for number in range(6):
+        places[0].plot([0, 1], label=f"a name that is as long as a row of a table with options can be {number}")
+    legend_below(figure, places, columns=3)
+    (legend,) = figure.legends
+    box = legend.get_window_extent()
+    assert len(legend.get_texts()) == 6
+    assert legend._ncols < 3 and box.width <= figure.bbox.width
+
+
 def test_without_lines_there_is_no_legend():
     figure, places = panels(1, 1)
     legend_below(figure, places)
