@@ -248,12 +248,13 @@ def check_other_data_fit(subject: Subject) -> None:
 
 
 def check_steps_do_not_wait_for_the_device(subject: Subject) -> None:
-    """A step reads no tensor's value on the host, which would make it wait for the device."""
+    """Neither a step nor an update reads a tensor's value on the host, which would make it wait for the device."""
     trainer = subject.trainer()
     if trainer.device.type == "cuda":
         advance(trainer, trainer.variant.period)  # the first call of some kernels waits
     for _, _, update in drive(trainer, trainer.variant.period, around=lambda: no_waiting(trainer.device)):
-        trainer.apply(update)
+        with no_waiting(trainer.device):
+            trainer.apply(update)
 
 
 def check_condition_matters(subject: Subject) -> None:
