@@ -100,7 +100,7 @@ if TYPE_CHECKING:
 @click.option(
     "--jobs",
     type=click.IntRange(1),
-    help="Runs side by side, the cores shared out.  [default: on a CPU its cores, at most 8]",
+    help="Runs side by side on each device, the cores shared out.  [default: on a CPU its cores, at most 8; else 1]",
 )
 @click.option("--timeout-per-run", metavar="DURATION", help="Longest time of a run: 90 (seconds), 30m or 2h.")
 @click.option("--memory-per-run", metavar="SIZE", help="Most memory of a run's processes together: 500M or 4G.")
@@ -232,9 +232,10 @@ def train(
         if found[job.spec.id] is not None:
             _adopt(store, job.spec)
     parallel = jobs or planned.parallel
-    running = run_all(todo, results, parallel=parallel, limits=limits, modules=planned.modules)
+    running = run_all(todo, results, parallel=parallel, limits=limits, modules=planned.modules, devices=planned.devices)
+    side_by_side = parallel * len(planned.devices)
     with (
-        watched(todo, found, store, parallel=parallel, command=observing.command, quiet=quiet) as listener,
+        watched(todo, found, store, parallel=side_by_side, command=observing.command, quiet=quiet) as listener,
         observing.of(todo, store) as heard,
         closing(running) as events,
     ):

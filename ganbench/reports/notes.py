@@ -16,7 +16,7 @@ from ganbench.reports.view import View
 from ganbench.reports.words import scaled, thousands
 from ganbench.results.published import quoted
 from ganbench.results.record import NOT_TRAINED, RunRecord
-from ganbench.results.rows import Row, last_line, plain
+from ganbench.results.rows import Row, at_once, device_of, last_line, moved_between, plain
 from ganbench.results.statistics import Score
 
 SHORT = 0.1
@@ -85,6 +85,7 @@ def notes_of(
         *_served(rows, labels),
         *_differing(rows, labels),
         *_runs(rows, labels, columns),
+        *timed(rows, labels),
     ]
     return [*notes, *also, *_makers(rows)]
 
@@ -239,6 +240,32 @@ def _gaps(row: Row, scores: Mapping[Column, Score | None]) -> Iterator[_Gap]:
             number = f", {len(score.by_seed)} of {len(row.scored)} seeds used" if score else ""
             for reason, runs in reasons.items():
                 yield _Gap(name, reason, runs, number)
+
+
+def timed(rows: Sequence[Row], labels: Sequence[Label]) -> Iterator[str]:
+    """Tell on which device time and memory were measured, where a table has several, or a run changed its own."""
+    places: dict[str, dict[str, None]] = {}
+    in_part = False
+    for row, label in zip(rows, labels, strict=True):
+        if row.is_control or not row.scored:
+            continue
+        few = 0 < len(row.timed) < len(row.scored)
+        in_part |= few
+        told = _place_of(row.timed[0]) if row.timed else "several, not told"
+        places.setdefault(told, {})[f"{label.text} ({seeds_of(row.timed)})" if few else label.text] = None
+    if len(places) > 1 or in_part:
+        told = "; ".join(f"on {place}: " + ", ".join(names) for place, names in places.items())
+        yield f"time and memory: {told}"
+    for row, label in zip(rows, labels, strict=True):
+        for run in row.runs:
+            if devices := moved_between(run):
+                begun, later = devices[0], ", ".join(devices[1:])
+                yield f"{label.text}, seed {run.spec.seed}: begun on {begun}, continued on {later}"
+
+
+def _place_of(run: RunRecord) -> str:
+    shared = at_once(run)
+    return device_of(run) + (f", {shared} runs at a time" if shared > 1 else "")
 
 
 def _makers(rows: Sequence[Row]) -> Iterator[str]:

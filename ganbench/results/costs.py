@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ganbench.results.along import Over, amount
-from ganbench.results.named import device_of, finished, named
+from ganbench.results.named import finished, named
 from ganbench.results.record import RunRecord
-from ganbench.results.rows import Row, table_of
+from ganbench.results.rows import Row, device_of, table_of
 from ganbench.results.statistics import Score, mean_of
 
 

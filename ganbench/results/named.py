@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from ganbench.contract.types import digest
 from ganbench.results.along import Over
 from ganbench.results.record import RunRecord, RunSpec
-from ganbench.results.rows import Row, plain_text, rows, table_of
+from ganbench.results.rows import Row, device_of, plain_text, rows, table_of
 
 _FIELDS = ("dataset", "size", "backbone", "batch", "budget", "precision", "preset", "numbers")
 Anything = TypeVar("Anything")
@@ -73,12 +73,6 @@ def short_rows(rows: Mapping[str, Anything]) -> dict[str, Anything]:
     shared = {variant: set.intersection(*names) for variant, names in of.items()}
     kept = {name: [fact for fact in name.split()[1:] if fact not in shared[name.split()[0]]] for name in rows}
     return {" ".join([name.split()[0], *kept[name]]): row for name, row in rows.items()}
-
-
-def device_of(record: RunRecord) -> str:
-    """Return the device that a run was trained on, as far as its record says it."""
-    machine = record.provenance.get("machine")
-    return str(machine.get("device") or "unknown") if isinstance(machine, Mapping) else "unknown"
 
 
 def finished(runs: Sequence[RunRecord]) -> list[RunRecord]:

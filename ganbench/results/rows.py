@@ -124,17 +124,48 @@ class Row:
         return {metric: [Score(metric, seeds) for seeds in found[metric].values()] for metric in sorted(found)}
 
     @cached_property
+    def timed(self) -> list[RunRecord]:
+        """The runs whose time and memory are averaged: those of one device, and of as many runs on it at a time.
+
+        Of several such groups the largest, of equal ones that of the first seed.
+        A run that changed its device has none.
+        """
+        groups: dict[tuple[str, int], list[RunRecord]] = {}
+        for run in self.scored:
+            if not moved_between(run):
+                groups.setdefault((device_of(run), at_once(run)), []).append(run)
+        return max(groups.values(), key=len, default=[])
+
+    @cached_property
     def meters(self) -> dict[str, float | None]:
-        """Means of the meters; None where no run counts or a player does not exist."""
-        spent = [run.meters for run in self.scored]
+        """Means of the meters; None where no run counts or a player does not exist. Time and memory are of `timed`."""
+        spent, timed = [run.meters for run in self.scored], [run.meters for run in self.timed]
         return {
             "images": mean_of(meters.images for meters in spent),
             "d_updates": mean_of(meters.updates.get("D") for meters in spent),
             "g_updates": mean_of(meters.updates_of_generator for meters in spent),
             "flops": mean_of(meters.flops for meters in spent),
-            "seconds": mean_of(meters.seconds for meters in spent),
-            "peak_bytes": mean_of(meters.peak_bytes for meters in spent),
+            "seconds": mean_of(meters.seconds for meters in timed),
+            "peak_bytes": mean_of(meters.peak_bytes for meters in timed),
         }
+
+
+def device_of(record: RunRecord) -> str:
+    """Return the device that a run was trained on, as far as its record says it."""
+    machine = record.provenance.get("machine")
+    return str(machine.get("device") or "unknown") if isinstance(machine, Mapping) else "unknown"
+
+
+def at_once(record: RunRecord) -> int:
+    """Return how many runs shared the device of a run, itself included; 0 where its record does not say it."""
+    number = record.provenance.get("at_once")
+    return number if isinstance(number, int) else 0
+
+
+def moved_between(record: RunRecord) -> list[str]:
+    """Return the devices that a run was made on, one after the other; nothing where it was made on one."""
+    devices = record.provenance.get("devices")
+    return list(map(str, devices)) if isinstance(devices, list) and len(devices) > 1 else []
 
 
 METERS = ("images", "d_updates", "g_updates", "flops", "seconds", "peak_bytes")

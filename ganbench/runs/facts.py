@@ -68,6 +68,7 @@ def provenance(job: Job, registry: Registry, threads: int) -> dict[str, Any]:
         **({"also_loaded": sorted(others)} if others else {}),
         **versions_and_machine(job.device),
         "threads": threads,
+        "at_once": job.at_once,
     }
 
 

@@ -21,7 +21,8 @@ class Job:
     `measured`: by metric, what the protocol of its value says if it is the one asked for. `reference`: the split that
     samples are compared with. `score`: what is sampled, `raw` or `ema`, its first the run's own value. `half_life`: of
     averaged weights, in images, where it is not the paper's: none, or a number. `averaged`: whether there is such an
-    average. `keep`: shares of the budget at which raw weights are kept besides the end.
+    average. `keep`: shares of the budget at which raw weights are kept besides the end. `at_once`:
+    how many runs share its device, itself included.
     """
 
     spec: RunSpec
@@ -48,6 +49,7 @@ class Job:
     averaged: bool = False
     repeats: int = 1
     keep: tuple[float, ...] = ()
+    at_once: int = 1
 
 
 def is_complete(record: RunRecord | None, job: Job) -> bool:

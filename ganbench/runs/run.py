@@ -40,7 +40,7 @@ from ganbench.seeds import derive, seeded
 from ganbench.training.arithmetic import placed
 from ganbench.training.bench import Bench, Measure
 from ganbench.training.budget import Tick
-from ganbench.training.devices import make_repeatable, resolve_device
+from ganbench.training.devices import describe, make_repeatable, resolve_device
 from ganbench.training.guard import Unfair
 from ganbench.training.meter import FlopCounter
 from ganbench.training.trainer import EMA_RAMP, Trainer
@@ -81,6 +81,7 @@ class Run:
         self.saved = self.checkpoints.load()
         self.looks = Looks(job, self.work)
         threads = int(self.saved["threads"]) if self.saved else threads
+        self.devices = _places(self.saved, self.device)
         make_repeatable(self.device, threads)
         self.bench = bench or open_bench(
             open_dataset(job.dataset, registry, job.settings["dataset"]),
@@ -108,7 +109,7 @@ class Run:
             job.spec,
             "killed",
             variant=variant_facts(job, registry),
-            provenance=provenance(job, registry, threads),
+            provenance={**provenance(job, registry, threads), **_moved(self.devices)},
         )
         self.trainer: Trainer | None = None
         self.curve: list[Mark] = []
@@ -152,6 +153,18 @@ class Run:
                 self.trainer = self._fresh_trainer()  # the other may be half filled
                 self.curve, self.unscored = [], {}
         self.checkpoints.tell(self.trainer.meters.steps)
+        if self.saved is None:
+            self.devices = self.devices[-1:]
+            self.blank = replace(
+                self.blank, provenance={k: v for k, v in self.blank.provenance.items() if k != "devices"}
+            )
+        elif len(self.devices) > 1:
+            before, now_on = self.devices[-2:]
+            warnings.warn(
+                f"it was begun on {before} and goes on {now_on}, which rounds otherwise: its numbers are of both, and "
+                f"its time is not averaged with that of others",
+                stacklevel=2,
+            )
         return self.trainer
 
     def _fresh_trainer(self) -> Trainer:
@@ -319,6 +332,7 @@ class Run:
             "curve": _CURVE.dump_json(self.curve).decode(),
             "unscored": self.unscored,
             "threads": self.blank.provenance["threads"],
+            "devices": self.devices,
         }
         self.checkpoints.save(state)
 
@@ -440,6 +454,21 @@ def _reasons(scores: Mapping[str, Scores], *, averaged: bool) -> dict[str, str]:
         for weights, found in scores.items()
         for name, reason in found.unscored.items()
     }
+
+
+def _places(saved: Mapping[str, Any] | None, device: torch.device) -> list[str]:
+    """Return the devices that a run has been on, one after the other, the one of now as last.
+
+    One of several equal cards is as good as another, and of processors as many threads are used as at the beginning.
+    """
+    before = [str(name) for name in saved.get("devices", [])] if saved else []
+    now = "cpu" if device.type == "cpu" else describe(device)
+    return before if before[-1:] == [now] else [*before, now]
+
+
+def _moved(devices: Sequence[str]) -> dict[str, Any]:
+    """Return what provenance says of a run that has been on several devices."""
+    return {"devices": list(devices)} if len(devices) > 1 else {}
 
 
 def _is_same(old: Value, new: Value) -> bool:

@@ -1,9 +1,9 @@
 """A variant on a CUDA device that is not there: what would go wrong, or slow, on one that is.
 
-The real trainer drives the real variant, forward, backward, its optimizers, the average, ticks, a checkpoint and samples,
-on tensors that hold nothing, so that widths and batches are those of real runs. What a GPU would refuse (operands on two
-devices, an index on the wrong one) raises here as well; what it would suffer from is written down. It cannot see wrong
-numbers, memory, speed, or what a kernel does inside.
+The real trainer drives the real variant, forward, backward, its optimizers, the average, ticks, a checkpoint and
+samples, on tensors that hold nothing, so that widths and batches are those of real runs. What a GPU would refuse
+(operands on two devices, an index on the wrong one) raises here as well; what it would suffer from is written down. It
+cannot see wrong numbers, memory, speed, or what a kernel does inside.
 """
 
 from __future__ import annotations
@@ -131,6 +131,7 @@ def look(
             return Seen(**named, error=_told(error))
         trainer.variant.train()
         steps: list[tuple[Events, Sequence[Launch]]] = []
+        strays: list[str] = []
         try:
             with recorder:
                 for _ in range(3 * trainer.period):
@@ -139,16 +140,12 @@ def look(
                     steps.append((recorder.events, recorder.launches))
                 recorder.clear()
                 strays = _strays(trainer)
-                _afterwards(trainer, cls, backbone, shape, registry, device)
+                _afterwards(trainer, cls, backbone, shape, registry, device, strays)
         except Exception as error:
-            return Seen(**named, error=_told(error), seconds=round(perf_counter() - started, 1))
+            return Seen(**named, error=_told(error), strays=strays, seconds=round(perf_counter() - started, 1))
     period = trainer.period
     second, third = steps[period : 2 * period], steps[2 * period :]  # the first has what happens once
-    frozen = {
-        what
-        for (_, one), (_, other) in zip(second, third, strict=True)
-        for what in differing(one, other)
-    }
+    frozen = {what for (_, one), (_, other) in zip(second, third, strict=True) for what in differing(one, other)}
     events = sum((of for of, _ in second), Counter())
     return Seen(
         **named,
@@ -191,7 +188,7 @@ def _trainer(
 
 
 def _strays(trainer: Trainer) -> list[str]:
-    """Return what takes part in steps and lies on the host: tensors of modules, whatever holds them, and of optimizers."""
+    """Return what takes part in steps and lies on the host: tensors of modules, and of optimizers."""
     from torch import Tensor
 
     found = set[str]()
@@ -209,9 +206,18 @@ def _strays(trainer: Trainer) -> list[str]:
 
 
 def _afterwards(
-    trainer: Trainer, cls: type[Variant], backbone: str, shape: tuple[int, ...], registry: Registry, device: torch.device
+    trainer: Trainer,
+    cls: type[Variant],
+    backbone: str,
+    shape: tuple[int, ...],
+    registry: Registry,
+    device: torch.device,
+    strays: Sequence[str],
 ) -> None:
-    """Do what else a run does on its device: a tick, samples of a snapshot, a checkpoint that is continued from."""
+    """Do what else a run does on its device: a tick, samples of a snapshot, a checkpoint that is continued from.
+
+    `strays`: what stays on the host already, and is told.
+    """
     import torch
     from torch import Tensor
     from torch.utils._pytree import tree_map
@@ -232,7 +238,7 @@ def _afterwards(
     other.load_state_dict(state)
     other.variant.train()
     other.step()
-    if lost := _strays(other):
+    if lost := sorted({*_strays(other)} - {*strays}):
         raise UserError(f"after a checkpoint was read, {', '.join(lost)} stays on the host")
 
 
@@ -240,7 +246,8 @@ def _told(error: Exception) -> str:
     """Return what an error says, and in which line of ganbench or a plugin it arose."""
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "site-packages" not in frame.filename]
     own = [frame for frame in frames if "ganbench/testing" not in frame.filename]
-    where = f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""
+    asked = [frame for frame in own if "ganbench/training" not in frame.filename] or own
+    where = f" ({Path(asked[-1].filename).name}, line {asked[-1].lineno})" if asked else ""
     return f"{type(error).__name__}: {brief((str(error).splitlines() or [''])[0], 200)}{where}"
 
 
@@ -258,7 +265,9 @@ def main(asked: Path, told: Path) -> None:
                 raise UserError(f"{name} is a control: it is not trained, and the checks are of training")
             looked = False
             for backbone, shape in FITTING:
-                if backbone not in registry.entries["backbone"] or (looked and cls.own_architecture and len(shape) == 3):
+                if backbone not in registry.entries["backbone"] or (
+                    looked and cls.own_architecture and len(shape) == 3
+                ):
                     continue
                 seen = look(cls, backbone, shape, registry)
                 looked = looked or not seen.skipped

@@ -1,4 +1,4 @@
-"""A CUDA device that is not there: PyTorch believes in it as far as shapes, types and places go, and nothing is computed.
+"""A CUDA device that is not there: PyTorch believes in it, of shapes, types and places, and computes nothing.
 
 Autograd asks the CUDA runtime a few questions of C (how many devices, which streams). A library of ten functions,
 compiled once and preloaded, answers them; all else that Python asks is answered here.

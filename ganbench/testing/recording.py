@@ -1,10 +1,10 @@
-"""What each operation of a step asks of a device: values on the host, copies, kernels, and what a replay would freeze."""
+"""What each operation of a step asks of a device: values on the host, copies, kernels, what a replay would freeze."""
 
 from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +13,9 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-SIZES = frozenset({"nonzero", "masked_select", "_unique2", "unique_consecutive", "unique_dim", "equal", "repeat_interleave"})
+SIZES = frozenset(
+    {"nonzero", "masked_select", "_unique2", "unique_consecutive", "unique_dim", "equal", "repeat_interleave"}
+)
 """Operations whose result, or its size, the host waits for."""
 NO_KERNEL = frozenset({
     "detach", "lift_fresh", "alias", "_unsafe_view", "empty", "empty_like", "empty_strided", "new_empty", "unbind",
@@ -82,7 +84,9 @@ class Recorder(TorchDispatchMode):
             self._note(WAIT, f"{name}: its result, or the size of it, depends on values")
             if name == "equal":
                 return True
-        output = func(*args, **kwargs)
+        # PyTorch cannot imagine fused optimizers whose rate is a tensor; they work in place and return nothing.
+        without_shape = name.startswith("_fused_") and func._overloadname == "tensor_lr"
+        output = None if without_shape and there else func(*args, **kwargs)
         outputs = [leaf for leaf in tree_leaves(output) if isinstance(leaf, Tensor)]
         self._crossing(name, func, args, inputs, outputs)
         if (not there and all(t.device.type != "cuda" for t in outputs)) or func.is_view or name in NO_KERNEL:
@@ -103,9 +107,8 @@ class Recorder(TorchDispatchMode):
                 self._note(WAIT, "copied to the host")
             elif source.device.type == "cpu" and target.device.type == "cuda":
                 self._note(UPLOAD, f"{source.numel() * source.element_size()} bytes copied to the device")
-        elif any(t.device.type == "cuda" for t in outputs) and not func.is_view:
-            if any(t.device.type == "cpu" for t in inputs):
-                self._note(NUMBER, f"a 0-d tensor of the host in {name}")
+        elif any(t.device.type == "cuda" for t in outputs) and any(t.device.type == "cpu" for t in inputs):
+            self._note(NUMBER, f"a 0-d tensor of the host in {name}")
 
 
 def _site() -> tuple[str, bool]:
@@ -115,7 +118,10 @@ def _site() -> tuple[str, bool]:
     while frame is not None:
         module = frame.f_globals.get("__name__", "")
         harness = module.startswith(("ganbench.training.", "ganbench.seeds", "ganbench.testing."))
-        own = not module.startswith(("torch.", "ganbench.testing.", "unittest.")) and module not in ("torch", "__main__")
+        own = not module.startswith(("torch.", "ganbench.testing.", "unittest.")) and module not in (
+            "torch",
+            "__main__",
+        )
         if own and not found and not _is_library(frame.f_code.co_filename):
             found = f"{Path(frame.f_code.co_filename).name}, line {frame.f_lineno}"
             of_variant = not harness
@@ -141,9 +147,6 @@ def differing(first: Sequence[Launch], second: Sequence[Launch]) -> list[str]:
         counts.subtract(Counter((one.name, one.where) for one in first if one.of_variant))
         return sorted(f"{count:+d} {name} ({where})" for (name, where), count in counts.items() if count)
     pairs = zip(first, second, strict=True)
-    return sorted({f"{other.name} ({other.where})" for one, other in pairs if other.of_variant and one[1:4] != other[1:4]})
-
-
-def hottest(launches: Sequence[Launch], most: int = 5) -> Mapping[str, int]:
-    """Return the operations launched most often."""
-    return dict(Counter(launch.name for launch in launches).most_common(most))
+    return sorted(
+        {f"{other.name} ({other.where})" for one, other in pairs if other.of_variant and one[1:4] != other[1:4]}
+    )

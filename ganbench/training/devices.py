@@ -45,6 +45,16 @@ def resolve_device(text: str) -> torch.device:
     return device
 
 
+def all_devices(text: str) -> list[str]:
+    """Return the devices over which runs are dealt: all CUDA devices for `auto` and `cuda`, else the one named."""
+    device = resolve_device(text)
+    if device.type == "cuda" and ":" not in text:
+        import torch
+
+        return [f"cuda:{number}" for number in range(torch.cuda.device_count())]
+    return [str(device)]
+
+
 def cores(root: Path | None = None) -> int:
     """Return how many processors this process may use: those it may run on, or a container's share of time if less.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -130,10 +130,29 @@ def reset_peak(device: torch.device) -> None:
         torch.cuda.reset_peak_memory_stats(device)
 
 
-def peak_bytes(device: torch.device) -> int:
-    """Return the peak of allocated device memory since `reset_peak`; on a CPU the peak of the whole process."""
+def foreign_bytes(device: torch.device, own: Iterable[Tensor]) -> int:
+    """Return how much of the device's memory is held now by others than `own` tensors: data, extractors, other copies.
+
+    0 on a CPU, where nobody counts it.
+    """
+    if device.type != "cuda":
+        return 0
+    sizes = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in own if t.device.type == "cuda"}
+    return max(0, torch.cuda.memory_allocated(device) - sum(_whole_blocks(size) for size in sizes.values()))
+
+
+def _whole_blocks(size: int) -> int:
+    """Return how much PyTorch allocates for so many bytes: multiples of 512."""
+    return -(-size // 512) * 512
+
+
+def peak_bytes(device: torch.device, foreign: int = 0) -> int:
+    """Return the peak of allocated device memory since `reset_peak`; on a CPU the peak of the whole process.
+
+    `foreign`: what others held all the while, which is left out.
+    """
     if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
+        return max(0, torch.cuda.max_memory_allocated(device) - foreign)
     status = Path("/proc/self/status")
     if status.exists():  # the kernel's VmHWM starts anew with the program; ru_maxrss inherits the parent's
         match = re.search(r"VmHWM:\s+(\d+) kB", status.read_text())

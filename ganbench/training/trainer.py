@@ -24,7 +24,7 @@ from ganbench.training.arithmetic import fuse, placed
 from ganbench.training.budget import Budget, Meters, Tick
 from ganbench.training.compiled import Compiled, Worked
 from ganbench.training.guard import Unfair, Watch, Weights, Work, checksum, require_metered
-from ganbench.training.meter import norm_of, peak_bytes, reset_peak
+from ganbench.training.meter import foreign_bytes, norm_of, peak_bytes, reset_peak
 from ganbench.training.stream import Stream
 
 TICK_STEPS = 50
@@ -96,6 +96,7 @@ class Trainer:
         self._pending: dict[str, list[Tensor]] = {}
         self._traces: dict[str, list[Tensor]] = {}
         self._schedule: dict[int, list[str]] = {}  # the players updated in each phase of the period
+        self._foreign = 0  # bytes on the device that are not the run's own
         self._looked: dict[str, int] = {}  # pieces of each trace in which nothing was found
 
     def train(self, until: float) -> Iterator[Tick]:
@@ -106,6 +107,7 @@ class Trainer:
         """
         self.variant.train()
         reset_peak(self.device)
+        self._foreign = foreign_bytes(self.device, self._own_tensors())
         now = last_tick = time.perf_counter()
         # As a quotient, because 9/14 times 42 is more than 27 in floats and would cost a step.
         trained = not isinstance(self.variant, Control)
@@ -403,13 +405,24 @@ class Trainer:
     def _tick(self, *, since: float, look: bool) -> Tick:
         self._flush()  # waits for the device
         self.meters.seconds += time.perf_counter() - since
-        self.meters.peak_bytes = max(self.meters.peak_bytes, peak_bytes(self.device))
+        self.meters.peak_bytes = max(self.meters.peak_bytes, peak_bytes(self.device, self._foreign))
         if look and not self.diverged:
             self.diverged = self._first_non_finite()
         losses = {
             player: float(self._traces[f"loss/{player}"][-1][-1]) for player in self.players if self._seen(player)
         }
         return Tick(replace(self.meters, updates=dict(self.meters.updates)), losses)
+
+    def _own_tensors(self) -> Iterator[Tensor]:
+        """Yield what the run itself holds: weights and buffers with their average, gradients, state of optimizers."""
+        for module in filter(None, (self.variant, self.ema)):
+            yield from module.state_dict(keep_vars=True).values()
+            yield from (p.grad for p in module.parameters() if p.grad is not None)
+        for optimizer in self.optimizers.values():
+            for state in optimizer.state.values():
+                yield from (value for value in state.values() if isinstance(value, Tensor))
+        for pending in self._pending.values():
+            yield from pending
 
     def _seen(self, player: str) -> bool:
         return f"loss/{player}" in self._traces

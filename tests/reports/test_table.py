@@ -447,3 +447,34 @@ def test_a_way_back_stands_beside_its_metric_and_companions_do_not(record: Make)
     table = drawn([record("gan", 0, {name: Value(1.0, P) for name in names}, variant=asked)])
     assert heads(table)[:5] == ["pixel-error", "pixel-error-back", "kid@x", "kid-back@x", "grad-norm-g"]
     assert "grad-norm-g-trend" not in heads(table)
+
+
+# Devices
+
+
+def test_a_note_names_the_devices_where_there_are_several_and_times_are_of_one(record: Make) -> None:
+    def on(variant: str, seed: int, device: str, seconds: float, **more: Any) -> RunRecord:
+        spent = Meters(10, 640, {"D": 10, "G": 10}, 1e12, seconds, 2**29)
+        return record(variant, seed, meters=spent, provenance={"machine": {"device": device}, **more})
+
+    table = drawn(
+        [
+            *(on("gan", seed, device, seconds) for seed, device, seconds in ((0, "H100", 60), (1, "H100", 120))),
+            on("gan", 2, "cpu (2 cores)", 3600),
+            on("wgan", 0, "cpu (2 cores)", 600, at_once=2),
+            on("lsgan", 0, "cpu", 600, devices=["H100", "cpu"]),
+        ]
+    )
+    assert note(table, "time and memory: ") == (
+        "time and memory: on H100: gan (seeds 0, 1); on several, not told: lsgan; "
+        "on cpu (2 cores), 2 runs at a time: wgan"
+    )
+    assert note(table, "lsgan, seed 0: ") == "lsgan, seed 0: begun on H100, continued on cpu"
+    assert cell(table, "gan", "time") == "1.5 min" and cell(table, "wgan", "time") == "10.0 min"
+    assert cell(table, "lsgan", "time") == "–"
+
+
+def test_there_is_no_such_note_where_all_runs_are_of_one_device(record: Make) -> None:
+    alike = {"provenance": {"machine": {"device": "H100"}, "at_once": 1}}
+    table = drawn([record(name, seed, **alike) for name in ("gan", "wgan") for seed in range(2)])
+    assert not [text for text in table.notes if text.startswith("time and memory")]

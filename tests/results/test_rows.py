@@ -7,6 +7,7 @@ import pytest
 from ganbench.contract.types import UNAVAILABLE, Value
 from ganbench.results.record import NOT_TRAINED, STOPPED
 from ganbench.results.rows import last_line, reasons, rows, undefined
+from ganbench.training.budget import Meters
 
 
 def values(raw=None, ema=None, training=None):
@@ -62,6 +63,30 @@ def test_how_samples_were_made_is_that_of_the_row(record):
     assert (raw.sampling, ema.sampling) == (sampling["raw"], sampling["ema"])
     (old,) = rows([record("gan", 0, {"fid": [Value(1.0)]})])
     assert old.sampling == {}
+
+
+def on(record, seed, device, seconds, at_once=1, **more):
+    machine = {"machine": {"device": device}, "at_once": at_once, **more}
+    return record("gan", seed, meters=Meters(steps=1, images=50, seconds=seconds, peak_bytes=100), provenance=machine)
+
+
+def test_time_and_memory_are_averaged_over_runs_of_one_device(record):
+    (row,) = rows([on(record, 0, "H100", 1.0), on(record, 1, "cpu", 50.0), on(record, 2, "H100", 3.0)])
+    assert [run.spec.seed for run in row.timed] == [0, 2]
+    assert row.meters["seconds"] == 2.0 and row.meters["images"] == 50
+
+
+def test_runs_that_shared_their_device_are_timed_apart(record):
+    (row,) = rows([on(record, 0, "H100", 1.0), on(record, 1, "H100", 8.0, 4), on(record, 2, "H100", 6.0, 4)])
+    assert row.meters["seconds"] == 7.0
+
+
+def test_a_run_that_changed_its_device_has_no_time(record):
+    moved = on(record, 0, "cpu", 9.0, devices=["H100", "cpu"])
+    (row,) = rows([moved, on(record, 1, "cpu", 5.0)])
+    assert row.meters["seconds"] == 5.0
+    (alone,) = rows([moved])
+    assert alone.timed == [] and alone.meters["seconds"] is None and alone.meters["images"] == 50
 
 
 def test_a_row_is_complete_where_it_has_the_seeds_of_its_table(record):

@@ -353,6 +353,30 @@ def test_a_run_goes_on_with_as_many_threads_as_it_began_with(registry, store, mo
     assert execute(job_of(registry, batch=32), store, registry, threads=2).provenance["threads"] == 2
 
 
+def test_a_run_that_goes_on_elsewhere_says_so_and_its_record_names_both_devices(registry, store, monkeypatch):
+    monkeypatch.setattr(trainer, "TICK_SECONDS", 0.0)
+    job = job_of(registry)
+    first = interrupted(job, store, registry, 3, "stop")
+    assert "devices" not in first.provenance
+    path = store.work(job.spec) / "checkpoint.pt"
+    state = torch.load(path, weights_only=True)
+    assert state["devices"] == ["cpu"]
+    monkeypatch.setattr(module, "_places", lambda saved, device: [*(saved["devices"] if saved else []), "another"])
+    with pytest.warns(UserWarning, match="it was begun on cpu and goes on another, which rounds otherwise"):
+        record = execute(job, store, registry, threads=1)
+    assert record.provenance["devices"] == ["cpu", "another"]
+
+
+def test_a_processor_with_other_cores_is_no_other_device(registry, store, monkeypatch, recwarn):
+    monkeypatch.setattr(trainer, "TICK_SECONDS", 0.0)
+    job = job_of(registry)
+    interrupted(job, store, registry, 3, "stop")
+    monkeypatch.setattr("ganbench.training.devices.cores", lambda: 99)
+    record = execute(job, store, registry, threads=1)
+    assert "devices" not in record.provenance
+    assert not [warning for warning in recwarn if "goes on" in str(warning.message)]
+
+
 @pytest.mark.parametrize("damage", [lambda content: content[:-100], lambda content: b"", lambda content: b"\0" * 999])
 def test_a_damaged_checkpoint_is_set_aside_and_the_run_starts_anew(damage, registry, store, whole, monkeypatch):
     monkeypatch.setattr(trainer, "TICK_SECONDS", 0.0)

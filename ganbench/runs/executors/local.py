@@ -54,8 +54,11 @@ def run_all(
     parallel: int,
     limits: Limits = NO_LIMITS,
     modules: Mapping[str, str] | None = None,
+    devices: Sequence[str] = (),
 ) -> Generator[Event]:
-    """Carry out jobs, at most `parallel` at once with the cores shared out, and yield what happens.
+    """Carry out jobs, at most `parallel` at once on each device with the cores shared out, and yield what happens.
+
+    `devices`: over which they are dealt, each to the one with the fewest; by default each to its own.
 
     A run that another command is making at the moment is put off to the end and then waited for. Closing the iterator
     stops the running ones, which write their checkpoints first. One that goes beyond its limits is ended, and its
@@ -63,14 +66,16 @@ def run_all(
     be written.
     """
     store = ResultStore(results.absolute())
-    threads = max(1, cores() // parallel)
+    places = [device for _ in range(parallel) for device in devices or ("",)]  # one a run that can be made at a time
+    threads = max(1, cores() // len(places))
     queue: list[tuple[Job, bool]] = [(job, False) for job in jobs]
     running: list[_Worker] = []
     try:
         with _paused_together(running), Limiter(limits, GRACE_SECONDS) as limiter:
             while queue or running:
-                while queue and len(running) < parallel:
+                while queue and len(running) < len(places):
                     job, patient = queue.pop(0)
+                    job = _placed(job, places, [worker.job.device for worker in running], parallel)
                     running.append(_start(job, store.root, threads, patient, limiter, modules or {}))
                     yield Event(job)
                 for worker in ready(running, LOOK_SECONDS):
@@ -92,6 +97,15 @@ def _start(
     with prints:
         child = start(work, job, results, threads, patient, prints, modules=modules)
     return _Worker(child.process, child.connection, job, output, limiter.hold(child.process))
+
+
+def _placed(job: Job, places: Sequence[str], taken: Sequence[str], at_once: int) -> Job:
+    """Return a job for the first place that nobody has taken."""
+    free = list(places)
+    for device in taken:
+        if device in free:
+            free.remove(device)
+    return replace(job, device=free[0] or job.device, at_once=at_once)
 
 
 def _name(job: Job) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -19,14 +19,15 @@ class Planned:
     """A plan, and what else the command needs to know of plugins that it has not imported.
 
     `known`: of those that records of an older schema name; `modules`: the files of what the plan was made with;
-    `parallel`: how many runs to make side by side on their device; `fallen`: by the key of a step, why it is not to be
-    carried out in this process.
+    `parallel`: how many runs to make side by side on a device; `devices`: over which they are dealt; `fallen`: by the
+    key of a step, why it is not to be carried out in this process.
     """
 
     plan: Plan
     known: Table
     modules: Mapping[str, str]
     parallel: int
+    devices: Sequence[str] = ("cpu",)
     fallen: Mapping[Key, str] = field(default_factory=dict)
 
     @property
@@ -49,13 +50,14 @@ def plan_apart(
 def _planned(request: Request, preset: str | None, scale: float, asked: Mapping[str, Any], begin: Begin) -> Planned:
     from ganbench.runs.plan import plan  # these import torch
     from ganbench.runs.presets import plan_preset
-    from ganbench.training.devices import default_jobs, resolve_device
+    from ganbench.training.devices import all_devices, default_jobs, resolve_device
 
-    device = resolve_device(request.device)
+    device, devices = resolve_device(request.device), all_devices(request.device)
     request = replace(request, device=str(device))
     registry = discover(request.plugins, begin=begin)
     if preset is None:
         made = plan(request, registry, begin)
     else:
         made = plan_preset(preset, scale, request, asked, registry, begin)
-    return Planned(replace(made, benches={}), table_of(used_by(made.jobs, registry)), origins(), default_jobs(device))
+    known = table_of(used_by(made.jobs, registry))
+    return Planned(replace(made, benches={}), known, origins(), default_jobs(device), devices)
