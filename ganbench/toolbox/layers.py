@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from torch import nn
-from torch.nn.utils.parametrizations import spectral_norm
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import _SpectralNorm, spectral_norm
 
 from ganbench.contract.types import Norm
 
@@ -46,6 +47,23 @@ def normalise_weights(network: nn.Module) -> None:
     """
     for layer in [layer for layer in network.modules() if isinstance(layer, nn.Conv2d | nn.Linear)]:
         spectral_norm(layer)
+
+
+class ExactSpectralNorm(_SpectralNorm):
+    """PyTorch's, in the type of the weights: autocast on a GPU would take σ from products of bfloat16."""
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """Return `weight / σ`; while training after one more power iteration."""
+        with torch.autocast(weight.device.type, enabled=False):
+            normalised: Tensor = super().forward(weight)
+        return normalised
+
+
+def find_sigmas_exactly(network: nn.Module) -> None:
+    """Let whatever PyTorch's `spectral_norm` normalises in a network keep its σ in float32 under autocast."""
+    for part in network.modules():
+        if type(part) is _SpectralNorm:
+            part.__class__ = ExactSpectralNorm
 
 
 def draw_normal(layer: nn.Module) -> None:

@@ -12,6 +12,7 @@ from ganbench.contract.types import DataSpec, Norm
 from ganbench.contract.variant import Variant
 from ganbench.errors import UserError
 from ganbench.seeds import derive, seeded
+from ganbench.toolbox.layers import find_sigmas_exactly
 from ganbench.training.arithmetic import want_channels_last
 from ganbench.training.switches import kept
 
@@ -19,7 +20,9 @@ from ganbench.training.switches import kept
 def build_variant(cls: type[Variant], backbone: Backbone, data: DataSpec, *, seed: int, config: Any = None) -> Variant:
     """Build a variant on the host, its initial weights a function of the seed; shared parts start alike."""
     with kept(), seeded(derive(seed, "init")):
-        return cls(SeededParts(backbone(data), seed), config)
+        variant = cls(SeededParts(backbone(data), seed), config)
+    find_sigmas_exactly(variant)
+    return variant
 
 
 def fit_variant(cls: type[Variant], backbone: Backbone, data: DataSpec, config: Any = None) -> Variant:
