@@ -42,6 +42,7 @@ from ganbench.training.bench import Bench, Measure
 from ganbench.training.budget import Tick
 from ganbench.training.devices import describe, make_repeatable, resolve_device
 from ganbench.training.guard import Unfair
+from ganbench.training.loose import LooseKernels
 from ganbench.training.meter import FlopCounter
 from ganbench.training.trainer import EMA_RAMP, Trainer
 
@@ -82,6 +83,7 @@ class Run:
         self.looks = Looks(job, self.work)
         threads = int(self.saved["threads"]) if self.saved else threads
         self.devices = _places(self.saved, self.device)
+        self.loose = LooseKernels(map(str, self.saved.get("not_deterministic", ())) if self.saved else ())
         make_repeatable(self.device, threads)
         self.bench = bench or open_bench(
             open_dataset(job.dataset, registry, job.settings["dataset"]),
@@ -155,6 +157,7 @@ class Run:
         self.checkpoints.tell(self.trainer.meters.steps)
         if self.saved is None:
             self.devices = self.devices[-1:]
+            self.loose.forget()
             self.blank = replace(
                 self.blank, provenance={k: v for k, v in self.blank.provenance.items() if k != "devices"}
             )
@@ -186,6 +189,10 @@ class Run:
 
     def make(self, listen: Listener, stopping: Callable[[], bool]) -> RunRecord:
         """Train to the end of the budget, from the last checkpoint where there is one, scoring at the marks."""
+        with self.loose.heard():
+            return self._make_all(partial(self._tell, listen), stopping)
+
+    def _make_all(self, listen: Listener, stopping: Callable[[], bool]) -> RunRecord:
         spec, trainer = self.job.spec, self.begin()
         saved, kept = time.monotonic(), dict[str, Variant]()
         for number in range(1, self.job.marks + 1):
@@ -240,8 +247,26 @@ class Run:
         self.checkpoints.remove()
         return record
 
+    def _tell(self, listen: Listener, share: float, tick: Tick | None, mark: Mark | None) -> None:
+        if names := self.loose.fresh():
+            warnings.warn(
+                f"not deterministic on {self.devices[-1]}: {', '.join(names)}; made again, this run gives other bits",
+                stacklevel=2,
+            )
+        listen(share, tick, mark)
+        self.loose.listen()  # a listener may have sent warnings elsewhere
+
+    def _made_by(self, provenance: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a provenance with the kernels that were heard of: not of this run alone where it was scored later."""
+        names = dict.fromkeys([*provenance.get("not_deterministic", ()), *self.loose.names])
+        return {**provenance, **({"not_deterministic": list(names)} if names else {})}
+
     def top_up(self, record: RunRecord) -> RunRecord:
         """Score the metrics that a finished run has no value for, from its kept weights."""
+        with self.loose.heard():
+            return self._top_up(record)
+
+    def _top_up(self, record: RunRecord) -> RunRecord:
         names = {each: unscored_metrics(record, self.job, each) for each in self.job.score}
         if record.status != "done" or not any(names.values()):
             return record
@@ -268,7 +293,15 @@ class Run:
         headline = [*record.variant.get("headline", ()), *self.job.metrics]
         facts = {**record.variant, "headline": list(dict.fromkeys(headline))}
         return self.store.add(
-            replace(record, values=values, unscored=unscored, sampling=sampling, variant=facts, made=now())
+            replace(
+                record,
+                values=values,
+                unscored=unscored,
+                sampling=sampling,
+                variant=facts,
+                provenance=self._made_by(record.provenance),
+                made=now(),
+            )
         )
 
     def _kept_variant(self, record: RunRecord, weights: str) -> Variant:
@@ -315,6 +348,7 @@ class Run:
             self.blank,
             status=status,
             error=error,
+            provenance=self._made_by(self.blank.provenance),
             meters=replace(trainer.meters, updates=dict(trainer.meters.updates)),
             values=last,
             unscored=self.unscored,
@@ -333,6 +367,7 @@ class Run:
             "unscored": self.unscored,
             "threads": self.blank.provenance["threads"],
             "devices": self.devices,
+            "not_deterministic": self.loose.names,
         }
         self.checkpoints.save(state)
 

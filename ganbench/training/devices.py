@@ -106,7 +106,10 @@ def default_jobs(device: torch.device) -> int:
 
 
 def make_repeatable(device: torch.device, threads: int) -> None:
-    """Fix the number of threads and choose deterministic kernels in true float32; call before the first operation."""
+    """Fix the number of threads and choose deterministic kernels in true float32; call before the first operation.
+
+    Operations without such a kernel run all the same, and PyTorch warns of each: see `LooseKernels`.
+    """
     import torch
 
     torch.set_num_threads(threads)

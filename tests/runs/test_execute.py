@@ -1,6 +1,7 @@
 """One run from the first step to its record: whatever happens, nothing that was computed is lost or done twice."""
 
 import resource
+import warnings
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -20,6 +21,7 @@ from ganbench.runs.execute import execute
 from ganbench.runs.plan import Request, plan
 from ganbench.runs.registry import discover
 from ganbench.scoring.evaluate import Scores
+from ganbench.streams import note_warnings
 from ganbench.training import trainer
 
 PLUGIN = Path(__file__).parents[1] / "tiny_plugin.py"
@@ -401,6 +403,63 @@ def test_no_code_in_a_checkpoint_is_run(registry, store, tmp_path):
     with pytest.warns(UserWarning, match="is damaged .* and was set aside"):
         assert execute(job, store, registry, threads=1).status == "done"
     assert not (tmp_path / "sprung").exists()
+
+
+# Kernels that give other bits each time
+
+PUT, UNPOOL = "put_", "max_unpooling2d_forward_out"
+
+
+@pytest.fixture(scope="module")
+def with_loose():
+    return discover([PLUGIN, PLUGIN.with_name("loose_plugin.py")])
+
+
+def heard_of(job, store, registry, **options):
+    """Execute a job where warnings are dropped, as commands do, and send on only ganbench's own; return them too."""
+    told = []
+    with warnings.catch_warnings():
+        note_warnings(told.append)
+
+        def listen(share, tick, mark):
+            note_warnings(told.append)  # as a worker does at each tick
+
+        record = execute(job, store, registry, threads=1, listen=listen, **options)
+    return record, told
+
+
+def test_kernels_that_are_not_deterministic_are_named_and_told_once(with_loose, store, monkeypatch):
+    monkeypatch.setattr(trainer, "TICK_SECONDS", 0.0)
+    job = job_of(with_loose, "loose", metrics=("tiny-mean", "unpooled"))
+    record, told = heard_of(job, store, with_loose)
+    assert record.status == "done"
+    assert sorted(record.provenance["not_deterministic"]) == [UNPOOL, PUT]
+    assert [sum(name in text for text in told) for name in (PUT, UNPOOL)] == [1, 1]
+    assert all(text.startswith("not deterministic on cpu (") for text in told)
+    assert store.get(job.spec).provenance == record.provenance
+
+
+def test_what_is_deterministic_says_nothing(with_loose, store):
+    record, told = heard_of(job_of(with_loose), store, with_loose)
+    assert "not_deterministic" not in record.provenance and told == []
+
+
+def test_a_run_that_goes_on_keeps_the_names_of_its_first_part(with_loose, store, monkeypatch):
+    monkeypatch.setattr(trainer, "TICK_SECONDS", 0.0)
+    monkeypatch.setattr(module, "CHECKPOINT_SECONDS", 0.0)
+    job, asked = job_of(with_loose, "loose", metrics=("tiny-mean",)), []
+    first, told = heard_of(job, store, with_loose, stopping=lambda: len(asked) > 10 or bool(asked.append(1)))
+    assert first.status == "killed" and first.meters.steps > 7 and len(told) == 1
+    assert first.provenance["not_deterministic"] == [PUT]
+    monkeypatch.setattr(torch.Tensor, "put_", lambda tensor, *_: tensor)  # so that it isn't heard again
+    last, told = heard_of(job, store, with_loose)
+    assert last.status == "done" and told == [] and last.provenance["not_deterministic"] == [PUT]
+
+
+def test_one_of_a_metric_asked_for_later_is_named_too(with_loose, store):
+    execute(job_of(with_loose), store, with_loose, threads=1)
+    record = execute(job_of(with_loose, metrics=("unpooled",)), store, with_loose, threads=1)
+    assert record.values["unpooled"] and record.provenance["not_deterministic"] == [UNPOOL]
 
 
 # Metrics asked for later
