@@ -4,7 +4,7 @@ import torch
 from torch.nn import functional
 from torch.optim import SGD
 
-from ganbench import Metric, Update, Value, Variant, discriminator_loss, hookimpl, nonsaturating_loss
+from ganbench import Extractor, Metric, Update, Value, Variant, discriminator_loss, hookimpl, nonsaturating_loss
 
 
 class Loose(Variant):
@@ -32,9 +32,63 @@ def unpooled(scene):
 
 @hookimpl
 def ganbench_variants():
-    return [Loose]
+    return [Loose, Reading]
+
+
+STEPS, SCORES = [], []
+"""The arithmetic of steps, and that of whatever scores a run."""
+
+
+class Reads(Extractor):
+    name = "reads"
+
+    def __init__(self):
+        self.protocol = {}
+
+    def prepare(self, dataset, data, weights, device):
+        return self
+
+    def __call__(self, images):
+        SCORES.append(arithmetic_of_now())
+        return images.flatten(1).float(), None
+
+
+def arithmetic_of_now():
+    kinds = torch.backends.cuda.matmul, torch.backends.cudnn.conv, torch.backends.cudnn.rnn
+    return *(kind.fp32_precision for kind in kinds), torch.is_autocast_enabled("cpu"), torch.get_default_dtype()
+
+
+def read(scene):
+    SCORES.append(arithmetic_of_now())
+    return {"read": Value(float(scene.fake.embedding.mean()))}
+
+
+class Reading(Variant):
+    """Notes the arithmetic of its steps, and of its samples to be scored beside that of extractor and metric."""
+
+    name = "reading"
+
+    build, optimizers = Loose.build, Loose.optimizers
+
+    def step(self, batch, clock):
+        for player in "DG":
+            STEPS.append(arithmetic_of_now())
+            yield Update(player, nonsaturating_loss(self.D(self.sample(len(batch.real))).float()))
+
+    def sample(self, n, cond=None):
+        if not self.training:
+            SCORES.append(arithmetic_of_now())
+        return super().sample(n, cond)
+
+
+@hookimpl
+def ganbench_extractors():
+    return [Reads()]
 
 
 @hookimpl
 def ganbench_metrics():
-    return [Metric("unpooled", unpooled, "undoes what pooling does", higher_is_better=True)]
+    return [
+        Metric("unpooled", unpooled, "undoes what pooling does", higher_is_better=True),
+        Metric("read", read, "what it reads of the arithmetic", extractor="reads"),
+    ]

@@ -95,7 +95,13 @@ if TYPE_CHECKING:
     shell_complete=some_of("metric"),
     help="Costly metrics to compute at every mark, not only the last.",
 )
-@click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True)
+@click.option(
+    "--precision",
+    type=click.Choice(["fp32", "tf32", "bf16"]),
+    default="fp32",
+    show_default=True,
+    help="Of steps: tf32 is that of products on CUDA devices, bf16 autocast. Scores are of fp32.",
+)
 @click.option("--compile", "compiled", is_flag=True, help="Compile steps, on a CPU: pays for long runs on points.")
 @click.option(
     "--jobs",

@@ -43,6 +43,7 @@ from ganbench.scoring.evaluate import extractor_of, misfit
 from ganbench.training.bench import Bench, Measure
 from ganbench.training.budget import Budget
 from ganbench.training.compiled import require_compilable
+from ganbench.training.devices import require_tf32, resolve_device
 from ganbench.training.trainer import Trainer
 
 MOST_SAMPLES = 10_000
@@ -84,6 +85,8 @@ def _plan(request: Request, registry: Registry, begin: Begin) -> Plan:
         raise UserError(f"--score {strange[0]}: write raw, ema or both, as raw,ema")
     if request.compiled:
         require_compilable(request.device, request.precision)
+    if request.precision == "tf32":
+        require_tf32(resolve_device(request.device))
     variants, claimed = expand(request.variants, "variant", registry)
     settings = parse_settings(request.settings)
     require_known(settings, registry)

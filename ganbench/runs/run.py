@@ -40,7 +40,7 @@ from ganbench.seeds import derive, seeded
 from ganbench.training.arithmetic import placed
 from ganbench.training.bench import Bench, Measure
 from ganbench.training.budget import Tick
-from ganbench.training.devices import describe, make_repeatable, resolve_device
+from ganbench.training.devices import describe, make_repeatable, require_tf32, resolve_device
 from ganbench.training.guard import Unfair
 from ganbench.training.loose import LooseKernels
 from ganbench.training.meter import FlopCounter
@@ -172,6 +172,8 @@ class Run:
 
     def _fresh_trainer(self) -> Trainer:
         spec = self.job.spec
+        if spec.precision == "tf32":
+            require_tf32(self.device)
         with FlopCounter() as spent:
             variant = self.build()
         self.built = float(spent.flops)

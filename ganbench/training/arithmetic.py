@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -82,6 +82,18 @@ def placed(network: Network, device: torch.device) -> Network:
         if device.type != "cpu" and getattr(module, CHANNELS_LAST, False):
             module.to(memory_format=torch.contiguous_format)
     return network.to(device)
+
+
+@torch.no_grad()
+def copy_all(sources: Iterable[Tensor], targets: Iterable[Tensor]) -> None:
+    """Copy tensors into others in one call for each type: a device that has to take turns copies one by one."""
+    pairs: dict[torch.dtype, tuple[list[Tensor], list[Tensor]]] = {}
+    for source, target in zip(sources, targets, strict=True):
+        mine, others = pairs.setdefault(target.dtype, ([], []))
+        mine.append(target)
+        others.append(source)
+    for mine, others in pairs.values():
+        torch._foreach_copy_(mine, others)
 
 
 @contextmanager

@@ -45,6 +45,21 @@ def resolve_device(text: str) -> torch.device:
     return device
 
 
+def require_tf32(device: torch.device) -> None:
+    """Raise `UserError` where a device cannot multiply in TF32."""
+    if device.type == "cuda":
+        import torch
+
+        with torch.cuda.device(device):
+            if torch.cuda.is_tf32_supported():
+                return
+    found = f"{device} is {describe(device)}" if device.type == "cuda" else f"the device is {device}"
+    raise UserError(
+        f"--precision tf32 is for CUDA devices of compute capability 8.0 or more, but {found}: leave it out, or name "
+        f"another with --device"
+    )
+
+
 def all_devices(text: str) -> list[str]:
     """Return the devices over which runs are dealt: all CUDA devices for `auto` and `cuda`, else the one named."""
     device = resolve_device(text)
@@ -121,7 +136,7 @@ def make_repeatable(device: torch.device, threads: int) -> None:
         from ganbench.training.arithmetic import choose_products
 
         choose_products()
-    if device.type == "cuda":
+    if device.type == "cuda":  # TF32 is switched on where a run asks for it, and only in its steps: `products_of`
         torch.backends.cudnn.benchmark = False
         torch.backends.cudnn.allow_tf32 = False
         torch.backends.cuda.matmul.allow_tf32 = False

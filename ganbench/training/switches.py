@@ -31,6 +31,7 @@ def read(device: str = "") -> Switches:
         torch.are_deterministic_algorithms_enabled(),
         torch.is_deterministic_algorithms_warn_only_enabled(),
         tuple(torch.is_autocast_enabled(kind) for kind in ([device] if device else ["cpu", "cuda"])),
+        _of_products(torch),
     )
     kernels = [getattr(*place) for place in _kernels(torch)] if device in ("", "cuda") else []
     return python, arithmetic, kernels, () if device else (torch.get_default_device(),)
@@ -42,7 +43,7 @@ def put_back(found: Switches, device: str = "") -> Switches:
         import numpy as np
         import torch
 
-        (errors, dtype, threads, grad, deterministic, warn_only, autocast), kernels, default = found[1:]
+        (errors, dtype, threads, grad, deterministic, warn_only, autocast, products), kernels, default = found[1:]
         np.seterr(**dict(zip(np.geterr(), errors, strict=True)))
         torch.set_default_dtype(dtype)
         torch.set_num_threads(threads)
@@ -50,8 +51,7 @@ def put_back(found: Switches, device: str = "") -> Switches:
         torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
         for kind, enabled in zip([device] if device else ["cpu", "cuda"], autocast, strict=True):
             torch.set_autocast_enabled(kind, enabled)
-        for place, value in zip(_kernels(torch), kernels, strict=False):  # none where they do not matter
-            setattr(*place, value)
+        _put_kernels_back(torch, products, kernels)
         if default and torch.get_default_device() != default[0]:
             torch.set_default_device(None)
             if torch.get_default_device() != default[0]:
@@ -72,6 +72,45 @@ def _kernels(torch: Any) -> list[tuple[Any, str]]:
     """Return where PyTorch keeps the choices of kernels; precisions by name, since `allow_tf32` may refuse."""
     cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
     return [(cudnn, "benchmark"), (matmul, "fp32_precision"), (cudnn.conv, "fp32_precision")]
+
+
+def _of_products(torch: Any) -> str:
+    """Return the precision of products by its old name; nothing where that and the new ones differ, as PyTorch says."""
+    try:
+        return str(torch.get_float32_matmul_precision())
+    except RuntimeError:
+        return ""
+
+
+def _put_kernels_back(torch: Any, products: str, kernels: list[Any]) -> None:
+    # The old names first, which change the new ones too: where they differ, whoever asks by the old ones gets an error.
+    if products and _of_products(torch) != products:
+        torch.set_float32_matmul_precision(products)
+    if kernels and torch.backends.cudnn.conv.fp32_precision != kernels[2]:
+        torch.backends.cudnn.allow_tf32 = kernels[2] == "tf32"
+    for place, value in zip(_kernels(torch), kernels, strict=False):  # none where they do not matter
+        if getattr(*place) != value:
+            setattr(*place, value)
+
+
+@contextmanager
+def products_of(precision: str, device: str) -> Iterator[None]:
+    """Let a CUDA device multiply with operands of TF32 inside the block, where that is the precision of a run.
+
+    `device`: its type; on others nothing changes. Outside of the block products are as they were: scores are of float32
+    whatever a run is trained in.
+    """
+    if precision != "tf32" or device != "cuda":
+        yield
+        return
+    import torch
+
+    products, kernels = _of_products(torch), [getattr(*place) for place in _kernels(torch)]
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+    try:
+        yield
+    finally:
+        _put_kernels_back(torch, products, kernels)
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from ganbench.contract.variant import Control, Variant
 from ganbench.errors import during
 from ganbench.seeds import derive, seed_device, seeded
 from ganbench.training import switches
-from ganbench.training.arithmetic import fuse, placed
+from ganbench.training.arithmetic import copy_all, fuse, placed
 from ganbench.training.budget import Budget, Meters, Tick
 from ganbench.training.compiled import Compiled, Worked
 from ganbench.training.guard import Unfair, Watch, Weights, Work, checksum, require_metered
@@ -44,6 +44,8 @@ TRACED_AGAIN = frozenset({2, FLOP_SAMPLE, 16 * FLOP_SAMPLE})
 class Trainer:
     """One run in the making. All that it knows lies in `state_dict`, so a run continues bit for bit.
 
+    `precision`: of steps, "fp32", "tf32" (on a CUDA device; elsewhere it is "fp32") or "bf16" (autocast); snapshots are
+    float32 always.
     `compiled`: whether steps after the first period become compiled code, but for those in which FLOPs are counted.
     `watched`: whether to look at a step closely, by its number; by default some that nobody can foresee.
     `half_life`: of averaged weights, in images served, where it is not the paper's; None keeps no average.
@@ -190,7 +192,8 @@ class Trainer:
             )
         optimizer, params = self.optimizers[update.player], self.players[update.player]
         self.weights.require_still(self.variant.name, f"before its update of {update.player}")
-        with during(f"in the update of {update.player!r} in step {self.meters.steps}"):
+        what = f"in the update of {update.player!r} in step {self.meters.steps}"
+        with during(what), switches.products_of(self.precision, self.device.type):
             optimizer.zero_grad(set_to_none=True)
             if self._compiled is not None and isinstance(update, Worked):
                 for weight, gradient in zip(params, update.gradients, strict=True):
@@ -292,6 +295,7 @@ class Trainer:
         with (
             counting,
             torch.autocast(self.device.type, torch.bfloat16) if bf16 else nullcontext(),
+            switches.products_of(self.precision, self.device.type),
             during(f"in step {self.meters.steps}, {after}"),
         ):
             update = next(updates, None)
@@ -362,8 +366,7 @@ class Trainer:
         half_life = min(self.half_life, EMA_RAMP * self.meters.images)
         weight = 1 - 0.5 ** (images / half_life) if half_life > 0 else 1.0
         torch._foreach_lerp_(list(self.ema.parameters()), list(self.variant.parameters()), weight)
-        for mine, new in zip(self.ema.buffers(), self.variant.buffers(), strict=True):
-            mine.copy_(new)
+        copy_all(self.variant.buffers(), self.ema.buffers())
 
     @torch.no_grad()
     def _renew_statistics(self, copied: Variant) -> None:

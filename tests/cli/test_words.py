@@ -81,6 +81,7 @@ def refused(text: str) -> str:
         ("run --num-workers 2", "write --jobs 2"),
         ("run --arch dcgan", "write --backbone dcgan"),
         ("run --amp", "write --precision bf16"),
+        ("run --allow-tf32", "write --precision tf32"),
         ("run --resume", "the same command given again continues where it was"),
         ("run --config a.yaml", "write --set KEY=VALUE"),
         ("check --variant gan", "write the name alone, as in ganbench check gan"),

@@ -22,7 +22,7 @@ from ganbench.runs.plan import Request, plan
 from ganbench.runs.registry import discover
 from ganbench.scoring.evaluate import Scores
 from ganbench.streams import note_warnings
-from ganbench.training import trainer
+from ganbench.training import switches, trainer
 
 PLUGIN = Path(__file__).parents[1] / "tiny_plugin.py"
 
@@ -460,6 +460,33 @@ def test_one_of_a_metric_asked_for_later_is_named_too(with_loose, store):
     execute(job_of(with_loose), store, with_loose, threads=1)
     record = execute(job_of(with_loose, metrics=("unpooled",)), store, with_loose, threads=1)
     assert record.values["unpooled"] and record.provenance["not_deterministic"] == [UNPOOL]
+
+
+# Precision
+
+
+@pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16"])
+def test_scores_are_of_float32_whatever_a_run_is_trained_in(precision, with_loose, store, monkeypatch):
+    products_of = switches.products_of  # these are there without a device
+    monkeypatch.setattr(switches, "products_of", lambda precision, device: products_of(precision, "cuda"))
+    monkeypatch.setattr(module, "require_tf32", lambda device: None)
+    job = job_of(with_loose, "reading", metrics=("read",))
+    job = replace(job, spec=replace(job.spec, precision=precision))
+    plugin = with_loose.get("variant", "reading").module
+    plugin.STEPS.clear(), plugin.SCORES.clear()
+    before = plugin.arithmetic_of_now()
+    assert execute(job, store, with_loose, threads=1).error == ""
+    assert len(plugin.STEPS) == 24 and len(plugin.SCORES) > 6
+    assert set(plugin.SCORES) == {before} and not before[3] and before[4] == torch.float32
+    expected = {"fp32": before, "tf32": ("tf32",) * 3 + before[3:], "bf16": (*before[:3], True, torch.float32)}
+    assert set(plugin.STEPS) == {expected[precision]}
+    assert plugin.arithmetic_of_now() == before
+
+
+def test_a_device_without_tf32_trains_nothing(with_loose, store):
+    job = job_of(with_loose)
+    record = execute(replace(job, spec=replace(job.spec, precision="tf32")), store, with_loose, threads=1)
+    assert record.status == "error" and "--precision tf32 is for CUDA devices" in record.error
 
 
 # Metrics asked for later

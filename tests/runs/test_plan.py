@@ -179,6 +179,16 @@ def test_compiled_runs_are_others_and_what_cannot_be_compiled_is_left_out(regist
             plan(request("plain", compiled=True, **wrong), registry)
 
 
+def test_tf32_is_for_devices_that_have_it(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UserError, match=r"--precision tf32 is for CUDA devices .* but the device is cpu: leave it out"):
+        plan(request("plain", precision="tf32"), registry)
+    monkeypatch.setattr("ganbench.runs.plan.require_tf32", lambda device: None)
+    specs = [
+        plan(request("plain", seeds=1, precision=each), registry).jobs[0].spec for each in ("fp32", "tf32", "bf16")
+    ]
+    assert [spec.precision for spec in specs] == ["fp32", "tf32", "bf16"] and len({spec.id for spec in specs}) == 3
+
+
 @pytest.fixture
 def photos(tmp_path: Path) -> str:
     for number in range(80):

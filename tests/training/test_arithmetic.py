@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer, RMSprop
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from ganbench.contract.types import DataSpec
 from ganbench.runs.registry import discover
 from ganbench.training import arithmetic
-from ganbench.training.arithmetic import choose_products, fuse, placed, want_channels_last
+from ganbench.training.arithmetic import choose_products, copy_all, fuse, placed, want_channels_last
 from ganbench.training.networks import build_variant
 
 CPU = torch.device("cpu")
@@ -155,3 +157,50 @@ def test_elsewhere_than_on_a_processor_it_lies_as_ever() -> None:
     D = want_channels_last(nn.Sequential(nn.Conv2d(3, 16, 3)))
     there = placed(nn.Sequential(D), torch.device("meta"))
     assert all(p.is_contiguous() for p in there.parameters())
+
+
+def buffers(seed: int) -> list[Tensor]:
+    torch.manual_seed(seed)
+    odd = torch.tensor([float("nan"), -0.0, float("inf"), 1e-45])
+    return [
+        torch.randn(4), torch.tensor(seed), torch.randn(2, 3, 4, 4).to(memory_format=torch.channels_last), odd * seed,
+        torch.rand(3) > 0.5, torch.randn(2, dtype=torch.float64), torch.randn(3).bfloat16(), torch.randn(0),
+        torch.randint(0, 256, (5,), dtype=torch.uint8), torch.randn(6, 4).t(), torch.randn(2, dtype=torch.complex64),
+    ]  # fmt: skip
+
+
+def bits(tensor: Tensor) -> list[int]:
+    flat = tensor.contiguous().reshape(-1)
+    return [] if not flat.numel() else list(flat.view(torch.uint8).tolist())
+
+
+class Calls(TorchDispatchMode):
+    """Count the calls of operations."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.names = list[str]()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.names.append(func._overloadpacket.__name__)
+        return func(*args, **(kwargs or {}))
+
+
+def test_tensors_are_copied_as_one_by_one_in_a_call_for_each_type() -> None:
+    sources, targets, others = buffers(1), buffers(2), buffers(2)
+    with Calls() as calls:
+        copy_all(iter(sources), iter(targets))
+    for source, other in zip(sources, others, strict=True):
+        other.copy_(source)
+    assert [bits(tensor) for tensor in targets] == [bits(tensor) for tensor in others]
+    assert [t.stride() for t in targets] == [t.stride() for t in others]
+    assert calls.names == ["_foreach_copy_"] * len({tensor.dtype for tensor in sources})
+    copy_all([], [])
+    with pytest.raises(ValueError, match="argument 2 is"):
+        copy_all(sources, targets[1:])
+
+
+def test_what_is_copied_in_another_type_or_shape_is_what_copying_makes_of_it() -> None:
+    one, wide = torch.arange(3), torch.zeros(2, 3, dtype=torch.float64)
+    copy_all([one, torch.tensor(2.5)], [wide, whole := torch.zeros((), dtype=torch.int64)])
+    assert wide.tolist() == [[0, 1, 2]] * 2 and whole == 2

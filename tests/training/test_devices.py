@@ -1,12 +1,13 @@
 """Devices: what can be asked for, what is answered, and arithmetic that repeats itself."""
 
 import os
+from contextlib import nullcontext
 
 import pytest
 import torch
 
 from ganbench.errors import UserError
-from ganbench.training.devices import cores, default_jobs, describe, make_repeatable, resolve_device
+from ganbench.training.devices import cores, default_jobs, describe, make_repeatable, require_tf32, resolve_device
 
 CPU = torch.device("cpu")
 
@@ -68,6 +69,32 @@ def test_repeatable_arithmetic_fixes_threads_and_kernels(switches):
     assert torch.are_deterministic_algorithms_enabled() and torch.is_deterministic_algorithms_warn_only_enabled()
     make_repeatable(CPU, 1)
     assert torch.get_num_threads() == 1
+
+
+def test_on_a_gpu_products_and_convolutions_are_not_of_tf32(switches):
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    kinds = [matmul, cudnn.conv, cudnn.rnn]
+    before = [kind.fp32_precision for kind in kinds]
+    try:
+        for kind in kinds:
+            kind.fp32_precision = "tf32"
+        make_repeatable(torch.device("cuda"), torch.get_num_threads())
+        assert "tf32" not in [kind.fp32_precision for kind in kinds]
+        assert not matmul.allow_tf32 and not cudnn.allow_tf32  # what extractors read
+    finally:
+        for kind, found in zip(kinds, before, strict=True):
+            kind.fp32_precision = found
+
+
+def test_only_cuda_devices_that_can_are_to_multiply_in_tf32(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device", lambda device: nullcontext())
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "Tesla T4")
+    for able in (True, False):
+        monkeypatch.setattr(torch.cuda, "is_tf32_supported", lambda able=able: able)
+        with nullcontext() if able else pytest.raises(UserError, match="or more, but cuda:1 is Tesla T4: leave it out"):
+            require_tf32(torch.device("cuda", 1))
+    with pytest.raises(UserError, match="but the device is mps"):
+        require_tf32(torch.device("mps"))
 
 
 def test_a_description_names_the_device_and_its_cores():

@@ -85,3 +85,62 @@ def test_a_filter_that_was_put_back_counts():
         with switches.kept():
             warnings.simplefilter("error")
         warnings.warn("nobody minds", stacklevel=1)
+
+
+def arithmetic():
+    """How products are switched, by all names that PyTorch has; each can refuse to tell."""
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    named = matmul.fp32_precision, cudnn.conv.fp32_precision, cudnn.rnn.fp32_precision
+    return *named, matmul.allow_tf32, cudnn.allow_tf32, torch.get_float32_matmul_precision()
+
+
+def old_way():
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+
+
+def by_name():
+    torch.backends.cuda.matmul.fp32_precision = torch.backends.cudnn.conv.fp32_precision = "tf32"
+    torch.backends.cudnn.rnn.fp32_precision = "tf32"
+
+
+WAYS = [old_way, by_name, lambda: torch.set_float32_matmul_precision("medium")]
+
+
+@pytest.fixture(params=["as PyTorch is", "repeatable"])
+def at_first(request):
+    if request.param == "repeatable":
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    before = arithmetic()
+    yield before
+    torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = False, True
+    torch.set_float32_matmul_precision("highest")
+
+
+@pytest.mark.parametrize("device", ["", "cuda"])
+@pytest.mark.parametrize("way", WAYS)
+def test_after_tf32_was_switched_on_all_names_tell_what_they_told_before(way, device, at_first):
+    found = switches.read(device)
+    way()
+    assert switches.read(device) != found
+    assert switches.put_back(found, device) == found
+    assert arithmetic() == at_first
+
+
+def test_a_processor_s_products_are_put_back_too(at_first):
+    found = switches.read("cpu")
+    torch.set_float32_matmul_precision("medium")
+    assert switches.read("cpu") != found and switches.put_back(found, "cpu") == found
+    assert torch.get_float32_matmul_precision() == at_first[-1]
+
+
+@pytest.mark.parametrize(
+    ("precision", "device"), [("tf32", "cuda"), ("tf32", "cpu"), ("fp32", "cuda"), ("bf16", "cuda")]
+)
+def test_products_are_of_tf32_where_that_is_asked_for_and_as_before_afterwards(precision, device, at_first):
+    switched = ("tf32", "tf32", "tf32", True, True, "high")
+    with switches.products_of(precision, device):
+        assert arithmetic() == (switched if (precision, device) == ("tf32", "cuda") else at_first)
+    assert arithmetic() == at_first
+    with pytest.raises(KeyError), switches.products_of(precision, device):
+        raise KeyError
+    assert arithmetic() == at_first

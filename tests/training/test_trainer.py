@@ -20,7 +20,7 @@ from ganbench.runs.registry import discover, load_file
 from ganbench.scoring.evaluate import Evaluator, Subject
 from ganbench.scoring.samples import generate
 from ganbench.seeds import derive
-from ganbench.training import trainer
+from ganbench.training import switches, trainer
 from ganbench.training.bench import Bench
 from ganbench.training.budget import Budget
 from ganbench.training.meter import FlopCounter
@@ -929,7 +929,77 @@ def test_bf16_takes_the_weights_of_the_moment():
     assert second < first
 
 
+def test_tf32_is_switched_on_for_steps_and_updates_alone(monkeypatch):
+    products_of = switches.products_of
+    monkeypatch.setattr(switches, "products_of", lambda precision, device: products_of(precision, "cuda"))
+    kinds = torch.backends.cuda.matmul, torch.backends.cudnn.conv
+    seen = {"step": set(), "backward": set(), "update": set(), "elsewhere": set()}
+
+    def note(where):
+        seen[where].add(tuple(kind.fp32_precision for kind in kinds))
+
+    class Notes(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x.clone()
+
+        @staticmethod
+        def backward(ctx, gradient):
+            note("backward")
+            return gradient
+
+    class Watched(Everything):
+        def optimizers(self):
+            players = super().optimizers()
+            players["G"].register_step_post_hook(lambda *_: note("update"))
+            return players
+
+        def schedules(self, clock):
+            note("elsewhere")
+            return {}
+
+        def sample(self, n, cond=None):
+            note("elsewhere" if self.is_sampled else "step")
+            return super().sample(n, cond)
+
+        def step(self, batch, clock):
+            for update in super().step(batch, clock):
+                note("step")
+                yield replace(update, loss=Notes.apply(update.loss))
+                note("step")
+
+    Watched.is_sampled = False
+    run, before = make(Watched, precision="tf32", backbone=CONVOLUTIONAL), tuple(kind.fp32_precision for kind in kinds)
+    for tick in run.train(0.5):
+        assert tick and tuple(kind.fp32_precision for kind in kinds) == before
+    Watched.is_sampled = True
+    run.snapshot()  # whose statistics are made anew from samples
+    high = {("tf32", "tf32")}
+    assert seen == {"step": high, "backward": high, "update": high, "elsewhere": {before}}
+
+
+def test_a_processor_has_no_tf32():
+    runs = [make(Everything, precision=precision, backbone=CONVOLUTIONAL) for precision in ("fp32", "tf32")]
+    one, other = (train(run) and run.state_dict() for run in runs)
+    assert equal(one["variant"], other["variant"]) and equal(one["traces"], other["traces"])
+
+
 # Moving averages
+
+
+def test_an_average_with_its_buffers_is_that_of_copies_one_by_one(monkeypatch):
+    def one_by_one(sources, targets):
+        with torch.no_grad():
+            for mine, new in zip(targets, sources, strict=True):
+                mine.copy_(new)
+
+    fast = make(Everything, "144-images", backbone=CONVOLUTIONAL)
+    train(fast)
+    monkeypatch.setattr(trainer, "copy_all", one_by_one)
+    slow = make(Everything, "144-images", backbone=CONVOLUTIONAL)
+    train(slow)
+    assert equal(dict(fast.ema.state_dict()), dict(slow.ema.state_dict()))
+    assert len(list(fast.ema.buffers())) > 4 and {b.dtype for b in fast.ema.buffers()} == {torch.float32, torch.int64}
 
 
 class Averaged(tiny.Plain):
