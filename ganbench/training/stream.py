@@ -9,6 +9,7 @@ from ganbench.contract.data import ImageSet, Source, to_float
 from ganbench.contract.types import Batch
 from ganbench.errors import UserError
 from ganbench.seeds import derive
+from ganbench.training.ahead import Ahead, Held
 
 BLOCK = 65_536
 """Numbers of samples are drawn so many at a time from a source, whatever the batch size."""
@@ -27,12 +28,17 @@ class Stream:
             raise UserError(f"a step needs {batch} real images, but the training split has {len(data.images)}")
         self.batch, self._seed, self._device = batch, seed, device
         self._fresh = data.source is not None
-        self._source: Source = _Held(data) if data.source is None else data.source
-        self._home = device if self._fits(device) else torch.device("cpu")
+        self._source: Source = Held(data) if data.source is None else data.source
+        fits = self._fits(device)
+        self._home = device if fits else torch.device("cpu")
         self._source = self._source.to(self._home)
+        self._ahead = None if fits else Ahead(self._source, device)
         self._epoch, self._order = -1, torch.empty(0, dtype=torch.int64)
 
     def _fits(self, device: torch.device) -> bool:
+        """Whether all data are to lie on the device; a CPU's stay where they are, in memory or mapped from disk."""
+        if device.type == "cpu":
+            return True
         size = self._source.nbytes
         if device.type != "cuda":
             return size < 2**31
@@ -40,19 +46,26 @@ class Stream:
         return size < free // 4
 
     def __getitem__(self, step: int) -> Batch:
-        """Return batch number `step`."""
+        """Return batch number `step`; data that do not fit the device are gathered a step ahead."""
+        if self._ahead is None:
+            real, cond, _ = self._source[self._rows(step)]
+        else:
+            real, cond, _ = self._ahead.take(step, self._rows)
+        return Batch(to_float(real.to(self._device)), self._given(cond))
+
+    def _rows(self, step: int) -> Tensor:
         start, count = step * self.batch, BLOCK if self._fresh else len(self._source)
         stop, pieces = start + self.batch, list[Tensor]()
         while start < stop:
             epoch, offset = divmod(start, count)
             pieces.append(self._order_of(epoch)[offset : offset + stop - start])
             start += len(pieces[-1])
-        rows = pieces[0] if len(pieces) == 1 else torch.cat(pieces)
-        real, cond, _ = self._source[rows]
-        return Batch(to_float(real.to(self._device)), self._given(cond))
+        return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
 
     def conditions(self, n: int, seed: int) -> Tensor | None:
         """Draw, with replacement, the labels or source images of `n` of all training samples; None without any."""
+        if self._ahead is not None:
+            self._ahead.settle()  # a source need not bear two readers at once
         rows = torch.randint(len(self._source), (n,), generator=torch.Generator().manual_seed(seed))
         return self._given(self._source[rows.to(self._home)].cond)
 
@@ -78,21 +91,3 @@ class Stream:
                 order = torch.randperm(count, generator=generator)
             self._epoch, self._order = epoch, order.to(self._home)
         return self._order
-
-
-class _Held:
-    """A set that is held whole, as a source."""
-
-    def __init__(self, data: ImageSet) -> None:
-        self.data, self.nbytes = data, data.images.nbytes
-
-    def __len__(self) -> int:
-        return len(self.data.images)
-
-    def __getitem__(self, rows: Tensor) -> ImageSet:
-        images, cond, _ = self.data
-        return ImageSet(images[rows], None if cond is None else cond[rows])
-
-    def to(self, device: torch.device) -> Source:
-        images, cond, _ = self.data
-        return _Held(ImageSet(images.to(device), None if cond is None else cond.to(device)))
