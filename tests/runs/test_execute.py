@@ -435,7 +435,7 @@ def test_kernels_that_are_not_deterministic_are_named_and_told_once(with_loose, 
     assert record.status == "done"
     assert sorted(record.provenance["not_deterministic"]) == [UNPOOL, PUT]
     assert [sum(name in text for text in told) for name in (PUT, UNPOOL)] == [1, 1]
-    assert all(text.startswith("not deterministic on cpu (") for text in told)
+    assert all(text.startswith("not deterministic on cpu: ") for text in told)
     assert store.get(job.spec).provenance == record.provenance
 
 

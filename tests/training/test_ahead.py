@@ -3,6 +3,7 @@
 import signal
 import threading
 import time
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -290,6 +291,59 @@ def test_rows_are_gathered_in_the_thread_that_asks(monkeypatch):
     finally:
         torch.set_num_threads(before)
     assert len(counts) == 4 and max(counts) <= threads + 2  # its own, and the one before, which may be about to end
+
+
+def test_copies_of_a_gpu_are_waited_for_by_its_work_and_by_nobody_else(monkeypatch):
+    """What a GPU is asked for, in order; each thing is noted where it would be done."""
+    asked, within, gathered, to = [], [], ahead.gathered, torch.Tensor.to
+
+    class Noting:
+        def __init__(self, name):
+            self.name = name
+
+        def record_event(self):
+            asked.append(f"{self.name}: marks")
+            return f"the mark of {self.name}"
+
+        def wait_event(self, event):
+            asked.append(f"{self.name}: waits for {event}")
+
+    @contextmanager
+    def inside(stream):
+        within.append(stream.name)
+        yield
+        within.pop()
+
+    def copied(tensor, device, *, non_blocking=False):
+        asked.append(f"{within[-1]}: {tensor.dtype}" + (" without waiting" if non_blocking else ""))
+        return to(tensor, device)
+
+    def noted(source, rows, *, pinned):
+        asked.append("host: gathers into pinned memory" if pinned else "host: gathers")
+        return gathered(source, rows, pinned=False)
+
+    monkeypatch.setattr(torch.cuda, "device", lambda device: nullcontext())
+    monkeypatch.setattr(torch.cuda, "stream", inside)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: Noting("work"))
+    monkeypatch.setattr(torch.Tensor, "to", copied)
+    monkeypatch.setattr(torch.Tensor, "record_stream", lambda part, of: asked.append(f"{of.name}: has {part.dtype}"))
+    monkeypatch.setattr(ahead, "gathered", noted)
+    fetched = Ahead(Held(sets()["labelled"]), CPU)
+    fetched._copies = Noting("copies")
+    brought = [
+        "host: gathers into pinned memory",
+        "copies: torch.uint8 without waiting",
+        "copies: torch.int64 without waiting",
+        "copies: marks",
+    ]
+    taken = ["work: waits for the mark of copies", "work: has torch.uint8", "work: has torch.int64"]
+    fetched.take(0, lambda step: torch.arange(4) + step)
+    fetched.settle()
+    assert asked == brought + taken + brought  # the last of these while a step runs
+    asked.clear()
+    fetched.take(1, lambda step: torch.arange(4) + step)
+    fetched.settle()
+    assert asked == taken + brought
 
 
 @pytest.mark.gpu

@@ -144,3 +144,22 @@ def test_products_are_of_tf32_where_that_is_asked_for_and_as_before_afterwards(p
     with pytest.raises(KeyError), switches.products_of(precision, device):
         raise KeyError
     assert arithmetic() == at_first
+
+
+@pytest.mark.gpu
+def test_on_a_gpu_products_are_coarser_inside_and_true_float32_outside(at_first):
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    a, b = torch.randn(256, 256, device="cuda"), torch.randn(256, 256, device="cuda")
+    x, kernel = torch.randn(8, 32, 16, 16, device="cuda"), torch.randn(32, 32, 3, 3, device="cuda")
+
+    def errors():
+        products = [(a @ b, a.double() @ b.double())]
+        convolve = torch.nn.functional.conv2d
+        products += [(convolve(x, kernel), convolve(x.double(), kernel.double()))]
+        return [float((found.double() - right).norm() / right.norm()) for found, right in products]
+
+    before = errors()
+    with switches.products_of("tf32", "cuda"):
+        inside = errors()
+    assert max(before) < 2e-6 and max(errors()) < 2e-6
+    assert all(1e-5 < error < 1e-2 for error in inside)
