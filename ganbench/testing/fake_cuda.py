@@ -13,14 +13,15 @@ import subprocess
 import sys
 import traceback
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from ganbench.errors import UserError, brief
+from ganbench.errors import DiskError, UserError, brief
 
 if TYPE_CHECKING:
     import torch
@@ -94,17 +95,28 @@ def look_apart(names: Sequence[str], plugins: Sequence[Path] = (), *, quick: boo
     """
     from ganbench.testing.pretending import environment
 
-    with TemporaryDirectory() as folder:
-        asked, told = Path(folder, "asked.json"), Path(folder, "told.json")
-        asked.write_text(json.dumps({"names": list(names), "plugins": [str(p) for p in plugins], "quick": quick}))
-        command = [sys.executable, "-m", "ganbench.testing.fake_cuda", str(asked), str(told)]
-        done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
+    request = json.dumps({"names": list(names), "plugins": [str(path) for path in plugins], "quick": quick})
+    with _scratch() as folder:
+        told = folder / "told.json"
+        command = [sys.executable, "-m", "ganbench.testing.fake_cuda", request, str(told)]
+        done = subprocess.run(command, env=environment(folder), capture_output=True, text=True, check=False)
         lines = told.read_text().splitlines() if told.exists() else []
         seen = [Seen(**{**line, "shape": tuple(line["shape"])}) for line in map(json.loads, lines)]
         if done.returncode:
             last = (done.stderr.strip().splitlines() or [f"it ended with {done.returncode}"])[-1]
             raise UserError(f"--fake-cuda ended after {len(seen)} of its looks: {brief(last, 300)}")
         return seen
+
+
+@contextmanager
+def _scratch() -> Iterator[Path]:
+    """Make a folder for the block. Raises `DiskError` where the disk refuses it."""
+    try:
+        made = TemporaryDirectory(prefix="ganbench-")
+    except OSError as error:
+        raise DiskError(f"cannot make a temporary folder: {error.strerror or error}") from error
+    with made as folder:
+        yield Path(folder)
 
 
 def look(
@@ -251,12 +263,12 @@ def _told(error: Exception) -> str:
     return f"{type(error).__name__}: {brief((str(error).splitlines() or [''])[0], 200)}{where}"
 
 
-def main(asked: Path, told: Path) -> None:
-    """Look at what was asked for, and write down what was seen, a line a look."""
+def main(asked: str, told: Path) -> None:
+    """Look at what was asked for, in JSON, and write down what was seen, a line a look."""
     from ganbench.contract.variant import Control
     from ganbench.runs.registry import discover
 
-    request = json.loads(asked.read_text())
+    request = json.loads(asked)
     registry = discover([Path(path) for path in request["plugins"]])
     with told.open("w") as file:
         for name in request["names"]:
@@ -278,4 +290,4 @@ def main(asked: Path, told: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    main(sys.argv[1], Path(sys.argv[2]))

@@ -1,12 +1,11 @@
 """A CUDA device that is not there: PyTorch believes in it, of shapes, types and places, and computes nothing.
 
 Autograd asks the CUDA runtime a few questions of C (how many devices, which streams). A library of ten functions,
-compiled once and preloaded, answers them; all else that Python asks is answered here.
+compiled and preloaded, answers them; all else that Python asks is answered here.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import subprocess
@@ -18,7 +17,6 @@ from typing import Any
 from unittest.mock import patch
 
 from ganbench.errors import UserError, brief
-from ganbench.files import cache_folder
 
 STUB = """
 typedef int E;
@@ -39,8 +37,8 @@ LIBRARIES = ("libganbench-no-cuda.so", "libcuda.so.1")
 FREE_BYTES = 60 * 10**9
 
 
-def environment() -> dict[str, str]:
-    """Return the environment of a process in which a device can be pretended.
+def environment(folder: Path) -> dict[str, str]:
+    """Return the environment of a process in which a device can be pretended; its library is compiled into a folder.
 
     Raises `UserError` where that cannot be: without a build of PyTorch for CUDA, or without a C compiler.
     """
@@ -50,7 +48,7 @@ def environment() -> dict[str, str]:
         raise UserError(
             f"--fake-cuda needs a build of PyTorch for CUDA on Linux, and no GPU; here is torch {torch.__version__}"
         )
-    folder = _compiled()
+    _compile(folder)
     libraries = os.environ.get("LD_LIBRARY_PATH", "")
     return {
         **os.environ,
@@ -60,23 +58,15 @@ def environment() -> dict[str, str]:
     }
 
 
-def _compiled() -> Path:
-    """Return the folder of the compiled library, made once for each text of it."""
-    folder = cache_folder() / "no-cuda" / hashlib.sha256(STUB.encode()).hexdigest()[:16]
-    if all((folder / name).exists() for name in LIBRARIES):
-        return folder
+def _compile(folder: Path) -> None:
     compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     if compiler is None:
         raise UserError("--fake-cuda needs a C compiler (cc, gcc or clang), and none is on the path")
-    folder.mkdir(parents=True, exist_ok=True)
     for name in LIBRARIES:
-        made = folder / f"{name}.{os.getpid()}"
-        command = [compiler, "-shared", "-fPIC", f"-Wl,-soname,{name}", "-x", "c", "-", "-o", str(made)]
+        command = [compiler, "-shared", "-fPIC", f"-Wl,-soname,{name}", "-x", "c", "-", "-o", str(folder / name)]
         done = subprocess.run(command, input=STUB, text=True, capture_output=True, check=False)
         if done.returncode:
             raise UserError(f"--fake-cuda: {compiler} cannot compile its library: {brief(done.stderr, 300)}")
-        made.replace(folder / name)
-    return folder
 
 
 @contextmanager

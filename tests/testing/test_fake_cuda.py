@@ -92,18 +92,24 @@ def test_wrong_requests_get_one_sentence(words, sentence):
     assert "Traceback" not in ended.output
 
 
-def test_without_a_build_for_cuda_it_says_what_is_missing(monkeypatch):
+def test_without_a_build_for_cuda_it_says_what_is_missing(monkeypatch, tmp_path):
     monkeypatch.setattr(torch.version, "cuda", None)
     with pytest.raises(UserError, match="a build of PyTorch for CUDA on Linux"):
-        pretending.environment()
+        pretending.environment(tmp_path)
 
 
 def test_without_a_compiler_it_says_so(monkeypatch, tmp_path):
     monkeypatch.setattr(torch.version, "cuda", "13.0")
-    monkeypatch.setattr(pretending, "cache_folder", lambda: tmp_path)
     monkeypatch.setattr(shutil, "which", lambda name: None)
     with pytest.raises(UserError, match="needs a C compiler"):
-        pretending.environment()
+        pretending.environment(tmp_path)
+
+
+def test_a_disk_that_refuses_is_told_in_one_sentence(monkeypatch, tmp_path):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "missing"))
+    ended = CliRunner().invoke(main, ["check", "gan", "--fake-cuda"])
+    assert ended.exit_code != 0 and "cannot make a temporary folder: No such file" in ended.output
+    assert "Traceback" not in ended.output
 
 
 def test_every_backbone_is_tried():
