@@ -38,12 +38,12 @@ def command(name: str, plugins: tuple[Path, ...], device: str, fake_cuda: bool, 
     from ganbench.training.devices import require_name
 
     require_name(device)
-    import json
-    from dataclasses import asdict
-
     if fake_cuda:
         _show_looks(name, plugins, device, as_json=as_json)
         return
+    import json
+    from dataclasses import asdict
+
     from ganbench.runs.executors.apart import survive
 
     outcomes, _ = survive(_outcomes, name, plugins, device)
@@ -80,7 +80,7 @@ def _show_looks(name: str, plugins: tuple[Path, ...], device: str, *, as_json: b
 
     if device != "cpu":
         raise UserError(f"--device {device} --fake-cuda: choose one, a device that is there or one that is not")
-    looks = [seen for seen in look_apart([name], plugins) if not seen.skipped]
+    looks = look_apart([name], plugins)
     if not looks:
         raise UserError(f"--fake-cuda: {name} fits none of the backbones and data that it is tried on")
     if as_json:

@@ -217,13 +217,13 @@ def _made(request: Mapping[str, Any], wanted: Wanted, shared: Mapping[str, Any])
     """Make the runs of one request as `ganbench run` does; those of an older harness again, as numbers are averaged."""
     from ganbench.cli.keywords import asked, settings_of
     from ganbench.cli.run import train
+    from ganbench.runs.settings import key_of
 
     words = {"redo": "stale", **request, **{key: value for key, value in shared.items() if value not in (None, ())}}
     words |= {"seeds": wanted.seeds} if wanted.seeds else {}
     settings = [*settings_of(request.get("set")), *wanted.of_runs]  # of two values the later, the user's
-    swept = {text.partition("=")[0].strip() for text in settings_of(request.get("sweep"))}
-    by_key = {text.partition("=")[0].strip(): text for text in settings}
-    words["set"] = [text for key, text in by_key.items() if key not in swept]
+    swept = set(map(key_of, settings_of(request.get("sweep"))))
+    words["set"] = [text for key, text in {key_of(text): text for text in settings}.items() if key not in swept]
     words["plugin"] = list(wanted.plugins)
     with asked("run", {**words, "results": wanted.runs, "no_page": True}) as options:
         options.pop("as_json")

@@ -13,6 +13,7 @@ from ganbench.runs.options import fields_of
 from ganbench.runs.plan import expand, plan
 from ganbench.runs.registry import Kind, Registry
 from ganbench.runs.request import Plan, Request, Skip
+from ganbench.runs.settings import key_of
 from ganbench.runs.steps import Begin, unwatched
 from ganbench.training.budget import Budget
 
@@ -60,10 +61,10 @@ def _planned(
             result.skips.extend(Skip(entry.variant, dataset, claimed[entry.variant]) for dataset in datasets)
             continue
         others = variants - {entry.variant}
-        keys = {text: _key(text) for text in request.settings}
+        keys = {text: key_of(text) for text in request.settings}
         users = [text for text, key in keys.items() if key in shared or key.partition(".")[0] not in others]
         presets_own = (*preset.settings, *(f"{entry.variant}.{option}" for option in entry.settings))
-        settings = (*(text for text in presets_own if _key(text) not in set(map(_key, users))), *users)
+        settings = (*(text for text in presets_own if key_of(text) not in set(map(key_of, users))), *users)
         fields = {**preset.request, **asked, "variants": [entry.variant], "datasets": datasets, "settings": settings}
         row = replace(request, **{**fields, "budget": str(budget), "preset": title})
         part = plan(row, registry, begin)
@@ -87,10 +88,6 @@ def _planned(
 
 def _options_of(kind: Kind, name: str | None, registry: Registry) -> set[str]:
     return {f"{name}.{option}" for option in fields_of(type(registry.get(kind, name).item))} if name else set()
-
-
-def _key(setting: str) -> str:
-    return setting.partition("=")[0].strip()
 
 
 def _published(preset: Preset, dataset: str, label: str) -> dict[str, Any]:

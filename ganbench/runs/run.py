@@ -82,7 +82,7 @@ class Run:
         self.saved = self.checkpoints.load()
         self.looks = Looks(job, self.work)
         threads = int(self.saved["threads"]) if self.saved else threads
-        self.devices = _places(self.saved, self.device)
+        self.devices = _places(None, self.device)
         self.loose = LooseKernels(map(str, self.saved.get("not_deterministic", ())) if self.saved else ())
         make_repeatable(self.device, threads)
         self.bench = bench or open_bench(
@@ -111,7 +111,7 @@ class Run:
             job.spec,
             "killed",
             variant=variant_facts(job, registry),
-            provenance={**provenance(job, registry, threads), **_moved(self.devices)},
+            provenance=provenance(job, registry, threads),
         )
         self.trainer: Trainer | None = None
         self.curve: list[Mark] = []
@@ -155,12 +155,9 @@ class Run:
                 self.trainer = self._fresh_trainer()  # the other may be half filled
                 self.curve, self.unscored = [], {}
         self.checkpoints.tell(self.trainer.meters.steps)
+        self.devices = _places(self.saved, self.device)
         if self.saved is None:
-            self.devices = self.devices[-1:]
             self.loose.forget()
-            self.blank = replace(
-                self.blank, provenance={k: v for k, v in self.blank.provenance.items() if k != "devices"}
-            )
         elif len(self.devices) > 1:
             before, now_on = self.devices[-2:]
             warnings.warn(
@@ -350,7 +347,7 @@ class Run:
             self.blank,
             status=status,
             error=error,
-            provenance=self._made_by(self.blank.provenance),
+            provenance={**self._made_by(self.blank.provenance), **_moved(self.devices)},
             meters=replace(trainer.meters, updates=dict(trainer.meters.updates)),
             values=last,
             unscored=self.unscored,

@@ -39,6 +39,11 @@ def parse_settings(settings: Sequence[str]) -> dict[str, str]:
     return parsed
 
 
+def key_of(setting: str) -> str:
+    """Return what a text sets, as in `wgan.clip` of `wgan.clip=0.1`, whatever stands behind it."""
+    return setting.partition("=")[0].strip()
+
+
 def settings_for(item: Any, settings: Mapping[str, str], used: set[str], *, shared: bool = False) -> dict[str, str]:
     """Return the options of one plugin that are set to something else than their defaults, and note them as used.
 

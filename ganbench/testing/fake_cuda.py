@@ -89,7 +89,7 @@ class Seen:
 
 
 def look_apart(names: Sequence[str], plugins: Sequence[Path] = (), *, quick: bool = False) -> list[Seen]:
-    """Look at variants by name, in a process of its own, with every backbone that fits, or `quick` with the first.
+    """Look at variants by name, in a process of its own, with every backbone that fits, or `quick` with the first one.
 
     Raises `UserError` where no device can be pretended, or where that process ends before it has told all.
     """
@@ -105,7 +105,7 @@ def look_apart(names: Sequence[str], plugins: Sequence[Path] = (), *, quick: boo
         if done.returncode:
             last = (done.stderr.strip().splitlines() or [f"it ended with {done.returncode}"])[-1]
             raise UserError(f"--fake-cuda ended after {len(seen)} of its looks: {brief(last, 300)}")
-        return seen
+        return [look for look in seen if not look.skipped]
 
 
 @contextmanager
@@ -119,9 +119,7 @@ def _scratch() -> Iterator[Path]:
         yield Path(folder)
 
 
-def look(
-    cls: type[Variant], backbone: str, shape: tuple[int, ...], registry: Registry, *, precision: str = "fp32"
-) -> Seen:
+def look(cls: type[Variant], backbone: str, shape: tuple[int, ...], registry: Registry) -> Seen:
     """Drive a variant for three periods; then a tick, a snapshot, samples, and its state to the host and back.
 
     Only where a device is pretended, see `pretending`.
@@ -136,7 +134,7 @@ def look(
     with pretended():
         device = torch.device("cuda:0")
         try:
-            trainer = _trainer(cls, backbone, shape, registry, device, precision)
+            trainer = _trainer(cls, backbone, shape, registry, device)
         except UserError as error:
             return Seen(**named, skipped=str(error))
         except Exception as error:  # whatever a stranger's build raises is a finding
@@ -173,7 +171,7 @@ def look(
 
 
 def _trainer(
-    cls: type[Variant], backbone: str, shape: tuple[int, ...], registry: Registry, device: torch.device, precision: str
+    cls: type[Variant], backbone: str, shape: tuple[int, ...], registry: Registry, device: torch.device
 ) -> Trainer:
     """Return the trainer of a variant as a run has it. Raises `UserError` where the two do not fit."""
     import torch
@@ -194,8 +192,7 @@ def _trainer(
     labels = torch.zeros(IMAGES, dtype=torch.int64) if data.classes else None
     train = ImageSet(images, source=Pairs(images, images.flip(0))) if translates else ImageSet(images, labels)
     return Trainer(
-        variant, train, Budget(1e6, "images"), seed=0, batch=BATCH, device=device, precision=precision,
-        watched=lambda step: False,
+        variant, train, Budget(1e6, "images"), seed=0, batch=BATCH, device=device, watched=lambda step: False
     )  # fmt: skip
 
 
@@ -246,7 +243,7 @@ def _afterwards(
     if samples.device != device or samples.dtype != torch.float32:
         raise UserError(f"sample returns {samples.dtype} on {samples.device}; it must be float32 on {device}")
     state = tree_map(lambda x: x.detach().cpu() if isinstance(x, Tensor) else x, trainer.state_dict())
-    other = _trainer(cls, backbone, shape, registry, device, trainer.precision)
+    other = _trainer(cls, backbone, shape, registry, device)
     other.load_state_dict(state)
     other.variant.train()
     other.step()

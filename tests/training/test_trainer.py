@@ -878,8 +878,8 @@ def test_a_logged_value_that_is_not_finite_is_no_divergence():
 # Mixed precision
 
 
-def test_bf16_runs_the_step_in_bf16_and_penalties_updates_and_weights_in_float32():
-    seen = {"plain": set(), "penalty": set(), "backward": set()}
+def noting(loss, note):
+    """Return an equal loss; `note` is called in its backward pass."""
 
     class Notes(torch.autograd.Function):
         @staticmethod
@@ -888,8 +888,14 @@ def test_bf16_runs_the_step_in_bf16_and_penalties_updates_and_weights_in_float32
 
         @staticmethod
         def backward(ctx, gradient):
-            seen["backward"].add(torch.is_autocast_enabled("cpu"))
+            note()
             return gradient
+
+    return Notes.apply(loss)
+
+
+def test_bf16_runs_the_step_in_bf16_and_penalties_updates_and_weights_in_float32():
+    seen = {"plain": set(), "penalty": set(), "backward": set()}
 
     class Watched(Critic):
         def build(self, parts):
@@ -904,7 +910,8 @@ def test_bf16_runs_the_step_in_bf16_and_penalties_updates_and_weights_in_float32
             penalty = gradient_penalty(self.D, batch.real, fake)
             assert penalty.dtype == torch.float32
             self.where = "plain"
-            yield Update("D", Notes.apply(scores[1].float().mean() - scores[0].float().mean() + 10 * penalty))
+            loss = scores[1].float().mean() - scores[0].float().mean() + 10 * penalty
+            yield Update("D", noting(loss, lambda: seen["backward"].add(torch.is_autocast_enabled("cpu"))))
             assert torch.is_autocast_enabled("cpu")
             yield Update("G", -self.D(self.sample(len(batch.real))).mean())
 
@@ -938,16 +945,6 @@ def test_tf32_is_switched_on_for_steps_and_updates_alone(monkeypatch):
     def note(where):
         seen[where].add(tuple(kind.fp32_precision for kind in kinds))
 
-    class Notes(torch.autograd.Function):
-        @staticmethod
-        def forward(ctx, x):
-            return x.clone()
-
-        @staticmethod
-        def backward(ctx, gradient):
-            note("backward")
-            return gradient
-
     class Watched(Everything):
         def optimizers(self):
             players = super().optimizers()
@@ -965,7 +962,7 @@ def test_tf32_is_switched_on_for_steps_and_updates_alone(monkeypatch):
         def step(self, batch, clock):
             for update in super().step(batch, clock):
                 note("step")
-                yield replace(update, loss=Notes.apply(update.loss))
+                yield replace(update, loss=noting(update.loss, lambda: note("backward")))
                 note("step")
 
     Watched.is_sampled = False
