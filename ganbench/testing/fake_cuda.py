@@ -44,8 +44,8 @@ FITTING: Sequence[tuple[str, tuple[int, ...]]] = (
 )
 """Backbones and the data that each is tried on."""
 IMAGES, BATCH, CLASSES = 50_000, 64, 10
-FAULTS = ("error", "waits", "uploads", "strays", "numbers", "frozen")
-"""What must not be: the others are notes."""
+REFUSED = 2
+"""How the process of looks ends where what is asked for cannot be looked at; its last line says why."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +104,8 @@ def look_apart(names: Sequence[str], plugins: Sequence[Path] = (), *, quick: boo
         seen = [Seen(**{**line, "shape": tuple(line["shape"])}) for line in map(json.loads, lines)]
         if done.returncode:
             last = (done.stderr.strip().splitlines() or [f"it ended with {done.returncode}"])[-1]
+            if done.returncode == REFUSED:
+                raise UserError(last)
             raise UserError(f"--fake-cuda ended after {len(seen)} of its looks: {brief(last, 300)}")
         return [look for look in seen if not look.skipped]
 
@@ -287,4 +289,8 @@ def main(asked: str, told: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]))
+    try:
+        main(sys.argv[1], Path(sys.argv[2]))
+    except UserError as refused:
+        print(refused, file=sys.stderr)
+        sys.exit(REFUSED)

@@ -89,6 +89,7 @@ def test_wrong_requests_get_one_sentence(words, sentence):
     ended = CliRunner().invoke(main, ["check", *words, "--fake-cuda"])
     assert ended.exit_code == 2
     assert sentence in ended.output
+    assert "ended after" not in ended.output and "UserError" not in ended.output
     assert "Traceback" not in ended.output
 
 
