@@ -1,6 +1,6 @@
 """How long a report of very many records takes, and how much memory: `python benchmarks/report.py [N] [--runs]`.
 
-The records are those of results/ under new seeds and new names of variants, in a folder that is removed afterwards.
+The records are those of results/published under new seeds and new names of variants, in a folder that is removed afterwards.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
-RESULTS = Path(__file__).parents[1] / "results"
+RESULTS = Path(__file__).parents[1] / "results" / "published"
 FORMATS = ("markdown", "csv", "json", "latex")
 
 
@@ -33,7 +33,7 @@ class Cost:
 
 
 def contents(results: Path = RESULTS) -> Iterator[dict[str, Any]]:
-    """Yield the records of results/ for ever, each round under names and seeds that nothing had before."""
+    """Yield the records of results/published for ever, each round under names and seeds that nothing had before."""
     paths = sorted(results.rglob("seed*.json"))
     originals = [json.loads(path.read_text("utf-8")) for path in paths]
     for number in count():
