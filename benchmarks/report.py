@@ -1,6 +1,7 @@
 """How long a report of very many records takes, and how much memory: `python benchmarks/report.py [N] [--runs]`.
 
-The records are those of results/published under new seeds and new names of variants, in a folder that is removed afterwards.
+The records are those of results/published under new seeds and new names of variants, in a folder that is removed
+afterwards.
 """
 
 from __future__ import annotations
