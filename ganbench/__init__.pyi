@@ -17,6 +17,7 @@ from .contract.data import (
     to_float as to_float,
     to_uint8 as to_uint8,
 )
+from .contract.executors import Executor as Executor, News as News, Order as Order, Terms as Terms
 from .contract.experiments import (
     Claim as Claim,
     Course as Course,
@@ -259,6 +260,7 @@ from .toolbox.optimum import (
     Optimum as Optimum,
     draw_outputs as draw_outputs,
 )
+from .toolbox.orders import follow as follow
 from .toolbox.padding import (
     same_convolution as same_convolution,
     same_deconvolution as same_deconvolution,

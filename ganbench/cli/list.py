@@ -16,7 +16,17 @@ if TYPE_CHECKING:
     from ganbench.runs.steps import Begin
 
 Facts = dict[str, list[dict[str, str]]]
-KINDS = ("variants", "datasets", "backbones", "metrics", "extractors", "presets", "observers", "experiments")
+KINDS = (
+    "variants",
+    "datasets",
+    "backbones",
+    "metrics",
+    "extractors",
+    "presets",
+    "observers",
+    "experiments",
+    "executors",
+)
 SINGULAR = tuple(kind.removesuffix("s") for kind in KINDS)
 
 
@@ -135,7 +145,8 @@ def _page(found: dict[str, Any]) -> str:
     lines += [_paragraph(text, f"  {word + ':':11} ") for word, text in told.items() if text]
     if found["options"]:
         owner = found.get("owner") or found["name"]
-        lines.append(f"  Options, as `--set {owner}.NAME=VALUE`:")
+        option = "--executor-set " if found["kind"] == "executor" else f"--set {owner}."
+        lines.append(f"  Options, as `{option}NAME=VALUE`:")
     for option in found["options"]:
         source = f" [{option['source']}]" if option["source"] else ""
         lines.append(f"    {option['name']}={option['default']}  ({option['kind']})")
@@ -147,6 +158,8 @@ def _asked_for(found: dict[str, Any]) -> str:
     """Say how a command is told of what has an option or a command of its own."""
     if found["kind"] == "observer":
         return f"--observe {found['form'] or found['name']}"
+    if found["kind"] == "executor":
+        return f"--executor {found['name']}"
     return f"ganbench experiment {found['name']}" if found["kind"] == "experiment" else ""
 
 

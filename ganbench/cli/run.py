@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ganbench.cli.complete import one_of, some_of
+from ganbench.cli.executor import events_of, executor_options, placed, where_planned
 from ganbench.cli.group import Command
 from ganbench.cli.observe import asked_for, observe_option
 from ganbench.cli.options import (
@@ -122,6 +123,7 @@ if TYPE_CHECKING:
     metavar="KEY=VALUES",
     help="An option's values, a row each: lr=1e-4,2e-4. Several make every combination.",
 )
+@executor_options
 @plugin_option
 @observe_option
 @click.option(
@@ -166,6 +168,8 @@ def train(
     preset: str | None,
     scale: float,
     observe: tuple[str, ...] = (),
+    executor: str = "local",
+    executor_settings: tuple[str, ...] = (),
     **request: Any,
 ) -> list[RunRecord] | None:
     """Carry out the command and return the records of its runs; of a dry run print the plan and return None."""
@@ -187,11 +191,15 @@ def train(
     limits = Limits.parse(timeout_per_run, memory_per_run)  # like the above, before torch is imported
     observing = asked_for(observe, request["plugins"])
 
+    from ganbench.runs.executors.choosing import choose
+
+    chosen = choose(executor, executor_settings, request["plugins"])
+
     from ganbench.cli.page import keep_page
     from ganbench.cli.progress import watched
     from ganbench.reports.notes import STALE
     from ganbench.results.store import ResultStore
-    from ganbench.runs.executors.local import GRACE_SECONDS, run_all
+    from ganbench.runs.executors.local import GRACE_SECONDS
     from ganbench.runs.executors.planner import plan_apart
     from ganbench.runs.former import lookup_in
     from ganbench.runs.job import is_complete
@@ -201,7 +209,9 @@ def train(
     request["data_root"], request["size"] = request.pop("data"), request["size"] or 0
     request["marks_metrics"], request["score"] = request["marks_metrics"] or (), request["score"] or ()
     asked = {name: value for name, value in request.items() if _was_given(name)}
+    device, request["device"] = request["device"], where_planned(chosen, request["device"])
     planned = plan_apart(Request(**request), preset=preset, scale=scale, asked=asked)
+    chosen, planned, parallel, side_by_side = placed(chosen, planned, jobs, device)
     made, store = planned.plan, ResultStore(results, lookup_in(planned.known))
     for name, reason in planned.broken.items():
         tell(f"Broken: {name}: {reason}")
@@ -237,9 +247,7 @@ def train(
     for job in todo:
         if found[job.spec.id] is not None:
             _adopt(store, job.spec)
-    parallel = jobs or planned.parallel
-    running = run_all(todo, results, parallel=parallel, limits=limits, modules=planned.modules, devices=planned.devices)
-    side_by_side = parallel * len(planned.devices)
+    running = events_of(chosen, todo, results, planned, limits, parallel)
     with (
         watched(todo, found, store, parallel=side_by_side, command=observing.command, quiet=quiet) as listener,
         observing.of(todo, store) as heard,

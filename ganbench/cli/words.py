@@ -96,10 +96,11 @@ WORDS: Mapping[str, Words] = {
     | _words(("variant variants model name names", "write the name alone, as in ganbench check {}", "NAME")),
     "list": _COMMON
     | _words(
+        ("executor executors", "write ganbench list executors", ""),
         *(
             (f"{kind} {kind}s", f"write ganbench list {kind}s", "")
             for kind in ("variant", "dataset", "backbone", "metric", "extractor", "preset", "observer", "experiment")
-        )
+        ),
     ),
     "report": _COMMON
     | _words(

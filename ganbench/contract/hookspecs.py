@@ -10,6 +10,7 @@ import pluggy
 if TYPE_CHECKING:
     from ganbench.contract.backbone import Backbone
     from ganbench.contract.data import Dataset
+    from ganbench.contract.executors import Executor
     from ganbench.contract.experiments import Experiment
     from ganbench.contract.metrics import Extractor, Metric
     from ganbench.contract.observers import Observer
@@ -65,4 +66,10 @@ def ganbench_observers() -> Iterable[Observer]:
 @hookspec
 def ganbench_experiments() -> Iterable[Experiment]:
     """Return experiments: small studies that ask the harness for runs and say what they found."""
+    return []
+
+
+@hookspec
+def ganbench_executors() -> Iterable[Executor]:
+    """Return executors: where the runs of a command are made, such as the nodes of a cluster."""
     return []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -11,12 +12,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from filelock import FileLock, Timeout
 
 from ganbench.archives import Arrays, Unusable, checksum_of, read_archive, write_archive
 from ganbench.errors import DiskError, UserError
 from ganbench.files import write_atomically
 from ganbench.results.codec import NewerRecord, decode, encode, id_in, load, read, read_lean
+from ganbench.results.lease import NAME as LEASE, Lease, is_held
 from ganbench.results.moving import SAMPLES, Former, Taken, bring_samples, make_ignored, move, move_samples
 from ganbench.results.record import RunRecord, RunSpec, richer
 from ganbench.results.schemas import Lookup, is_dated, shipped
@@ -25,6 +26,8 @@ from ganbench.results.sharing import Shared, uncollected
 # Windows takes these for devices, whatever follows the first dot.
 _DEVICES = re.compile(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\.|$)")
 _PART_LENGTH = 80
+LOOK_SECONDS = 0.5
+"""How often a lease is looked at that another process holds."""
 
 APART = ".ganbench-apart"
 """A file of this name marks a folder of results as one of its own: whoever asks for a folder above does not see it."""
@@ -242,31 +245,33 @@ class ResultStore:
             raise DiskError(f"cannot read {path}: {error.strerror or error}") from error
 
     @contextmanager
-    def lock(self, spec: RunSpec, *, blocking: bool = True) -> Iterator[bool]:
-        """Keep a run to this process inside the block; the block is told whether it was got."""
-        lock = FileLock(self.work(spec) / "lock")
+    def lock(
+        self, spec: RunSpec, *, blocking: bool = True, lost: Callable[[], object] = lambda: None
+    ) -> Iterator[bool]:
+        """Keep a run to this process, of all machines, inside the block; the block is told whether it was got.
+
+        One that another process held is taken over when that has ended: at once where this machine can see it, else
+        when it has not been renewed for a minute. `lost`: called by a thread if that happens to this process, which
+        may have stood still; it must then stop.
+        """
+        folder = self.work(spec)
+        lease = Lease(folder, lost)
         try:
-            lock.acquire(blocking=blocking)
-        except Timeout:
-            pass
-        except (OSError, NotImplementedError) as error:
-            raise DiskError(f"cannot lock {lock.lock_file}: {error}") from error
+            while not (got := lease.acquire()) and blocking:
+                time.sleep(LOOK_SECONDS)
+        except OSError as error:
+            raise DiskError(f"cannot write {folder / LEASE}: {error.strerror or error}") from error
         try:
-            yield lock.is_locked
+            yield got
         finally:
-            lock.release()
+            lease.release()
 
     def is_busy(self, work: Path) -> bool:
         """Whether a command is at work on the run of a working folder."""
-        if not (work / "lock").exists():
-            return False
         try:
-            with FileLock(work / "lock", blocking=False):
-                return False
-        except Timeout:
-            return True
-        except (OSError, NotImplementedError) as error:
-            raise DiskError(f"cannot lock {work / 'lock'}: {error}") from error
+            return is_held(work)
+        except OSError as error:
+            raise DiskError(f"cannot read {work / LEASE}: {error.strerror or error}") from error
 
 
 def _safe(part: str) -> str:

@@ -16,6 +16,7 @@ from ganbench.contract.types import Value
 from ganbench.errors import DiskError, UserError
 from ganbench.files import is_held, write_atomically
 from ganbench.results.codec import encode, read
+from ganbench.results.lease import NAME as LEASE
 from ganbench.results.moving import SAMPLES, make_ignored
 from ganbench.results.progress import find_sweeps, folder_of
 from ganbench.results.record import FINAL, RunRecord, metric_and_weights, richer
@@ -23,6 +24,8 @@ from ganbench.results.store import ResultStore, apart, own_traces
 
 Check = Callable[[Path, RunRecord], str | None]
 """Says what is wrong with a file of a run's working folder, or nothing."""
+PASSING = ("lock", LEASE, "news-")
+"""How the names of files begin that mean something only while a run is made."""
 ON_THE_WAY = "at-*.pt"
 """Weights of a run at shares of its budget, which experiments look at."""
 _PICTURES = re.compile(r"seed\d+-[0-9a-f]{8,}" + re.escape(SAMPLES))
@@ -294,7 +297,11 @@ def _bring(store: ResultStore, source: ResultStore, path: Path, record: RunRecor
             if target == pictures and folder.is_dir():
                 make_ignored(pictures)
             for file in _all_files(folder):
-                wanted = file.is_file() and file.name != "lock" and not file.name.endswith((".part", ".damaged"))
+                wanted = (
+                    file.is_file()
+                    and not file.name.startswith(PASSING)
+                    and not file.name.endswith((".part", ".damaged"))
+                )
                 if wanted and not (folder == work and work / "samples" in file.parents):
                     _copy(file, target / file.relative_to(folder))
         traces = path.with_suffix(".traces.npz")

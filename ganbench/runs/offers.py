@@ -10,7 +10,7 @@ from typing import Any, Literal
 from ganbench.contract.types import CONTROL
 from ganbench.errors import brief
 
-Kind = Literal["variant", "dataset", "backbone", "metric", "extractor", "preset", "observer", "experiment"]
+Kind = Literal["variant", "dataset", "backbone", "metric", "extractor", "preset", "observer", "experiment", "executor"]
 
 
 def no_list(kind: Kind, items: Any) -> str | None:
@@ -30,7 +30,7 @@ def no_list(kind: Kind, items: Any) -> str | None:
 
 def fault_of(kind: Kind, item: Any) -> str | None:
     """Return what is wrong with one thing that a hook offers, or None. Of an observer it imports no torch."""
-    fault = _no_observer(item) if kind == "observer" else _not_of_its_kind(kind, item)
+    fault = _no_helper(kind, item) if kind in ("observer", "executor") else _not_of_its_kind(kind, item)
     if fault is not None:
         return fault
     name = getattr(item, "name", None)
@@ -39,10 +39,12 @@ def fault_of(kind: Kind, item: Any) -> str | None:
     return None
 
 
-def _no_observer(item: Any) -> str | None:
+def _no_helper(kind: Kind, item: Any) -> str | None:
+    from ganbench.contract.executors import Executor
     from ganbench.contract.observers import Observer
 
-    return None if isinstance(item, Observer) else _no_instance(item, Observer)
+    contract = Observer if kind == "observer" else Executor
+    return None if isinstance(item, contract) else _no_instance(item, contract)
 
 
 def _no_instance(item: Any, contract: type) -> str:

@@ -37,6 +37,7 @@ HOOKS: dict[Kind, str] = {
     "preset": "ganbench_presets",
     "observer": "ganbench_observers",
     "experiment": "ganbench_experiments",
+    "executor": "ganbench_executors",
 }
 FILE = "file"
 """What stands for the distribution of a plugin that is a single file."""

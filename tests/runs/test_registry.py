@@ -82,8 +82,18 @@ OTHERS = {
         def ganbench_experiments():
             return [Found()]
     """,
+    "executor": """
+        class Found(Executor):
+            name = "found"
+            def execute(self, orders, terms): ...
+
+        @hookimpl
+        def ganbench_executors():
+            return [Found()]
+    """,
 }
-IMPORTS = "from ganbench import Backbone, Dataset, Experiment, Extractor, Metric, Observer, Preset, Variant, hookimpl\n"
+KINDS = "Backbone, Dataset, Executor, Experiment, Extractor, Metric, Observer, Preset, Variant"
+IMPORTS = f"from ganbench import {KINDS}, hookimpl\n"
 EVERY_KIND = {"variant": VARIANT.replace("NAME", "found")} | {
     kind: IMPORTS + dedent(source) for kind, source in OTHERS.items()
 }

@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -55,10 +55,13 @@ def run_all(
     limits: Limits = NO_LIMITS,
     modules: Mapping[str, str] | None = None,
     devices: Sequence[str] = (),
+    threads: int = 0,
+    stopping: Callable[[], bool] = lambda: False,
 ) -> Generator[Event]:
     """Carry out jobs, at most `parallel` at once on each device with the cores shared out, and yield what happens.
 
-    `devices`: over which they are dealt, each to the one with the fewest; by default each to its own.
+    `devices`: over which they are dealt, each to the one with the fewest; by default each to its own. `threads`: of a
+    run, by default its share of the cores. `stopping`: asked twice a second, whether to do what closing does.
 
     A run that another command is making at the moment is put off to the end and then waited for. Closing the iterator
     stops the running ones, which write their checkpoints first. One that goes beyond its limits is ended, and its
@@ -67,12 +70,12 @@ def run_all(
     """
     store = ResultStore(results.absolute())
     places = [device for _ in range(parallel) for device in devices or ("",)]  # one a run that can be made at a time
-    threads = max(1, cores() // len(places))
+    threads = threads or max(1, cores() // len(places))
     queue: list[tuple[Job, bool]] = [(job, False) for job in jobs]
     running: list[_Worker] = []
     try:
         with _paused_together(running), Limiter(limits, GRACE_SECONDS) as limiter:
-            while queue or running:
+            while (queue or running) and not stopping():
                 while queue and len(running) < len(places):
                     job, patient = queue.pop(0)
                     job = _placed(job, places, [worker.job.device for worker in running], parallel)
@@ -93,7 +96,7 @@ def run_all(
 def _start(
     job: Job, results: Path, threads: int, patient: bool, limiter: Limiter, modules: Mapping[str, str]
 ) -> _Worker:
-    output, prints = opened(_name(job))
+    output, prints = opened(name_of(job))
     with prints:
         child = start(work, job, results, threads, patient, prints, modules=modules)
     return _Worker(child.process, child.connection, job, output, limiter.hold(child.process))
@@ -105,10 +108,11 @@ def _placed(job: Job, places: Sequence[str], taken: Sequence[str], at_once: int)
     for device in taken:
         if device in free:
             free.remove(device)
-    return replace(job, device=free[0] or job.device, at_once=at_once)
+    return replace(job, device=free[0] or job.device, at_once=max(at_once, job.at_once))
 
 
-def _name(job: Job) -> str:
+def name_of(job: Job) -> str:
+    """Return what to call a run, for people."""
     return f"{job.spec.variant} {job.spec.dataset} seed {job.spec.seed}"
 
 
@@ -162,10 +166,18 @@ def _is_cut(record: RunRecord, job: Job) -> bool:
 
 def _fallen(worker: _Worker, store: ResultStore, why: str = "") -> RunRecord:
     """Record that the process of a run has ended without a last word; `why`: where that is known."""
-    job, over = worker.job, worker.held.over
-    kept = (store.work(job.spec) / "checkpoint.pt").exists()
-    goes_on = "continues it from its checkpoint" if kept else "begins it anew"
-    why = why or (f"{over}; the same command {goes_on}" if over else worker.cause)
+    over = worker.held.over
+    goes_on = "continues it from its checkpoint" if has_checkpoint(worker.job, store) else "begins it anew"
+    return fallen(worker.job, store, why or (f"{over}; the same command {goes_on}" if over else worker.cause))
+
+
+def has_checkpoint(job: Job, store: ResultStore) -> bool:
+    """Whether a run can be continued."""
+    return (store.work(job.spec) / "checkpoint.pt").exists()
+
+
+def fallen(job: Job, store: ResultStore, why: str) -> RunRecord:
+    """Record that a run has ended without a last word, and why; the caller sees to it that nobody makes it."""
     found = store.get(job.spec) or RunRecord(job.spec, "killed", meters=Meters())
     if found.status in FINAL:  # it had ended before, and metrics asked for later were being scored
         reasons = dict.fromkeys(unscored_metrics(found, job), f"{UNAVAILABLE}asked for after the run, and {why}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 import time
 import traceback
@@ -13,6 +14,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from ganbench.contract.executors import News
 from ganbench.errors import UserError
 from ganbench.files import settle_cache
 from ganbench.results.record import Mark, RunRecord
@@ -29,12 +31,16 @@ LOOK_SECONDS = 0.5
 BEGUN = "begun"
 """What is sent when no other command makes the run, and this one begins."""
 
+BUSY = "busy"
+"""What is sent in place of an end when another command makes the run."""
+TAKEN = "this machine stood still for so long that another command took the run over"
+"""What is noted then."""
 WAITING = "another command is making this run; waiting for it"
 """What is noted when one makes it."""
 
 
 @dataclass(frozen=True)
-class Event:
+class Event(News):
     """News of a run: it started (nothing set), a tick, a mark, a note, or its end with a record.
 
     `put_off`: it has not started after all, because another command is making it; it will be tried again.
@@ -47,6 +53,16 @@ class Event:
     note: str = ""
     record: RunRecord | None = None
     put_off: bool = False
+
+    @property
+    def run(self) -> str:
+        """See `News.run`."""
+        return self.job.spec.id
+
+    @property
+    def ended(self) -> bool:
+        """See `News.ended`."""
+        return self.record is not None
 
 
 def work(
@@ -78,16 +94,27 @@ def _try(
 ) -> None:
     """Make the run as soon as no other command does; where one does, say so unless this job is to be patient."""
     note_warnings(lambda message: send(Event(job, note=message)))
-    said = False
+    said, taken = False, threading.Event()
+
+    def give_up() -> None:
+        taken.set()
+        os.kill(os.getpid(), signal.SIGTERM)  # heard by the main thread, as any request to stop
+
     try:
         while not stop.asked:
-            with store.lock(job.spec, blocking=False) as free:
+            with store.lock(job.spec, blocking=False, lost=give_up) as free:
                 if free:
                     send(BEGUN)
-                    send(Event(job, record=_make(job, store, threads, send, home, stop)))
-                    return
+                    record = _make(job, store, threads, send, home, stop)
+                    if not taken.is_set():
+                        send(Event(job, record=record))
+                        return
+                    send(Event(job, note=TAKEN))
+            if taken.is_set():
+                send(BUSY)
+                return
             if not patient:
-                send("busy")
+                send(BUSY)
                 return
             if not said:
                 send(Event(job, note=WAITING))

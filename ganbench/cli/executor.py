@@ -1,0 +1,75 @@
+"""The options `--executor` and `--executor-set`: where runs are made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from ganbench.cli.complete import one_of
+
+if TYPE_CHECKING:
+    from ganbench.runs.executors.choosing import Chosen
+    from ganbench.runs.executors.limits import Limits
+    from ganbench.runs.executors.planner import Planned
+    from ganbench.runs.executors.worker import Event
+    from ganbench.runs.job import Job
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def executor_options(command: Command) -> Command:
+    """Add the options."""
+    several = (
+        click.option(
+            "--executor",
+            default="local",
+            show_default=True,
+            shell_complete=one_of("executor", more=("local",)),
+            metavar="NAME",
+            help="Where runs are made, see `ganbench list executors`.",
+        ),
+        click.option(
+            "--executor-set",
+            "executor_settings",
+            multiple=True,
+            metavar="KEY=VALUE",
+            help="An option of the executor: partition=gpu; see `ganbench list NAME`.",
+        ),
+    )
+    for option in reversed(several):
+        command = option(command)
+    return command
+
+
+def where_planned(chosen: Chosen, device: str) -> str:
+    """Return for which device to plan: that of another machine need not be there."""
+    return device if chosen.is_local else "cpu"
+
+
+def placed(chosen: Chosen, planned: Planned, jobs: int | None, device: str) -> tuple[Chosen, Planned, int, int]:
+    """Return an executor that knows the plan, and the plan that knows of it; how many runs a device may make side by
+    side, 0 where that is the executor's to say, and how many there may be in all.
+    """
+    from ganbench.runs.executors.choosing import Local
+
+    if isinstance(chosen.executor, Local):
+        parallel = jobs or planned.parallel
+        return replace(chosen, executor=Local(planned.devices)), planned, parallel, parallel * len(planned.devices)
+    made = [replace(job, device=device) for job in planned.plan.jobs]
+    return chosen, replace(planned, plan=replace(planned.plan, jobs=made)), jobs or 0, jobs or len(made)
+
+
+def events_of(
+    chosen: Chosen, todo: Sequence[Job], results: Path, planned: Planned, limits: Limits, parallel: int
+) -> Generator[Event]:
+    """Have jobs made, and yield what happens."""
+    from ganbench.runs.executors.orders import RunOrder
+    from ganbench.runs.executors.travelling import Luggage, packed
+
+    luggage = Luggage() if chosen.is_local else packed(todo[0].plugins if todo else ())
+    orders = [RunOrder(job, results.absolute(), limits, luggage, planned.modules) for job in todo]
+    return chosen.events(orders, results, parallel)

@@ -1,0 +1,33 @@
+"""Following orders that an engine has taken: their news, and an end for those that it lost. Imports no torch."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Sequence
+
+from ganbench.contract.executors import News, Order
+
+LOOK_SECONDS = 0.5
+"""How often news is looked for."""
+LAG_SECONDS = 5.0
+"""How long after a job has ended its last news is waited for, which a network disk may bring late."""
+
+
+def follow(orders: Sequence[Order], fate: Callable[[Order], str | None]) -> Generator[News, None, None]:
+    """Yield the news of orders as it comes, until each has ended.
+
+    `fate`: asked of an order that has not ended: None while its job waits or runs, else how the job ended, in a few
+    words. Where no last news comes after that, the run is lost, and this is why.
+    """
+    going, over = list(orders), dict[str, float]()
+    while going:
+        for order in list(going):
+            why = fate(order)  # asked first: what is told before a job ends is there when it has ended
+            news = list(order.news())
+            if why is not None and time.monotonic() - over.setdefault(order.run, time.monotonic()) >= LAG_SECONDS:
+                news += [] if any(each.ended for each in news) else [order.lost(why)]
+            yield from news
+            if any(each.ended for each in news):
+                going.remove(order)
+        if going:
+            time.sleep(LOOK_SECONDS)
