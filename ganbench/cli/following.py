@@ -60,6 +60,8 @@ class Following:
                 return
             state = self._running.get(run)
             if state is None:
+                if event.note:  # of one that waits for its turn
+                    return
                 state = self._running[run] = _Run(event.job, self._found.get(run), now)
             if event.tick is not None:
                 state.tick(event.share, event.tick, now)

@@ -72,11 +72,13 @@ class Order(ABC):
 class Terms:
     """How orders are to be made. `results`: the folder; `side_by_side`: the most at once, 0 if that was not said.
 
-    `config`: the executor's options, of the type of its `config`.
+    `folder`: in it, for what the executor itself needs to keep; it need not be there. `config`: its options, of the
+    type of its `config`.
     """
 
     results: Path
     side_by_side: int
+    folder: Path
     config: Any = None
 
 

@@ -62,6 +62,8 @@ class _Found:
         `now`: by the clock of the disk, which alone has written both times.
         """
         holder = self.holder
+        if holder is not None and holder.token in _GIVEN_BACK:
+            return True
         if holder is not None and holder.process.system and (alive := is_alive(holder.process)) is not None:
             return not alive
         term = min(max(holder.term, 0.0), LONGEST_SECONDS) if holder is not None else TERM_SECONDS
@@ -69,6 +71,8 @@ class _Found:
 
 
 _HOLDER = TypeAdapter(Holder)
+_GIVEN_BACK: set[str] = set()
+"""Tokens of leases of this process whose file could not be removed."""
 
 
 class Lease:
@@ -110,9 +114,11 @@ class Lease:
         self._over.set()
         if self._beat is not None:
             self._beat.join()
-        with suppress(OSError):
+        try:
             if self._is_mine():
                 self._path.unlink()
+        except OSError:  # others take it over when this process ends
+            _GIVEN_BACK.add(self._token)
 
     def _link(self, draft: Path) -> bool:
         """Let the draft be the lease where there is none. Raises `FileNotFoundError` where there is no such draft."""

@@ -274,6 +274,11 @@ class ResultStore:
             raise DiskError(f"cannot read {work / LEASE}: {error.strerror or error}") from error
 
 
+def kept_by_executors(root: Path) -> Path:
+    """Return where executors keep what they need, in a folder of results."""
+    return root / ".work" / "executors"
+
+
 def _safe(part: str) -> str:
     name = re.sub(r"[^A-Za-z0-9._+-]+", "-", part)[:_PART_LENGTH].strip(".-") or "unnamed"
     return f"_{name}" if _DEVICES.match(name) else name

@@ -20,7 +20,7 @@ from ganbench.results.lease import NAME as LEASE
 from ganbench.results.moving import SAMPLES, make_ignored
 from ganbench.results.progress import find_sweeps, folder_of
 from ganbench.results.record import FINAL, RunRecord, metric_and_weights, richer
-from ganbench.results.store import ResultStore, apart, own_traces
+from ganbench.results.store import ResultStore, apart, kept_by_executors, own_traces
 
 Check = Callable[[Path, RunRecord], str | None]
 """Says what is wrong with a file of a run's working folder, or nothing."""
@@ -139,7 +139,8 @@ def rubbish(store: ResultStore, *, stale: bool) -> list[Rubbish]:
             found[path] = "damaged, set aside"
     found |= dict.fromkeys(_strays(store), "pictures of a run that has no record")
     sweeps = folder_of(store.root)
-    for work in sorted(path for path in _folders(store.root / ".work") if path != sweeps):
+    others = (sweeps, kept_by_executors(store.root))
+    for work in sorted(path for path in _folders(store.root / ".work") if path not in others):
         record = known.get(work.name)
         if store.is_busy(work):
             found = {path: why for path, why in found.items() if work not in path.parents}

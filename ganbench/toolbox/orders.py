@@ -9,6 +9,8 @@ from ganbench.contract.executors import News, Order
 
 LOOK_SECONDS = 0.5
 """How often news is looked for."""
+LOOKS_A_SECOND = 200
+"""So many orders are looked at in a second at most: each is a file on a disk that many machines share."""
 LAG_SECONDS = 5.0
 """How long after a job has ended its last news is waited for, which a network disk may bring late."""
 
@@ -24,10 +26,12 @@ def follow(orders: Sequence[Order], fate: Callable[[Order], str | None]) -> Gene
         for order in list(going):
             why = fate(order)  # asked first: what is told before a job ends is there when it has ended
             news = list(order.news())
-            if why is not None and time.monotonic() - over.setdefault(order.run, time.monotonic()) >= LAG_SECONDS:
+            if why is None:
+                over.pop(order.run, None)
+            elif time.monotonic() - over.setdefault(order.run, time.monotonic()) >= LAG_SECONDS:
                 news += [] if any(each.ended for each in news) else [order.lost(why)]
             yield from news
             if any(each.ended for each in news):
                 going.remove(order)
         if going:
-            time.sleep(LOOK_SECONDS)
+            time.sleep(max(LOOK_SECONDS, len(going) / LOOKS_A_SECOND))

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 from ganbench.contract.executors import Executor, News, Order, Terms
 from ganbench.errors import UserError, brief, quoted
+from ganbench.results.store import kept_by_executors
 from ganbench.runs.blame import blaming
 from ganbench.runs.executors.local import run_all
 from ganbench.runs.executors.orders import RunOrder
@@ -59,7 +60,7 @@ class Chosen:
     def events(self, orders: Sequence[RunOrder], results: Path, side_by_side: int) -> Generator[Event]:
         """Have the orders made, and yield what happens; whichever the executor leaves without an end gets one."""
         open_orders = {order.run: order for order in orders}
-        terms = Terms(results, side_by_side, self.config)
+        terms = Terms(results, side_by_side, kept_by_executors(results) / self.executor.name, self.config)
         with closing(self.executor.execute(orders, terms)) as heard:
             while (news := self._next(heard)) is not None:
                 if news.ended:

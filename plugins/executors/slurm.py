@@ -1,0 +1,310 @@
+"""Runs as jobs of Slurm, submitted by submitit as one array."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Generator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from ganbench import Executor, News, Order, Terms, UserError, follow, hookimpl
+
+SAVING_SECONDS = 90
+"""How long before its time is over, or once it is preempted, a job is told so that its run keeps a checkpoint."""
+LOOK_SECONDS = 15.0
+"""How often Slurm is asked for the state of jobs, in one call for all."""
+MOST_IN_ARRAY = 1000
+"""So many jobs has an array at most: Slurm's own default is to refuse more."""
+OVER = (
+    *("COMPLETED", "FAILED", "TIMEOUT", "CANCELLED", "NODE_FAIL", "OUT_OF_MEMORY", "BOOT_FAIL", "DEADLINE"),
+    "FINISHED",
+)
+"""How the states begin in which a job has ended; a preempted one waits again."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """Options of the jobs.
+
+    cluster: `slurm`, or `local` for processes of this machine in place of jobs, to try things out.
+    partition: of Slurm; empty for the default one.
+    minutes: the time of a job, after which it is requeued and its run goes on from its checkpoint.
+    requeues: how often its time may be over before it is given up.
+    cpus: of a job, with which its run computes.
+    gpus: of a job.
+    memory: of a job in GB, 0 for Slurm's default.
+    account: of Slurm.
+    qos: of Slurm.
+    constraint: of Slurm.
+    python: what starts Python on the nodes, empty for the Python of the command.
+    keep: whether jobs go on when the command is stopped; given again, it follows them.
+    """
+
+    cluster: Literal["slurm", "local"] = "slurm"
+    partition: str = ""
+    minutes: int = 240
+    requeues: int = 100
+    cpus: int = 4
+    gpus: int = 0
+    memory: float = 0.0
+    account: str = ""
+    qos: str = ""
+    constraint: str = ""
+    python: str = ""
+    keep: bool = False
+
+
+class Making:
+    """What a job carries out: an order, made by a thread, so that the main one hears Slurm's signals."""
+
+    def __init__(self, order: Order, threads: int) -> None:
+        self.order, self.threads = order, threads
+        self._ended = False
+        self._stop: threading.Event | None = None
+        self._thread: threading.Thread | None = None
+
+    def __call__(self) -> None:
+        """Make the run. A job that is told to end (SIGTERM: preempted or cancelled) leaves no result behind."""
+        stop = self._stop = threading.Event()
+        signal.signal(signal.SIGTERM, lambda *_: stop.set())
+        self._thread = threading.Thread(target=self._make, args=(stop,))
+        self._thread.start()
+        try:
+            while self._thread.is_alive():
+                self._thread.join(0.5)
+        finally:
+            stop.set()
+            self._thread.join()
+        if not self._ended:
+            raise SystemExit(128 + signal.SIGTERM)
+
+    def checkpoint(self) -> Any:
+        """Keep a checkpoint and say how to go on: called by submitit in a handler, before it requeues the job."""
+        import submitit
+
+        if self._stop is not None and self._thread is not None:
+            self._stop.set()
+            self._thread.join(SAVING_SECONDS)
+        return submitit.helpers.DelayedSubmission(Making(self.order, self.threads))
+
+    def _make(self, stop: threading.Event) -> None:
+        self._ended = self.order.make(threads=self.threads, stopping=stop.is_set)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_stop": None, "_thread": None}
+
+
+class Slurm(Executor):
+    """Submits all runs as one job array, as many at a time as `--jobs` says, and follows them from here.
+
+    A job that is preempted or whose time is over keeps a checkpoint and is requeued. Where the command ends while jobs
+    wait or run (with keep=true, or a kill), the same command given again follows them and submits none twice. It is
+    given on a machine with `sbatch`, `sacct` and the folder of results; the logs of jobs that failed stay in
+    `.work/executors/slurm` there, and pickles of jobs while these wait, so that whoever may write to it may run code.
+    """
+
+    name = "slurm"
+    summary = "jobs of Slurm"
+    needs = ("submitit",)
+    install = "ganbench[slurm]"
+    config = Config()
+
+    def check(self, config: Config) -> None:
+        """See `Executor.check`."""
+        for name in ("minutes", "cpus"):
+            if getattr(config, name) < 1:
+                raise UserError(f"{name}={getattr(config, name)}: must be 1 at least")
+        for name in ("requeues", "gpus", "memory"):
+            if getattr(config, name) < 0:
+                raise UserError(f"{name}={getattr(config, name)}: must not be negative")
+        if config.cluster == "slurm" and not shutil.which("sbatch"):
+            raise UserError("there is no sbatch here: give the command on a machine that submits to Slurm")
+
+    def execute(self, orders: Sequence[Order], terms: Terms) -> Generator[News, None, None]:
+        """See `Executor.execute`."""
+        terms.folder.mkdir(parents=True, exist_ok=True)
+        cluster = _Here(terms) if terms.config.cluster == "local" else _Cluster(terms)
+        jobs = {order.run: _Job(order, cluster, terms.folder) for order in orders}
+        new = [job for job in jobs.values() if not job.attach()]
+        cluster.submit(new)
+        stopped = True
+        try:
+            if attached := len(jobs) - len(new):
+                yield orders[0].note(f"{attached} of {len(jobs)} runs have jobs already, which are followed")
+            yield from follow([job.order for job in jobs.values()], lambda order: jobs[order.run].fate())
+            stopped = False
+        finally:
+            if not (stopped and terms.config.keep):
+                cluster.stop([job for job in jobs.values() if job.is_going])
+                for job in jobs.values():
+                    job.forget()
+
+
+class _Job:
+    """The job of an order. Its id is kept beside the logs, so that another command finds it."""
+
+    def __init__(self, order: Order, cluster: _Cluster, folder: Path) -> None:
+        self.order, self.at_work = order, None  # type: tuple[Order, Any]
+        self._cluster, self._folder, self._note = cluster, folder, folder / f"{order.run}.job"
+
+    def attach(self) -> bool:
+        """Take the job that an earlier command submitted for the run, where it has not ended."""
+        from submitit.core.utils import DelayedSubmission
+
+        try:
+            self.at_work = self._cluster.job(self._note.read_text(encoding="utf-8").strip())
+            if not self.is_going:
+                return False
+            making: Any = DelayedSubmission.load(self.at_work.paths.submitted_pickle).function
+            self.order = making.order
+        except (OSError, EOFError, AttributeError):
+            return False
+        return True
+
+    def took(self, at_work: Any) -> None:
+        """Note the job that the order was given to."""
+        self.at_work, part = at_work, self._note.with_suffix(".new")
+        part.write_text(f"{at_work.job_id}\n", encoding="utf-8")
+        part.replace(self._note)
+
+    @property
+    def is_going(self) -> bool:
+        """Whether the job waits or runs, as far as is known."""
+        return not self._cluster.state(self.at_work).startswith(OVER)
+
+    def fate(self) -> str | None:
+        """See `follow`."""
+        if self.is_going:
+            return None
+        return f"its job {self.at_work.job_id} ended as {self._cluster.state(self.at_work)}{self._last_words()}"
+
+    def forget(self) -> None:
+        """Remove what is kept of the job: what happened stands in the record of its run, and its logs if it failed."""
+        self._note.unlink(missing_ok=True)
+        self.at_work.paths.submitted_pickle.unlink(missing_ok=True)
+        if self.at_work.paths.result_pickle.exists():
+            for path in self._folder.glob(f"{self.at_work.job_id}_*"):
+                path.unlink(missing_ok=True)
+
+    def _last_words(self) -> str:
+        with suppress(OSError):
+            lines = self.at_work.paths.stderr.read_text(encoding="utf-8", errors="replace").split("\n")
+            if said := [line.strip() for line in lines if line.strip()]:
+                return f", saying last: {said[-1][:200]}"
+        return ""
+
+
+class _Cluster:
+    """Slurm, through submitit."""
+
+    def __init__(self, terms: Terms) -> None:
+        self._folder, self._config, self._looked = terms.folder, terms.config, 0.0
+        self.engine = self._engine(terms)
+
+    def submit(self, jobs: Sequence[_Job]) -> None:
+        """Submit jobs as one array, many as several. Raises `UserError` where they are refused."""
+        for start in range(0, len(jobs), MOST_IN_ARRAY):
+            self._submit(jobs[start : start + MOST_IN_ARRAY])
+
+    def _submit(self, jobs: Sequence[_Job]) -> None:
+        try:
+            submitted = self.engine.submit_array([Making(job.order, self._config.cpus) for job in jobs])
+        except Exception as error:  # it refuses in many ways
+            raise UserError(f"--executor slurm: the jobs cannot be submitted: {_brief(str(error), 500)}") from error
+        for job, at_work in zip(jobs, submitted, strict=True):
+            job.took(at_work)
+
+    def job(self, id: str) -> Any:
+        """Return the job of an id."""
+        return self.engine.job_class(self._folder, id)
+
+    def state(self, at_work: Any) -> str:
+        """Return Slurm's word for the state of a job, as it was lately."""
+        watcher = at_work.watcher
+        if time.monotonic() - self._looked > LOOK_SECONDS:
+            self._looked = time.monotonic()
+            watcher.update()  # of all jobs
+        return watcher.get_state(at_work.job_id, mode="cache")
+
+    def stop(self, jobs: Sequence[_Job]) -> None:
+        """Ask jobs to end, upon which runs keep a checkpoint, and wait until they have."""
+        if jobs:
+            self._cancel([str(job.at_work.job_id) for job in jobs])
+        until = time.monotonic() + SAVING_SECONDS
+        while time.monotonic() < until and any(job.is_going for job in jobs):
+            time.sleep(0.5)
+
+    def _cancel(self, ids: Sequence[str]) -> None:
+        subprocess.run(["scancel", *ids], check=False)
+
+    def _engine(self, terms: Terms) -> Any:
+        import submitit
+
+        config: Config = terms.config
+        engine = submitit.SlurmExecutor(terms.folder, max_num_timeout=config.requeues, python=_python(config))
+        asked = {
+            "job_name": "ganbench",
+            "time": config.minutes,
+            "cpus_per_task": config.cpus,
+            "gpus_per_node": config.gpus,
+            "mem": f"{config.memory:g}GB" if config.memory else "",
+            "partition": config.partition,
+            "account": config.account,
+            "qos": config.qos,
+            "constraint": config.constraint,
+            "signal_delay_s": SAVING_SECONDS,
+            "array_parallelism": terms.side_by_side or 1000,
+        }
+        engine.update_parameters(**{name: value for name, value in asked.items() if value})
+        return engine
+
+
+class _Here(_Cluster):
+    """Processes of this machine in the place of jobs, which outlive the command as those do."""
+
+    def state(self, at_work: Any) -> str:
+        if at_work._process is not None:
+            return "RUNNING" if at_work._process.poll() is None else "FINISHED"
+        try:  # of an earlier command
+            return "RUNNING" if b"submitit" in Path(f"/proc/{at_work.job_id}/cmdline").read_bytes() else "FINISHED"
+        except OSError:
+            return "FINISHED"
+
+    def _cancel(self, ids: Sequence[str]) -> None:
+        for id in ids:
+            with suppress(OSError):
+                os.kill(int(id), signal.SIGTERM)
+
+    def _engine(self, terms: Terms) -> Any:
+        import submitit
+
+        config: Config = terms.config
+        engine = submitit.LocalExecutor(terms.folder, max_num_timeout=config.requeues, python=_python(config))
+        warned = min(SAVING_SECONDS, 30 * config.minutes)
+        engine.update_parameters(timeout_min=config.minutes, gpus_per_node=config.gpus, signal_delay_s=warned)
+        return engine
+
+
+def _brief(text: str, width: int) -> str:
+    """Return a text on one line, cut to so many characters."""
+    line = " ".join(text.split())
+    return line if len(line) <= width else f"{line[:width]} [...]"
+
+
+def _python(config: Config) -> str:
+    """Return what starts Python so that it does not import from the current folder."""
+    return f"{config.python or shlex.quote(sys.executable)} -P"
+
+
+@hookimpl
+def ganbench_executors() -> list[Executor]:
+    return [Slurm()]

@@ -1,0 +1,240 @@
+"""Runs as jobs: of submitit's local executor for real, and of a Slurm whose commands are scripts that write down."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from ganbench_plugins.executors import slurm
+
+from ganbench import UserError
+from ganbench.results.store import ResultStore
+from ganbench.runs.executors.choosing import choose
+from ganbench.runs.executors.local import run_all
+from ganbench.runs.executors.orders import RunOrder
+from ganbench.runs.plan import Request, plan
+from ganbench.runs.registry import discover
+from ganbench.toolbox import orders as orders_followed
+
+pytest.importorskip("submitit")
+
+TINY = Path(__file__).parents[2] / "tiny_plugin.py"
+HERE = ("cluster=local", "cpus=1")
+
+
+@pytest.fixture(scope="module")
+def jobs():
+    """Two runs, of a variant that takes its time and of one that fails."""
+    asked = Request(("slow", "raises"), ("tiny",), budget="3840-images", seeds=1, marks=5, plugins=(TINY,))
+    return plan(asked, discover((TINY,))).jobs
+
+
+@pytest.fixture(scope="module")
+def whole(jobs, tmp_path_factory):
+    """What the local executor makes of them."""
+    results = tmp_path_factory.mktemp("whole")
+    for _ in run_all(jobs, results, parallel=2, threads=1):
+        pass
+    return kept(results)
+
+
+def kept(results):
+    found = {}
+    for record in ResultStore(results).records()[0]:
+        curve = [mark.values for mark in record.curve]
+        meters = replace(record.meters, seconds=0.0, peak_bytes=0)
+        found[record.spec.variant] = (record.status, record.values, curve, meters, record.checksums.get("weights"))
+    return found
+
+
+def events_of(jobs, results, *options):
+    orders = [RunOrder(job, results) for job in jobs]
+    return choose("slurm", [*HERE, *options], []).events(orders, results, 0)
+
+
+def tasks(results):
+    """The processes that carry out jobs: the children of those that have the jobs' ids."""
+    ids = [path.read_text().strip() for path in (results / ".work" / "executors" / "slurm").glob("*.job")]
+    found = [subprocess.run(["pgrep", "-P", id], capture_output=True, text=True, check=False).stdout for id in ids]
+    return [int(pid) for text in found for pid in text.split()]
+
+
+def until_share(events, share):
+    for event in events:
+        if event.mark is not None and event.mark.share >= share:
+            return
+    raise AssertionError(f"the runs ended before {share:g}")
+
+
+def test_jobs_make_what_the_local_executor_makes_and_leave_no_files(jobs, whole, tmp_path):
+    heard = list(events_of(jobs, tmp_path))
+    ends = {event.job.spec.variant: event.record.status for event in heard if event.ended}
+    assert ends == {"slow": "done", "raises": "error"}
+    assert [event.mark.share for event in heard if event.mark is not None] == [0.2, 0.4, 0.6, 0.8, 1.0]
+    assert any(event.tick is not None for event in heard)
+    assert kept(tmp_path) == whole
+    assert not list((tmp_path / ".work" / "executors" / "slurm").iterdir())
+
+
+def test_a_preempted_job_is_requeued_and_goes_on_from_its_checkpoint(jobs, whole, tmp_path):
+    events = events_of(jobs[:1], tmp_path)
+    until_share(events, 0.4)
+    (task,) = tasks(tmp_path)
+    os.kill(task, signal.SIGUSR2)  # as Slurm does
+    heard = list(events)
+    assert [event.mark.share for event in heard if event.mark is not None] == [0.6, 0.8, 1.0]
+    assert heard[-1].record.status == "done"
+    assert kept(tmp_path) == {"slow": whole["slow"]}
+
+
+@pytest.mark.filterwarnings("ignore:Exception ignored in. <function Popen.__del__")  # a command that ends leaves it
+def test_what_an_earlier_command_submitted_is_followed_and_not_submitted_again(jobs, whole, tmp_path):
+    first = events_of(jobs[:1], tmp_path, "keep=true")
+    until_share(first, 0.2)
+    (task,) = tasks(tmp_path)
+    first.close()
+    second = events_of(jobs[:1], tmp_path)
+    assert next(second).note == "1 of 1 runs have jobs already, which are followed"
+    assert tasks(tmp_path) == [task]
+    *_, last = second
+    assert last.record.status == "done" and kept(tmp_path) == {"slow": whole["slow"]}
+
+
+def test_stopping_lets_the_runs_keep_what_they_have(jobs, tmp_path):
+    events = events_of(jobs[:1], tmp_path)
+    until_share(events, 0.2)
+    events.close()
+    assert not tasks(tmp_path)
+    record = ResultStore(tmp_path).get(jobs[0].spec)
+    assert (record.status, record.error) == ("killed", "stopped on request; the same command continues it")
+    assert (tmp_path / ".work" / record.spec.id / "checkpoint.pt").exists()
+
+
+def test_a_job_that_is_killed_is_a_run_that_is_lost_with_the_reason(jobs, tmp_path, monkeypatch):
+    monkeypatch.setattr(orders_followed, "LAG_SECONDS", 1.0)
+    events = events_of(jobs[:1], tmp_path)
+    until_share(events, 0.2)
+    (task,) = tasks(tmp_path)
+    os.kill(task, signal.SIGKILL)
+    *_, last = events
+    assert last.record.status == "killed"
+    assert " ended as FINISHED" in last.record.error
+    assert last.record.error.endswith("the same command continues it from its checkpoint")
+
+
+# A Slurm of scripts
+
+
+@pytest.fixture
+def commands(tmp_path, monkeypatch):
+    """Commands of Slurm that write down what they are given. `state`: what sacct says of every job."""
+    folder, state = tmp_path / "bin", tmp_path / "state"
+    folder.mkdir()
+    state.write_text("PENDING")
+    lines = "".join(f"echo '{job}|'$(cat {state})'|node1'\n" for job in ("77_0", "77_1", "77", "78"))
+    number = f"n=$(cat {tmp_path}/last || echo 76)\nn=$((n + 1))\necho $n > {tmp_path}/last\n"
+    scripts = {
+        "sbatch": f'{number}cp "$1" {tmp_path}/script\necho Submitted batch job $n\n',
+        "srun": "",
+        "sacct": f"echo 'JobID|State|NodeList'\n{lines}",
+        "scancel": f'echo "$@" >> {tmp_path}/cancelled\necho CANCELLED > {state}\n',
+    }
+    for name, text in scripts.items():
+        (folder / name).write_text(f"#!/bin/sh\n{text}")
+        (folder / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    monkeypatch.setattr(slurm, "LOOK_SECONDS", 0.2)
+    monkeypatch.setattr(orders_followed, "LAG_SECONDS", 0.5)
+    monkeypatch.setattr("submitit.slurm.slurm.SlurmJob.watcher", __import__("submitit").SlurmJob.watcher.__class__())
+    return tmp_path
+
+
+def submitted(jobs, tmp_path, *options, side_by_side=0):
+    results = tmp_path / "results"
+    orders = [RunOrder(job, results) for job in jobs]
+    return choose("slurm", options, []).events(orders, results, side_by_side)
+
+
+def test_all_runs_are_one_array_with_what_was_asked_for(jobs, commands):
+    asked = (
+        "partition=gpu",
+        "minutes=90",
+        "gpus=1",
+        "cpus=3",
+        "memory=7.5",
+        "account=us",
+        "qos=low",
+        "constraint=a100",
+    )
+    (commands / "state").write_text("FAILED")
+    heard = list(submitted(jobs, commands, *asked, side_by_side=1))
+    script = (commands / "script").read_text()
+    for line in (
+        *("partition=gpu", "time=90", "gpus-per-node=1", "cpus-per-task=3", "mem=7.5GB", "account=us", "qos=low"),
+        *("constraint=a100", "array=0-1%1", "signal=USR2@90", "job-name=ganbench"),
+    ):
+        assert f"#SBATCH --{line}\n" in script, script
+    assert " -P -u -m submitit.core._submit " in script
+    assert [event.record.error for event in heard if event.ended] == [
+        f"its job 77_{number} ended as FAILED; the same command begins it anew" for number in range(2)
+    ]
+
+
+def test_an_array_has_no_more_jobs_than_slurm_takes(jobs, commands, monkeypatch):
+    monkeypatch.setattr(slurm, "MOST_IN_ARRAY", 1)
+    (commands / "state").write_text("FAILED")
+    ends = [event.record.error for event in submitted(jobs, commands) if event.ended]
+    assert ends == [f"its job {number} ended as FAILED; the same command begins it anew" for number in (77, 78)]
+
+
+def test_what_waits_is_cancelled_with_the_command_or_kept_and_followed(jobs, commands):
+    first = submitted(jobs, commands, "keep=true")
+    with pytest.raises(KeyboardInterrupt):
+        _pass(first, seconds=1.5)
+    first.close()
+    assert not (commands / "cancelled").exists()
+    (commands / "script").unlink()
+    second = submitted(jobs, commands)
+    assert next(second).note == "2 of 2 runs have jobs already, which are followed"
+    assert not (commands / "script").exists(), "nothing is submitted again"
+    second.close()
+    assert (commands / "cancelled").read_text() == "77_0 77_1\n"
+
+
+def _pass(events, seconds):
+    """Let a generator that has nothing to say look for news for some seconds."""
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    next(events)
+
+
+def test_a_refusal_is_one_sentence(jobs, commands):
+    (commands / "bin" / "sbatch").write_text("#!/bin/sh\necho 'sbatch: error: invalid partition: gpu' >&2\nexit 1\n")
+    begun = time.monotonic()
+    with pytest.raises(UserError, match=r"the jobs cannot be submitted: .*invalid partition: gpu"):
+        list(submitted(jobs, commands, "partition=gpu"))
+    assert time.monotonic() - begun < 60
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ([], "there is no sbatch here: give the command on a machine that submits to Slurm"),
+        (["minutes=0"], "minutes=0: must be 1 at least"),
+        (["gpus=-1"], "gpus=-1: must not be negative"),
+        (["cluster=pbs"], "slurm.cluster: input should be 'slurm' or 'local', but 'pbs' was given"),
+    ],
+)
+def test_what_cannot_be_is_said_at_once(options, sentence, monkeypatch):
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(UserError, match=sentence):
+        choose("slurm", options, [])
