@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -52,7 +54,9 @@ def test_a_run_is_made_where_its_plugins_are_not(planned, tmp_path):
     order = RunOrder(job, results, luggage=packed(job.plugins))
     taken = pickle.dumps(order)
     folder.rename(tmp_path / "gone")
-    assert pickle.loads(taken).make(threads=1)
+    call = [sys.executable, "-c", "import pickle, sys; print(pickle.load(sys.stdin.buffer).make(threads=1))"]
+    done = subprocess.run(call, input=taken, capture_output=True, check=True)
+    assert done.stdout == b"True\n", done.stderr
     *_, last = order.news()
     assert last.record.status == "done" and last.record == ResultStore(results).get(job.spec)
     assert list(order.news()) == [] and not list(results.rglob("news-*"))
