@@ -60,7 +60,11 @@ def pictures(results: Path, which: int = 0) -> Path:
 
 
 def content(root: Path) -> dict[Path, bytes]:
-    return {p.relative_to(root): p.read_bytes() for p in root.rglob("*") if p.is_file() and p.name != "lock"}
+    return {
+        p.relative_to(root): p.read_bytes()
+        for p in root.rglob("*")
+        if p.is_file() and not p.name.startswith(("lock", "lease-"))
+    }
 
 
 # verify

@@ -141,8 +141,8 @@ def refusing(root: Path, nth: int, code: int = errno.ENOSPC, *, lasting: bool = 
 
 
 def content(root: Path) -> dict[str, bytes]:
-    """Return what lies below a folder, without locks: paths of files with their bytes."""
-    paths = (path for path in root.rglob("*") if path.is_file() and path.name != "lock")
+    """Return what lies below a folder, without locks and leases: paths of files with their bytes."""
+    paths = (path for path in root.rglob("*") if path.is_file() and not path.name.startswith(("lock", "lease-")))
     return {str(path.relative_to(root)): path.read_bytes() for path in paths}
 
 

@@ -39,6 +39,10 @@ from ganbench.runs import run as running
 from ganbench.runs.checkpoint import Checkpoints, load_state, save_state
 from ganbench.runs.execute import execute
 from ganbench.runs.executors import apart
+from ganbench.runs.executors.news import Journal
+from ganbench.runs.executors.orders import RunOrder
+from ganbench.runs.executors.travelling import Luggage, unpacked
+from ganbench.runs.executors.worker import Event
 from ganbench.runs.export import new_folder, write_arrays, write_pictures
 from ganbench.runs.former import installed
 from ganbench.runs.gallery import draw_last, draw_mark
@@ -364,6 +368,36 @@ def test_the_lock_and_the_folder_of_a_run(tmp_path: Path) -> None:
     survives(tmp_path, nothing, act)
 
 
+def test_orders_and_news_of_a_run(tmp_path: Path) -> None:
+    (job,) = plan(Request(("plain",), ("tiny",), seeds=1, plugins=(PLUGIN,)), discover((PLUGIN,))).jobs
+
+    def act(root: Path) -> list[str]:
+        order = RunOrder(job, root)
+        path = ResultStore(root).work(job.spec) / f"news-{order.attempt}.jsonl"
+        Journal(path).write(Event(job, note="begun"))
+        Journal(path).fail("no such folder")
+        return [event.note or event.record.error for event in order.news()]  # type: ignore[union-attr]
+
+    def look(root: Path) -> dict[str, bytes]:  # each attempt has a file of its own
+        return {name: text for name, text in content(root).items() if "news-" not in name}
+
+    survives(tmp_path, nothing, act, look=look)
+
+
+def test_plugins_that_travel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (job,) = plan(Request(("plain",), ("tiny",), seeds=1, plugins=(PLUGIN,)), discover((PLUGIN,))).jobs
+    luggage = Luggage({"/not/here": {PLUGIN.name: b"", "beside.py": b""}})
+    there = replace(job, plugins=(Path("/not/here") / PLUGIN.name,))
+
+    def act(root: Path) -> list[str]:
+        monkeypatch.setattr("tempfile.tempdir", str(root))
+        with unpacked(luggage, there) as made:
+            return sorted(path.name for path in made.plugins[0].parent.iterdir())
+
+    # A disk that refuses to the end keeps what cannot be removed, in the folder of the system for such things.
+    survives(tmp_path, nothing, act, look=lambda root: None)
+
+
 @pytest.mark.parametrize("form", ["markdown", "csv", "json"])
 @pytest.mark.parametrize("there", [False, True])
 def test_report_to_a_file(form: str, there: bool, tmp_path: Path) -> None:
@@ -596,7 +630,8 @@ def test_every_kind_of_write_is_among_these() -> None:
         "cli/page.py",
         "runs/export.py", "runs/names.py", "scoring/pictures.py", "scoring/features.py",
         "runs/lab.py", "results/findings.py",
-        "runs/gallery.py", "runs/blame.py", "runs/checkpoint.py", "runs/executors/limits.py",
+        "runs/gallery.py", "runs/blame.py", "runs/checkpoint.py", "runs/executors/limits.py", "results/lease.py",
+        "runs/executors/orders.py", "runs/executors/travelling.py",
     )  # fmt: skip
     root = Path(main.callback.__code__.co_filename).parents[1]  # type: ignore[union-attr]
     writing = ("write_atomically(", ".write_bytes(", ".write_text(", "mkdir(", "unlink(", "rmtree(")

@@ -15,10 +15,11 @@ from pathlib import Path
 import pytest
 
 from ganbench.results import lease
-from ganbench.results.lease import NAME, TERM_SECONDS, Holder, Lease, is_held
+from ganbench.results.lease import TERM_SECONDS, Holder, Lease, is_held
 from ganbench.results.process import this_process
 
 ELSEWHERE = replace(this_process(), host="elsewhere")
+FIRST, SECOND = "lease-000001", "lease-000002"
 RACE = """
 import sys, time
 from pathlib import Path
@@ -51,9 +52,9 @@ while time.monotonic() < until:
 def left_behind(folder: Path, seconds: float, holder: Holder | None = None) -> None:
     """Leave a lease that was last renewed so many seconds ago."""
     content = json.dumps(asdict(holder or Holder("theirs", ELSEWHERE, TERM_SECONDS)))
-    (folder / NAME).write_text(content)
+    (folder / FIRST).write_text(content)
     at = time.time() - seconds
-    os.utime(folder / NAME, (at, at))
+    os.utime(folder / FIRST, (at, at))
 
 
 def got(folder: Path) -> bool:
@@ -64,14 +65,19 @@ def got(folder: Path) -> bool:
     return found
 
 
-def test_one_alone_has_it_and_leaves_nothing_behind(tmp_path):
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_one_alone_has_it_and_leaves_one_small_file_behind(tmp_path):
     mine = Lease(tmp_path)
     assert not is_held(tmp_path) and mine.acquire() and is_held(tmp_path)
     assert not got(tmp_path), "not even this process gets it twice"
-    assert [path.name for path in tmp_path.iterdir()] == [NAME]
+    assert names(tmp_path) == [FIRST]
     mine.release()
     assert not is_held(tmp_path) and got(tmp_path)
-    assert not list(tmp_path.iterdir())
+    assert names(tmp_path) == [SECOND] and not is_held(tmp_path)
+    assert (tmp_path / SECOND).stat().st_size < 1000
 
 
 @pytest.mark.parametrize(("seconds", "free"), [(0.0, False), (TERM_SECONDS - 5, False), (TERM_SECONDS + 5, True)])
@@ -101,10 +107,10 @@ def test_that_of_this_machine_is_void_as_soon_as_its_process_is_gone_and_never_b
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"token": 1}', b"\xff" * 20_000, b"[" * 9_000])
 def test_a_damaged_one_is_void_after_the_usual_term(content, tmp_path):
-    (tmp_path / NAME).write_bytes(content)
+    (tmp_path / FIRST).write_bytes(content)
     assert is_held(tmp_path) and not got(tmp_path), "its holder may just be writing it"
     old = time.time() - TERM_SECONDS - 5
-    os.utime(tmp_path / NAME, (old, old))
+    os.utime(tmp_path / FIRST, (old, old))
     assert got(tmp_path)
 
 
@@ -113,46 +119,62 @@ def test_it_is_renewed_as_long_as_it_is_held(tmp_path, monkeypatch):
     mine = Lease(tmp_path)
     assert mine.acquire()
     for _ in range(5):
-        os.utime(tmp_path / NAME, (1, 1))
+        os.utime(tmp_path / FIRST, (1, 1))
         time.sleep(0.4)
-        assert (tmp_path / NAME).stat().st_mtime > 1
+        assert (tmp_path / FIRST).stat().st_mtime > 1
     mine.release()
 
 
-@pytest.mark.parametrize("how", ["removed", "another's"])
+@pytest.mark.parametrize("how", ["removed", "overwritten", "taken over"])
 def test_whoever_loses_it_is_told_once_and_leaves_that_of_the_other_alone(how, tmp_path, monkeypatch):
     monkeypatch.setenv("GANBENCH_LEASE_SECONDS", "1")
     told = []
     mine = Lease(tmp_path, lambda: told.append(1))
     assert mine.acquire()
     if how == "removed":
-        (tmp_path / NAME).unlink()
-    else:
+        (tmp_path / FIRST).unlink()
+    elif how == "overwritten":
         left_behind(tmp_path, 0)
+    else:
+        (tmp_path / SECOND).write_text("another's")
     until = time.monotonic() + 10
     while not told and time.monotonic() < until:
         time.sleep(0.05)
     mine.release()
     assert told == [1]
-    assert (tmp_path / NAME).exists() is (how == "another's")
+    assert names(tmp_path) == {"removed": [], "overwritten": [FIRST], "taken over": [FIRST, SECOND]}[how]
+    assert '"given_back": true' not in "".join(path.read_text() for path in tmp_path.iterdir())
 
 
-def test_one_that_is_taken_away_by_mistake_is_put_back(tmp_path, monkeypatch):
-    """Somebody finds a void lease, sleeps, and goes on when another has long got it."""
+@pytest.mark.parametrize("holders", [1, 2, 3])
+def test_whoever_saw_a_void_one_and_comes_late_takes_nothing_away(holders, tmp_path, monkeypatch):
+    """However many have had the lease in between, and have given it back but for the last."""
     left_behind(tmp_path, 2 * TERM_SECONDS)
-    winner, late = Lease(tmp_path), Lease(tmp_path)
-    bury = late._bury
+    late, others = Lease(tmp_path), [Lease(tmp_path) for _ in range(holders)]
+    link = late._link
 
-    def slowly(void):
-        if (tmp_path / NAME).exists() and winner._beat is None:
-            assert winner.acquire()
-        bury(void)
+    def slowly(*arguments):
+        for number, other in enumerate(others if others[-1]._beat is None else []):
+            assert other.acquire()
+            if number < holders - 1:
+                other.release()
+        return link(*arguments)
 
-    monkeypatch.setattr(late, "_bury", slowly)
+    monkeypatch.setattr(late, "_link", slowly)
     assert not late.acquire()
-    assert winner._is_mine()
-    winner.release()
-    assert not list(tmp_path.iterdir())
+    assert others[-1]._is_mine() and is_held(tmp_path)
+    late.release()
+    assert others[-1]._is_mine() and names(tmp_path) == [f"lease-{1 + holders:06}"]
+    others[-1].release()
+    assert got(tmp_path)
+
+
+def test_what_others_left_on_the_way_is_cleared_away_after_a_day(tmp_path):
+    for name, days in (("lease-draft-new", 0), ("lease-draft-old", 2), ("lease-now-old", 2)):
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (time.time() - 86_400 * days,) * 2)
+    assert got(tmp_path)
+    assert names(tmp_path) == [FIRST, "lease-draft-new"]
 
 
 def test_a_disk_without_links_has_leases_as_well(tmp_path, monkeypatch):
@@ -163,8 +185,8 @@ def test_a_disk_without_links_has_leases_as_well(tmp_path, monkeypatch):
     mine = Lease(tmp_path)
     assert mine.acquire() and not got(tmp_path)
     mine.release()
-    left_behind(tmp_path, 2 * TERM_SECONDS)
-    assert got(tmp_path) and not list(tmp_path.iterdir())
+    os.utime(tmp_path / FIRST, (1, 1))
+    assert got(tmp_path) and names(tmp_path) == [SECOND]
 
 
 @pytest.mark.parametrize("error", [errno.EEXIST, errno.EIO])

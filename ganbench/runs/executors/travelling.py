@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import mkdtemp
 
 from ganbench.contract.types import digest
 from ganbench.errors import DiskError, UserError
@@ -38,18 +39,22 @@ def unpacked(luggage: Luggage, job: Job) -> Iterator[Job]:
     if all(_are_there(Path(folder), files) for folder, files in luggage.files.items()):
         yield job
         return
+    root = None
     try:
-        root = TemporaryDirectory(prefix="ganbench-plugins-", ignore_cleanup_errors=True)
-        places = {folder: Path(root.name, digest(folder)[:8]) for folder in luggage.files}
-        for folder, files in luggage.files.items():
-            places[folder].mkdir()
-            for name, content in files.items():
-                (places[folder] / name).write_bytes(content)
-    except OSError as error:
-        raise DiskError(f"cannot unpack the plugins of a run: {error.strerror or error}") from error
-    with root:
+        try:
+            root = Path(mkdtemp(prefix="ganbench-plugins-"))
+            places = {folder: root / digest(folder)[:8] for folder in luggage.files}
+            for folder, files in luggage.files.items():
+                places[folder].mkdir()
+                for name, content in files.items():
+                    (places[folder] / name).write_bytes(content)
+        except OSError as error:
+            raise DiskError(f"cannot unpack the plugins of a run: {error.strerror or error}") from error
         plugins = tuple(places.get(str(path.parent), path.parent) / path.name for path in job.plugins)
         yield replace(job, plugins=plugins)
+    finally:
+        if root is not None:
+            shutil.rmtree(root, ignore_errors=True)
 
 
 def _are_there(folder: Path, files: Mapping[str, bytes]) -> bool:
