@@ -12,6 +12,7 @@ import click
 
 from ganbench import NUMBERS
 from ganbench.cli.complete import one_of, some_of
+from ganbench.cli.executor import executor_options
 from ganbench.cli.group import Command
 from ganbench.cli.options import (
     FullPath,
@@ -73,6 +74,7 @@ MOST_FAILED = 3
     metavar="KEY=VALUE",
     help="An option: NAME.at=1,10 of the experiment, lr=2e-4 of runs.",
 )
+@executor_options
 @plugin_option
 @click.option("--quiet", is_flag=True, help="Tell of failures and notes alone, and print the tables.")
 @click.option("--no-page", is_flag=True, help="Write no report.html into the folder of results.")
@@ -102,6 +104,8 @@ def experiment(
     jobs: int | None,
     quiet: bool,
     no_page: bool,
+    executor: str = "local",
+    executor_settings: tuple[str, ...] = (),
     **options: Any,
 ) -> tuple[Found, str]:
     """Carry out the command; return what was found, and the same as Markdown."""
@@ -122,14 +126,25 @@ def experiment(
         weights=options["weights"],
         device=options["device"],
     )
+    _require_executor(executor, executor_settings, options["plugins"])
     requests = _requests(wanted)  # none where runs that are made already are looked at
+    if not requests and executor != "local":
+        tell(f"Note: --executor {executor} has nothing to make: what is looked at here needs no new runs")
     chosen = _chosen(wanted, wanted.records) if wanted.records else []
     require_writable(results)
     shared = {"device": options["device"], "data": data, "weights": options["weights"], "jobs": jobs, "quiet": quiet}
+    shared |= {"executor": executor, "executor_set": list(executor_settings)}
     made = [record for request in requests for record in _made(request, wanted, shared)]
     outcome = _carried_out(wanted, *_looked_at([*chosen, *made]))
     line = _line(wanted, seeds)
     return _kept(wanted, replace(outcome, found=replace(outcome.found, command=line)), quiet=quiet, no_page=no_page)
+
+
+def _require_executor(name: str, settings: tuple[str, ...], plugins: Sequence[Path]) -> None:
+    """Raise `UserError` for an executor that cannot be used, before anything else is done."""
+    from ganbench.runs.executors.choosing import choose
+
+    choose(name, settings, plugins)
 
 
 def _line(wanted: Wanted, seeds: int | tuple[int, ...] | None) -> str:

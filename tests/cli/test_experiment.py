@@ -29,6 +29,7 @@ from ganbench.runs.experiments import Outcome, Wanted, carry_out, requests
 from ganbench.runs.steps import unwatched
 
 HERE = Path(__file__).parents[1]
+EXECUTING = HERE / "executing_plugin.py"
 PLUGINS = (HERE / "studying_plugin.py", HERE / "tiny_plugin.py")
 GIVEN = [word for path in PLUGINS for word in ("--plugin", str(path))] + ["--device", "cpu"]
 
@@ -122,6 +123,14 @@ def test_given_again_it_makes_and_computes_nothing_anew(made, counted, tmp_path)
     result = call("way", "--variants", "plain", "--seeds", "0,2", "--results", str(results), "--set", "mlp.width=8")
     assert result.exit_code == 0 and "started" not in result.stderr
     assert counted.read_text() == ""  # what was kept of those runs, asked for among others
+
+
+def test_runs_are_made_where_the_executor_says(tmp_path):
+    executing = ["--executor", "loses", "--plugin", str(EXECUTING), "--results", str(tmp_path / "results")]
+    result = call("way", "--variants", "plain", "--seeds", "1", *executing)
+    assert "has no part: its node is gone; the same command begins it anew" in result.stderr
+    idle = call("point", *executing)
+    assert idle.exit_code == 0 and "--executor loses has nothing to make" in idle.stderr
 
 
 def test_results_around_it_do_not_see_it_and_are_not_damaged(made):
@@ -236,6 +245,8 @@ def test_an_unknown_variant_is_one_sentence(wanted):
         (["pont"], "Error: unknown experiment 'pont': did you mean 'point'"),
         (["way", "--runs", "nowhere"], "no results in .*nowhere"),
         (["way", "--budget", "many"], "budget 'many' is not an amount"),
+        (["way", "--executor", "slrum"], "--executor: unknown executor 'slrum': did you mean 'slurm'"),
+        (["point", "--executor-set", "nodes=2"], "local"),
         (["way", "--set", "no.such=1", "--seeds", "1"], "no.such"),
         (["strange"], "ganbench.run has no option 'no_such'"),
     ],
