@@ -62,7 +62,7 @@ class DataSpec:
 
 
 class Batch(NamedTuple):
-    """One step's real data. `cond`: int64 labels, or source images where the task is `translate`."""
+    """One step's real data. `cond`: int64 labels of a variant whose task is `label`, source images of `translate`."""
 
     real: Tensor
     cond: Tensor | None = None

@@ -132,3 +132,20 @@ class Held:
         """Return the same set on a device; on the host it stays where it is, on disk if it is mapped from there."""
         images, cond, _ = self.data
         return Held(ImageSet(images.to(device), None if cond is None else cond.to(device)))
+
+
+class Unlabelled:
+    """A source for one who uses no labels."""
+
+    def __init__(self, source: Source) -> None:
+        self._source, self.nbytes = source, source.nbytes
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def __getitem__(self, rows: Tensor) -> ImageSet:
+        return ImageSet(self._source[rows].images)
+
+    def to(self, device: torch.device) -> Source:
+        """Return the same source on a device."""
+        return Unlabelled(self._source.to(device))

@@ -9,7 +9,7 @@ from ganbench.contract.data import ImageSet, Source, to_float
 from ganbench.contract.types import Batch
 from ganbench.errors import UserError
 from ganbench.seeds import derive
-from ganbench.training.ahead import Ahead, Held
+from ganbench.training.ahead import Ahead, Held, Unlabelled
 
 BLOCK = 65_536
 """Numbers of samples are drawn so many at a time from a source, whatever the batch size."""
@@ -20,15 +20,17 @@ class Stream:
 
     Images are drawn without replacement, one seeded permutation an epoch, the same for every variant; of a source
     with replacement, in seeded blocks that take the place of epochs. `stream[t]` copies; what a variant does to its
-    batch reaches nobody else.
+    batch reaches nobody else. `labelled`: whether labels, or source images, are served as well.
     """
 
-    def __init__(self, data: ImageSet, batch: int, seed: int, device: torch.device) -> None:
+    def __init__(self, data: ImageSet, batch: int, seed: int, device: torch.device, *, labelled: bool = True) -> None:
         if batch > len(data.images):
             raise UserError(f"a step needs {batch} real images, but the training split has {len(data.images)}")
         self.batch, self._seed, self._device = batch, seed, device
         self._fresh = data.source is not None
         self._source: Source = Held(data) if data.source is None else data.source
+        if not labelled:
+            self._source = Held(data._replace(cond=None)) if data.source is None else Unlabelled(data.source)
         fits = self._fits(device)
         self._home = device if fits else torch.device("cpu")
         self._source = self._source.to(self._home)

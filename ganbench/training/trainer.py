@@ -82,7 +82,8 @@ class Trainer:
         if self.images_per_step < 1 or self.period < 1:
             found = f"a period of {self.period} steps and {self.images_per_step} real images a step"
             raise ValueError(f"{variant.name} asks for {found}; both are at least 1")
-        self.stream = Stream(data, self.images_per_step, seed, device)
+        labelled = variant.task != "generate"
+        self.stream = Stream(data, self.images_per_step, seed, device, labelled=labelled)
         self.budget, self.seed, self.device, self.precision = budget, seed, device, precision
         self.meters = Meters(updates=dict.fromkeys(self.players, 0))
         self._switches = switches.read(device.type)

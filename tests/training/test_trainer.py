@@ -21,6 +21,7 @@ from ganbench.scoring.evaluate import Evaluator, Subject
 from ganbench.scoring.samples import generate
 from ganbench.seeds import derive
 from ganbench.training import switches, trainer
+from ganbench.training.ahead import Held
 from ganbench.training.bench import Bench
 from ganbench.training.budget import Budget
 from ganbench.training.meter import FlopCounter
@@ -407,17 +408,37 @@ def test_a_plugin_that_claims_no_images_is_refused(claim):
 
 
 def test_what_a_plugin_does_to_its_batch_reaches_neither_the_data_nor_later_batches():
-    class Spoils(tiny.Plain):
+    class Labelled(tiny.Plain):
+        task = "label"
+
+    class Spoils(Labelled):
         def step(self, batch, clock):
             yield from super().step(batch, clock)
             batch.real.fill_(7.0)
             batch.cond.fill_(-1)
 
     images, labels = DATA.train.images.clone(), DATA.train.cond.clone()
-    run, honest = make(Spoils, "520-images", batch=64), make(tiny.Plain, "520-images", batch=64)
+    run, honest = make(Spoils, "520-images", batch=64), make(Labelled, "520-images", batch=64)
     train(run), train(honest)  # two epochs of 256
     assert torch.equal(DATA.train.images, images) and torch.equal(DATA.train.cond, labels)
     assert equal(numbers(run), numbers(honest))
+
+
+@pytest.mark.parametrize("fresh", [False, True])
+@pytest.mark.parametrize(("asked", "served"), [("generate", False), ("label", True)])
+def test_labels_are_served_to_whom_they_are_for(asked, served, fresh):
+    seen = []
+
+    class Looks(tiny.Plain):
+        task = asked
+
+        def step(self, batch, clock):
+            seen.append(batch.cond is not None)
+            yield from super().step(batch, clock)
+
+    data = replace(DATA, train=DATA.train._replace(source=Held(DATA.train))) if fresh else DATA
+    train(make(Looks, "40-images", data=data))
+    assert len(seen) > 1 and set(seen) == {served}
 
 
 class UpdatesTwice(tiny.Plain):
