@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import click
 
@@ -43,6 +43,21 @@ class Metrics(Names):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
         """Return the names, nothing for `none`."""
         return () if value == NO_METRICS else super().convert(value, param, ctx)
+
+
+class Compiling(click.ParamType):  # type: ignore[type-arg]
+    """How steps are made quicker: by compiled code, by graphs, or not at all."""
+
+    name = "on|graph|off"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> bool | Literal["graph"]:
+        """Return True, "graph" or False; Python's own words mean the same."""
+        text = str(value).strip().lower()
+        if text == "graph":
+            return "graph"
+        if text not in ("on", "true", "off", "false"):
+            self.fail(f"{brief(text)!r} is none of on, graph and off", param, ctx)
+        return text in ("on", "true")
 
 
 class Seeds(click.ParamType):  # type: ignore[type-arg]

@@ -14,6 +14,7 @@ from ganbench.cli.executor import events_of, executor_options, placed, where_pla
 from ganbench.cli.group import Command
 from ganbench.cli.observe import asked_for, observe_option
 from ganbench.cli.options import (
+    Compiling,
     FullPath,
     Metrics,
     Names,
@@ -103,7 +104,15 @@ if TYPE_CHECKING:
     show_default=True,
     help="Of steps: tf32 is that of products on CUDA devices, bf16 autocast. Scores are of fp32.",
 )
-@click.option("--compile", "compiled", is_flag=True, help="Compile steps, on a CPU: pays for long runs on points.")
+@click.option(
+    "--compile",
+    "compiled",
+    type=Compiling(),
+    is_flag=False,
+    flag_value="on",
+    help="Alone, compile steps, on a CPU: pays for long runs on points. graph: replay them as CUDA graphs, as runs on "
+    "CUDA do unasked where that gives the same bits; off: do not.",
+)
 @click.option(
     "--jobs",
     type=click.IntRange(1),

@@ -42,6 +42,7 @@ from ganbench.runs.sweeps import combinations, joined, require_swept
 from ganbench.scoring.evaluate import extractor_of, misfit
 from ganbench.training.bench import Bench, Measure
 from ganbench.training.budget import Budget
+from ganbench.training.capture import require_graphs
 from ganbench.training.compiled import require_compilable
 from ganbench.training.devices import require_tf32, resolve_device
 from ganbench.training.trainer import Trainer
@@ -83,8 +84,10 @@ def _plan(request: Request, registry: Registry, begin: Begin) -> Plan:
         raise UserError(f"--keep {wrong[0]:g}: name shares of the budget above 0 and at most 1, as in 0.04,0.4")
     if strange := [each for each in request.score if each not in WEIGHTS]:
         raise UserError(f"--score {strange[0]}: write raw, ema or both, as raw,ema")
-    if request.compiled:
+    if request.compiled is True:
         require_compilable(request.device, request.precision)
+    if request.compiled == "graph":
+        require_graphs(resolve_device(request.device))
     if request.precision == "tf32":
         require_tf32(resolve_device(request.device))
     variants, claimed = expand(request.variants, "variant", registry)
@@ -195,7 +198,7 @@ def _plan_dataset(
             _require_images(built, bench, request.batch)
             begin(Step(key, f"trying a batch of {request.batch}", TRIAL_SECONDS))
             fault = _batch_fault(variant.item, resolve(variant.item, name, own), bench, request.batch)
-            if request.compiled and not fault and not issubclass(variant.item, Control):
+            if request.compiled is True and not fault and not issubclass(variant.item, Control):
                 begin(Step(key, "tracing its steps for --compile", TRIAL_SECONDS))
                 fault = _compile_fault(variant.item, resolve(variant.item, name, own), bench, request.batch)
         except WrongBatch:
@@ -234,7 +237,7 @@ def _plan_dataset(
                 data=bench.data.fingerprint,
                 code={"variant": variant.code, **code},
                 preset=request.preset,
-                compiled=request.compiled,
+                compiled=request.compiled is True,
             )
             origins, files = needed([variant, backbone, dataset_entry, *scorers], request.plugins)
             result.jobs.append(
@@ -259,6 +262,7 @@ def _plan_dataset(
                     score=score,
                     half_life=average if AVERAGE in options else "paper",
                     averaged=average is not None,
+                    graphs=request.compiled is not False,
                     repeats=request.repeats,
                     keep=tuple(sorted(set(request.keep))),
                     parameters={

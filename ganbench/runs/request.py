@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from ganbench.contract.types import Split
 from ganbench.runs.job import Job
@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # it imports torch, which a command that shows a plan need no
 class Request:
     """What the user asked for; None means the data set's default. `seeds`: how many, from 0, or which.
 
+    `compiled`: True for compiled code, "graph" for CUDA graphs, False for neither, None for graphs where there is CUDA.
     `reference`: the split that samples are compared with. `score`: `raw` or `ema` or both; by default the average where
     a variant keeps one. `repeats`: how often each trained variant is sampled at its end. `sweeps`: options of
     which each value makes runs of its own. `keep`: shares of the budget at which weights are kept besides the end.
@@ -31,7 +32,7 @@ class Request:
     size: int = 0
     batch: int = 64
     precision: str = "fp32"
-    compiled: bool = False
+    compiled: bool | Literal["graph"] | None = None
     metrics: Sequence[str] | None = None
     marks: int = 5
     marks_metrics: Sequence[str] = ()

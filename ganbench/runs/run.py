@@ -40,7 +40,9 @@ from ganbench.seeds import derive, seeded
 from ganbench.training.arithmetic import placed
 from ganbench.training.bench import Bench, Measure
 from ganbench.training.budget import Tick
+from ganbench.training.capture import recorder_for
 from ganbench.training.devices import describe, make_repeatable, require_tf32, resolve_device
+from ganbench.training.graphs import Graphs
 from ganbench.training.guard import Unfair
 from ganbench.training.loose import LooseKernels
 from ganbench.training.meter import FlopCounter
@@ -117,6 +119,7 @@ class Run:
         self.curve: list[Mark] = []
         self.unscored: dict[str, str] = {}
         self.built = 0.0
+        self._told_of: Graphs | None = None
 
     def build(self) -> Variant:
         """Build the variant at its first step. Raises `Unfair` where its options are not those of the run."""
@@ -183,6 +186,7 @@ class Run:
             device=self.device,
             precision=spec.precision,
             compiled=spec.compiled,
+            recorder=recorder_for(self.device) if self.job.graphs else None,
             half_life=self.job.half_life,
         )
 
@@ -252,6 +256,10 @@ class Run:
                 f"not deterministic on {self.devices[-1]}: {', '.join(names)}; made again, this run gives other bits",
                 stacklevel=2,
             )
+        graphs = self.trainer.graphs if self.trainer is not None else None
+        if graphs is not None and graphs.refused and graphs is not self._told_of:
+            warnings.warn(f"its steps are made one by one, without CUDA graphs: {graphs.refused}", stacklevel=2)
+            self._told_of = graphs
         listen(share, tick, mark)
         self.loose.listen()  # a listener may have sent warnings elsewhere
 
@@ -347,7 +355,7 @@ class Run:
             self.blank,
             status=status,
             error=error,
-            provenance={**self._made_by(self.blank.provenance), **_moved(self.devices)},
+            provenance={**self._made_by(self.blank.provenance), **_moved(self.devices), **_replayed(trainer)},
             meters=replace(trainer.meters, updates=dict(trainer.meters.updates)),
             values=last,
             unscored=self.unscored,
@@ -498,6 +506,13 @@ def _places(saved: Mapping[str, Any] | None, device: torch.device) -> list[str]:
     before = [str(name) for name in saved.get("devices", [])] if saved else []
     now = "cpu" if device.type == "cpu" else describe(device)
     return before if before[-1:] == [now] else [*before, now]
+
+
+def _replayed(trainer: Trainer) -> dict[str, Any]:
+    """Return what provenance says of steps that were replayed, or why none was, where that could be."""
+    if trainer.graphs is None or not (trainer.graphs.refused or trainer.graphs.replays):
+        return {}
+    return {"graphs": trainer.graphs.refused or "replayed"}
 
 
 def _moved(devices: Sequence[str]) -> dict[str, Any]:

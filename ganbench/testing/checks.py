@@ -20,7 +20,9 @@ from ganbench.contract.variant import Variant
 from ganbench.runs.options import as_plain
 from ganbench.seeds import derive
 from ganbench.testing.subject import Subject, advance, draw, drive, state_of, steps_of
+from ganbench.testing.tape import on_tape
 from ganbench.testing.watching import attributes, difference, no_waiting, parameters_of, require
+from ganbench.training.capture import CudaRecorder
 from ganbench.training.guard import Unfair, marks_of, require_sound_samples
 from ganbench.training.meter import FlopCounter
 from ganbench.training.trainer import FLOP_SAMPLE, Trainer
@@ -267,6 +269,23 @@ def check_condition_matters(subject: Subject) -> None:
     require(bool(apart), "other labels give the same weights: use batch.cond in a loss")
 
 
+def check_steps_can_be_replayed(subject: Subject) -> None:
+    """A step that is captured and replayed, as by a CUDA graph, comes to the bits of one that is made."""
+    recorder = CudaRecorder(subject.device) if subject.device.type == "cuda" else on_tape
+    trainer = subject.trainer(steps=10 * subject.trainer().period, recorder=recorder)
+    graphs = trainer.graphs
+    assert graphs is not None
+    if graphs.refused:
+        return  # its optimizer is its own: steps are made one by one
+    graphs.compared_at = range(10)  # a graph is compared each time, with another batch, progress and seed
+    mend = "keep state in buffers, changed in place, and draw random numbers from torch alone"
+    try:
+        advance(trainer, 4 * trainer.period)
+    except Unfair as error:
+        raise AssertionError(f"{error}: {mend}") from error
+    require(not graphs.refused, f"no CUDA graph can have its steps: {graphs.refused}; {mend}")
+
+
 CHECKS: tuple[Check, ...] = (
     check_samples_are_images,
     check_updates_name_a_player_and_carry_a_scalar_loss,
@@ -283,6 +302,7 @@ CHECKS: tuple[Check, ...] = (
     check_bf16_stays_finite,
     check_other_data_fit,
     check_steps_do_not_wait_for_the_device,
+    check_steps_can_be_replayed,
 )
 
 

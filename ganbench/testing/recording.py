@@ -13,10 +13,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-SIZES = frozenset(
-    {"nonzero", "masked_select", "_unique2", "unique_consecutive", "unique_dim", "equal", "repeat_interleave"}
-)
-"""Operations whose result, or its size, the host waits for."""
+from ganbench.training.capture import SIZES
+
 NO_KERNEL = frozenset({
     "detach", "lift_fresh", "alias", "_unsafe_view", "empty", "empty_like", "empty_strided", "new_empty", "unbind",
     "new_empty_strided", "_local_scalar_dense", "is_same_size", "_reshape_alias", "_has_compatible_shallow_copy_type",

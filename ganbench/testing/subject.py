@@ -25,6 +25,7 @@ from ganbench.seeds import derive, seed_device
 from ganbench.testing.watching import require
 from ganbench.toolbox.pairs import Pairs
 from ganbench.training.budget import Budget
+from ganbench.training.capture import Recorder
 from ganbench.training.networks import build_variant, fit_variant
 from ganbench.training.trainer import Trainer
 
@@ -62,10 +63,11 @@ class Subject:
         precision: str = "fp32",
         steps: int = 0,
         watched: bool = False,
+        recorder: Recorder | None = None,
     ) -> Trainer:
         """Make a fresh run of so many `steps`, or of two periods and two. `shift`: of the labels.
 
-        `watched`: whether the harness looks at each step closely.
+        `watched`: whether the harness looks at each step closely. `recorder`: captures steps to be replayed.
         """
         variant = build_variant(self.variant, self.backbone, self.data, seed=seed, config=self.config)
         images = variant.images_per_step(self.batch)
@@ -77,6 +79,7 @@ class Subject:
             batch=self.batch,
             device=self.device,
             precision=precision,
+            recorder=recorder,
             watched=lambda step: watched,
         )
 

@@ -9,27 +9,70 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Adam, AdamW, Optimizer
+from torch.optim import ASGD, SGD, Adadelta, Adagrad, Adam, Adamax, AdamW, NAdam, Optimizer, RAdam, RMSprop, Rprop
 
 Network = TypeVar("Network", bound=nn.Module)
 TRUE_FLOAT32 = 2e-6
 """Up to this relative error a product is one of float32: rounding makes 3e-7, operands of bfloat16 make 3e-3."""
+FUSED: Mapping[str, tuple[type[Optimizer], ...]] = {"cpu": (Adam, AdamW), "cuda": (Adam, AdamW, SGD, Adagrad)}
+"""Optimizers whose fused kernels are used, by the type of the device."""
+OF_PYTORCH = (ASGD, SGD, Adadelta, Adagrad, Adam, Adamax, AdamW, NAdam, RAdam, RMSprop, Rprop)
+WAYS = ("fused", "foreach", "capturable")
+"""Settings of a group that say how an optimizer works, not what it computes."""
 CHANNELS_LAST = "channels_last"
 """The attribute of a network that is to lie so in a processor's memory."""
 
 
 def fuse(optimizers: Mapping[str, Optimizer], device: torch.device) -> None:
-    """Let the optimizers that can do so move all weights of a group in one pass over each."""
-    if device.type not in ("cpu", "cuda"):
-        return
+    """Let the optimizers that can do so move all weights of a group in one pass over each; on CUDA, in a graph too."""
+    fusing = FUSED.get(device.type, ())
     for optimizer in optimizers.values():
-        if type(optimizer) not in (Adam, AdamW):  # a subclass may do anything
-            continue
+        kind = type(optimizer)  # a subclass may do anything
         for group in optimizer.param_groups:
             plain = all(p.dtype == torch.float32 and not p.is_sparse for p in group["params"])
             chosen = group.get("foreach") or group.get("fused") or group.get("differentiable")
-            if plain and not chosen:
+            if kind in fusing and plain and not chosen:
                 group["fused"], group["foreach"] = True, False
+            if kind in OF_PYTORCH and "capturable" in group and not group.get("differentiable"):
+                group["capturable"] = device.type == "cuda"
+                # It would warn of steps outside of a graph.
+                optimizer._warned_capturable_if_run_uncaptured = True
+
+
+def put_setting(
+    optimizer: Optimizer, group: dict[str, Any], name: str, value: Any, device: torch.device | None
+) -> None:
+    """Set what a schedule says of a group. `device`: where a rate of learning lies, if the optimizer reads it there.
+
+    It is set in place, so that a graph reads what it is now; in float32, whether there is a graph or not.
+    """
+    fused = type(optimizer) in (Adam, AdamW, SGD, Adagrad) and group.get("fused")
+    if device is not None and name == "lr" and (fused or (type(optimizer) is RMSprop and group["capturable"])):
+        if not isinstance(group[name], Tensor) or group[name].device != device:
+            group[name] = torch.zeros((), device=device)
+        group[name].copy_(value) if isinstance(value, Tensor) else group[name].fill_(value)
+    else:
+        group[name] = value
+
+
+def state_of(optimizer: Optimizer) -> dict[str, Any]:
+    """Return the state of an optimizer, its rates as numbers: they are set anew where it is read."""
+    state = optimizer.state_dict()
+    groups = [{**group, "lr": _number(group["lr"])} if "lr" in group else group for group in state["param_groups"]]
+    return {**state, "param_groups": groups}
+
+
+def load(optimizer: Optimizer, state: Mapping[str, Any]) -> None:
+    """Let an optimizer go on from a state, in its own way of work: the state may be of another device."""
+    groups = [
+        {**saved, **{name: mine[name] for name in WAYS if name in mine}}
+        for saved, mine in zip(state["param_groups"], optimizer.param_groups, strict=True)
+    ]
+    optimizer.load_state_dict({**state, "param_groups": groups})
+
+
+def _number(value: Any) -> Any:
+    return float(value) if isinstance(value, Tensor) else value
 
 
 def choose_products(vendor: str | None = None) -> None:

@@ -98,17 +98,18 @@ class FlopCounter(TorchDispatchMode):
 
 
 @torch.no_grad()
-def norm_of(gradients: Sequence[Tensor]) -> Tensor:
+def norm_of(gradients: Sequence[Tensor], *, reads: bool = True) -> Tensor:
     """Return the Euclidean norm of all numbers of these tensors together, 0 of none; float64, on an Apple GPU float32.
 
-    One of 1e-30 is told from 0 and one of 1e30 from infinity. Waits for no device.
+    One of 1e-30 is told from 0 and one of 1e30 from infinity. Waits for no device. `reads`: whether it may look at a
+    number on a CPU, which no graph could repeat.
     """
     found = [torch.view_as_real(each) if each.is_complex() else each for each in gradients if each.numel()]
     if not found:
         return torch.zeros((), dtype=torch.float64)
     if found[0].device.type == "mps":
         return _scaled_norm(found)
-    if all(each.device.type == "cpu" and each.dtype == torch.float32 for each in found):
+    if reads and all(each.device.type == "cpu" and each.dtype == torch.float32 for each in found):
         # There float64 is up to twenty times as slow, and reading a number costs nothing.
         fast = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(found)), dtype=torch.float64)
         if EXACT < fast.item() < 1 / EXACT:

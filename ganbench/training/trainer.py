@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, replace
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -20,9 +21,11 @@ from ganbench.contract.variant import Control, Variant
 from ganbench.errors import during
 from ganbench.seeds import derive, seed_device, seeded
 from ganbench.training import switches
-from ganbench.training.arithmetic import copy_all, fuse, placed
+from ganbench.training.arithmetic import copy_all, fuse, load, placed, put_setting, state_of
 from ganbench.training.budget import Budget, Meters, Tick
+from ganbench.training.capture import Recorder
 from ganbench.training.compiled import Compiled, Worked
+from ganbench.training.graphs import Graphs, Made
 from ganbench.training.guard import Unfair, Watch, Weights, Work, checksum, require_metered
 from ganbench.training.meter import foreign_bytes, norm_of, peak_bytes, reset_peak
 from ganbench.training.stream import Stream
@@ -47,6 +50,8 @@ class Trainer:
     `precision`: of steps, "fp32", "tf32" (on a CUDA device; elsewhere it is "fp32") or "bf16" (autocast); snapshots are
     float32 always.
     `compiled`: whether steps after the first period become compiled code, but for those in which FLOPs are counted.
+    `recorder`: captures steps, so that those of later periods are replayed where that comes to the same bits, but for
+    those in which FLOPs are counted or which are looked at closely; `graphs` says what has come of it.
     `watched`: whether to look at a step closely, by its number; by default some that nobody can foresee.
     `half_life`: of averaged weights, in images served, where it is not the paper's; None keeps no average.
     `metered`: whether FLOPs are counted, and must be of a kind that can be.
@@ -63,6 +68,7 @@ class Trainer:
         device: torch.device,
         precision: str = "fp32",
         compiled: bool = False,
+        recorder: Recorder | None = None,
         watched: Callable[[int], bool] | None = None,
         half_life: float | Literal["paper"] | None = "paper",
         metered: bool = True,
@@ -96,6 +102,8 @@ class Trainer:
         self._rates = {player: [g["lr"] for g in o.param_groups] for player, o in self.optimizers.items()}
         self._flops = [0.0] * self.period
         self._compiled = Compiled(self.variant, self.optimizers, self.players) if compiled else None
+        self.graphs = Graphs(recorder, variant, self.optimizers, self.period, self._record) if recorder else None
+        self._rates_on = device if device.type == "cuda" or recorder else None
         self._pending: dict[str, list[Tensor]] = {}
         self._traces: dict[str, list[Tensor]] = {}
         self._schedule: dict[int, list[str]] = {}  # the players updated in each phase of the period
@@ -142,17 +150,25 @@ class Trainer:
         again = self._compiled is not None and number // self.period in TRACED_AGAIN
         if again or (code is not None and not code.has(phase)):
             self.trace(batch, clock)
-        seed_device(self.device, derive(self.seed, "step", number))
+        graphs = None if counted or watched else self.graphs
+        seed = partial(seed_device, self.device, derive(self.seed, "step", number))
+        made = graphs.replay(number, batch, progress, seed) if graphs is not None else None
+        rehearsal = graphs.rehearse(number, batch, progress, seed) if graphs is not None and made is None else None
+        if graphs is not None:
+            self.weights.accept()  # of what replays have changed, and put back
         # Compiled code is what was traced and spends what that did; the counter would not see it.
         counter = Work() if self._metered and (counted or (watched and code is None)) else None
         counting = counter or nullcontext()  # entered for the work of variant and optimizer, not for what looks at it
-        with counting:
-            updates = code.updates(phase, batch, clock) if code is not None else self.variant.step(batch, clock)
-        moved: list[str] = []
-        while (update := self._resume(updates, counting, watched, moved)) is not None:
+        if made is not None:
+            self._count(made)
+        else:
+            seed()
             with counting:
-                self.apply(update)
-            moved.append(update.player)
+                updates = code.updates(phase, batch, clock) if code is not None else self.variant.step(batch, clock)
+            made = self._perform(updates, counting, watched)
+        moved = made.moved
+        if graphs is not None and rehearsal is not None:
+            graphs.compare(rehearsal, made, number)
         self._require_tally(before, moved)
         if self._schedule.setdefault(phase, moved) != moved:
             raise ValueError(
@@ -169,6 +185,35 @@ class Trainer:
         meters.images += self.images_per_step  # not len(batch.real), which a plugin can resize
         if self.ema is not None:
             self._move_ema(self.images_per_step)
+
+    def _perform(self, updates: Iterator[Update], counting: AbstractContextManager[Any], watched: bool) -> Made:
+        earlier, self._pending, moved = self._pending, {}, list[str]()
+        try:
+            while (update := self._resume(updates, counting, watched, moved)) is not None:
+                with counting:
+                    self.apply(update)
+                moved.append(update.player)
+        finally:
+            traced, self._pending = self._pending, earlier
+            self._keep(traced)
+        return Made(moved, traced)
+
+    def _record(self, batch: Batch, clock: Clock) -> Made:
+        """Perform a step so that nothing but its operations counts."""
+        updates, pending, self._pending = dict(self.meters.updates), self._pending, {}
+        try:
+            return self._perform(self.variant.step(batch, clock), nullcontext(), watched=False)
+        finally:
+            self.meters.updates, self._pending = updates, pending
+
+    def _count(self, made: Made) -> None:
+        for player in made.moved:
+            self.meters.updates[player] += 1
+        self._keep(made.traced)
+
+    def _keep(self, traced: Mapping[str, list[Tensor]]) -> None:
+        for name, values in traced.items():
+            self._pending.setdefault(name, []).extend(values)
 
     def trace(self, batch: Batch, clock: Clock) -> None:
         """Trace a step for compilation, without making it. Raises `Uncompilable` where that cannot be done."""
@@ -201,7 +246,7 @@ class Trainer:
                     weight.grad = gradient
             else:
                 update.loss.backward(inputs=params)
-            norm = norm_of([p.grad for p in params if p.grad is not None])
+            norm = norm_of([p.grad for p in params if p.grad is not None], reads=self.graphs is None)
             optimizer.step()
         self._put_switches_back()  # it may have hooks
         self.weights.require_update(self.variant.name, update.player, params)
@@ -263,7 +308,7 @@ class Trainer:
         return {
             "variant": self.variant.state_dict(),
             "ema": None if self.ema is None else self.ema.state_dict(),
-            "optimizers": {player: optimizer.state_dict() for player, optimizer in self.optimizers.items()},
+            "optimizers": {player: state_of(optimizer) for player, optimizer in self.optimizers.items()},
             "meters": asdict(self.meters),
             "flops": list(self._flops),
             "traces": self._joined(),
@@ -276,7 +321,7 @@ class Trainer:
         if self.ema is not None:
             self.ema.load_state_dict(state["ema"])
         for player, optimizer in self.optimizers.items():
-            optimizer.load_state_dict(state["optimizers"][player])
+            load(optimizer, state["optimizers"][player])
         self.meters = copy.deepcopy(Meters(**state["meters"]))
         self._flops = list(state["flops"])
         self._pending = {}
@@ -284,6 +329,8 @@ class Trainer:
         self._looked = {}
         if self._compiled is not None:
             self._compiled.forget()
+        if self.graphs is not None:
+            self.graphs.forget()
         self.diverged = state["diverged"]
         self.weights.accept()
 
@@ -344,13 +391,14 @@ class Trainer:
             if player not in self.optimizers:
                 known = ", ".join(self.optimizers)
                 raise ValueError(f"{self.variant.name} schedules {player!r}; its players are {known}")
-            for group, rate in zip(self.optimizers[player].param_groups, self._rates[player], strict=True):
+            optimizer = self.optimizers[player]
+            for group, rate in zip(optimizer.param_groups, self._rates[player], strict=True):
                 for name, value in values.items():
                     key, setting = ("lr", rate * value) if name == "lr_factor" else (name, value)
                     if key not in group or key == "params":
                         known = ", ".join(sorted({*group, "lr_factor"} - {"params"}))
                         raise ValueError(f"{self.variant.name} schedules {name!r} of {player}; there is {known}")
-                    group[key] = setting
+                    put_setting(optimizer, group, key, setting, self._rates_on)
 
     def _set_average(self, values: dict[str, Any]) -> None:
         if not self._own_average:
