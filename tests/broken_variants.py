@@ -1,5 +1,6 @@
 """A plugin of one file for the tests of the conformance kit: sound variants, and one for every rule that it breaks."""
 
+import random
 import time
 from itertools import count
 
@@ -461,6 +462,18 @@ class Branches(Plain):
     def step(self, batch, clock):
         for update in super().step(batch, clock):
             yield update if update.loss > 0 else Update(update.player, -update.loss)
+
+
+class PythonRandom(Plain):
+    def step(self, batch, clock):
+        for update in super().step(batch, clock):
+            yield Update(update.player, update.loss * random.random())
+
+
+class LateBranch(Plain):
+    def step(self, batch, clock):
+        for update in super().step(batch, clock):
+            yield Update(update.player, update.loss * (2 if clock.step > 10_000 else 1))
 
 
 class Masks(Plain):

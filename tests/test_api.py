@@ -11,6 +11,7 @@ import pytest
 
 import ganbench
 from ganbench.cli import keywords
+from ganbench.cli.options import Compiling
 
 PLUGIN = Path(__file__).parent / "tiny_plugin.py"
 TINY = {"dataset": "tiny", "budget": "320-images", "marks": 1, "metrics": ["tiny-mean"], "plugin": [PLUGIN]}
@@ -112,6 +113,9 @@ def test_wrong_options_raise_a_sentence(name, options, sentence, tmp_path, monke
         ({"sweep": {"betas": [[0.5, 0.9], [0, 0.99]]}}, {"sweeps": ("betas=[0.5,0.9],[0,0.99]",)}),
         ({"variants": ["gan", "wgan*"], "seeds": [0, 7]}, {"variants": ("gan", "wgan*"), "seeds": (0, 7)}),
         ({"seeds": 2, "compile": False, "budget": None}, {"seeds": 2, "compiled": False, "budget": None}),
+        ({"compile": True}, {"compiled": True}),
+        ({"compile": "graph"}, {"compiled": "graph"}),
+        ({"compile": None}, {"compiled": None}),
         ({"seeds": [4]}, {"seeds": (4,)}),
         ({"seeds": range(2, 5)}, {"seeds": (2, 3, 4)}),
         ({"metrics": ()}, {"metrics": ()}),
@@ -128,6 +132,7 @@ def test_every_option_of_a_command_is_read_from_its_keyword(name):
     """Each option is given a value that is not its default, and comes out as the command would have it."""
     command = import_module(f"ganbench.cli.{name}").command
     example = {click.types.IntParamType: 7, click.types.FloatParamType: 0.5, click.types.BoolParamType: True}
+    example[Compiling] = "graph"
     for param in command.params:
         if name == "sample" and param.name == "output":
             continue  # it is always given

@@ -69,6 +69,8 @@ WORDS: Mapping[str, Words] = {
         ("evals n-evals eval-every evaluations checkpoints", "write --marks N, the evaluations of a budget", ""),
         ("amp fp16 bf16 half mixed-precision autocast", "write --precision bf16", ""),
         ("tf32 allow-tf32 use-tf32", "write --precision tf32", ""),
+        ("cuda-graph cuda-graphs graph graphs", "write --compile graph", ""),
+        ("no-compile no-graph no-graphs", "write --compile off", ""),
         (
             "force overwrite fresh restart again no-resume",
             "a finished run is not made again: name other --results, or remove its record",

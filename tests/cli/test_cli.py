@@ -120,6 +120,14 @@ def test_list_tells_of_experiments_their_paper_options_and_what_they_look_at() -
         (("run", "--variants", "gan", "--dataset", "digits", "--seeds", "0-10000"), "more than 10000 seeds"),
         (("run", "--variants", "gan", "--dataset", "digits", "--precision", "fp8"), "fp8"),
         (("run", "--variants", "gan", "--dataset", "digits", "--device", "tpu"), "--device tpu"),
+        (
+            ("run", "--variants", "gan", "--dataset", "digits", "--compile", "graphs"),
+            "'graphs' is none of on, graph and",
+        ),
+        (
+            ("run", "--variants", "gan", "--dataset", "digits", "--device", "cpu", "--compile", "graph"),
+            "for a CUDA device",
+        ),
         (("run", "--variants", "gan", "--dataset", "digits", "--size", "9"), "9"),
         (("run", "--variants", ",", "--dataset", "digits"), "name at least one"),
         (("run", "--variants", "gan", "--dataset", "folder:/no/such/folder"), "/no/such/folder"),

@@ -82,6 +82,8 @@ def refused(text: str) -> str:
         ("run --arch dcgan", "write --backbone dcgan"),
         ("run --amp", "write --precision bf16"),
         ("run --allow-tf32", "write --precision tf32"),
+        ("run --cuda-graphs", "write --compile graph"),
+        ("run --no-compile", "write --compile off"),
         ("run --resume", "the same command given again continues where it was"),
         ("run --config a.yaml", "write --set KEY=VALUE"),
         ("check --variant gan", "write the name alone, as in ganbench check gan"),

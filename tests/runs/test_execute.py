@@ -22,6 +22,7 @@ from ganbench.runs.plan import Request, plan
 from ganbench.runs.registry import discover
 from ganbench.scoring.evaluate import Scores
 from ganbench.streams import note_warnings
+from ganbench.testing.tape import on_tape
 from ganbench.training import switches, trainer
 
 PLUGIN = Path(__file__).parents[1] / "tiny_plugin.py"
@@ -460,6 +461,31 @@ def test_one_of_a_metric_asked_for_later_is_named_too(with_loose, store):
     execute(job_of(with_loose), store, with_loose, threads=1)
     record = execute(job_of(with_loose, metrics=("unpooled",)), store, with_loose, threads=1)
     assert record.values["unpooled"] and record.provenance["not_deterministic"] == [UNPOOL]
+
+
+# Graphs
+
+
+def test_a_run_says_that_its_steps_were_replayed_and_is_the_same_run(registry, store, tmp_path, monkeypatch):
+    job = job_of(registry, metrics=("tiny-mean",))
+    plain = execute(job, ResultStore(tmp_path / "other"), registry, threads=1)
+    monkeypatch.setattr(module, "recorder_for", lambda device: on_tape)
+    record, told = heard_of(job, store, registry)
+    assert record.provenance["graphs"] == "replayed" and told == []
+    assert record.values == plain.values and timeless(record.meters) == timeless(plain.meters)
+    assert "graphs" not in plain.provenance
+    off = execute(replace(job, graphs=False), ResultStore(tmp_path / "off"), registry, threads=1)
+    assert "graphs" not in off.provenance
+
+
+def test_why_steps_are_not_replayed_is_told_once_and_kept(with_loose, store, monkeypatch):
+    monkeypatch.setattr(trainer, "TICK_SECONDS", 0.0)
+    monkeypatch.setattr(module, "recorder_for", lambda device: on_tape)
+    record, told = heard_of(job_of(with_loose, "loose", metrics=("tiny-mean",)), store, with_loose)
+    reason = "its step depends on the number of the step, not only on its place in the period"
+    assert record.status == "done" and record.provenance["graphs"] == reason
+    told = [text for text in told if "graphs" in text]
+    assert told == [f"its steps are made one by one, without CUDA graphs: {reason}"]
 
 
 # Precision

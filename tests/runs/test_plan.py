@@ -179,6 +179,15 @@ def test_compiled_runs_are_others_and_what_cannot_be_compiled_is_left_out(regist
             plan(request("plain", compiled=True, **wrong), registry)
 
 
+def test_graphs_are_for_cuda_and_change_no_run(registry: Registry) -> None:
+    for device in ("cpu", "auto"):
+        with pytest.raises(UserError, match=r"^--compile graph is for a CUDA device, but the device is cpu"):
+            plan(request("plain", compiled="graph", device=device), registry)
+    jobs = [plan(request("plain", seeds=1, compiled=how), registry).jobs[0] for how in (None, False)]
+    assert [job.graphs for job in jobs] == [True, False]
+    assert jobs[0].spec == jobs[1].spec and not jobs[0].spec.compiled
+
+
 def test_tf32_is_for_devices_that_have_it(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match=r"--precision tf32 is for CUDA devices .* but the device is cpu: leave it out"):
         plan(request("plain", precision="tf32"), registry)

@@ -9,13 +9,22 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.optim import SGD, Adam, AdamW, Optimizer, RMSprop
+from torch.optim import SGD, Adagrad, Adam, AdamW, NAdam, Optimizer, RMSprop
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ganbench.contract.types import DataSpec
 from ganbench.runs.registry import discover
 from ganbench.training import arithmetic
-from ganbench.training.arithmetic import choose_products, copy_all, fuse, placed, want_channels_last
+from ganbench.training.arithmetic import (
+    choose_products,
+    copy_all,
+    fuse,
+    load,
+    placed,
+    put_setting,
+    state_of,
+    want_channels_last,
+)
 from ganbench.training.networks import build_variant
 
 CPU = torch.device("cpu")
@@ -65,6 +74,59 @@ def test_only_what_is_known_is_fused() -> None:
     mine = {"D": Adam(D.parameters())}
     fuse(mine, torch.device("mps"))
     assert not mine["D"].param_groups[0]["fused"]
+
+
+def test_on_cuda_more_is_fused_and_all_of_pytorchs_own_can_be_captured() -> None:
+    D, cuda = network(), torch.device("cuda")
+    plain: dict[str, Optimizer] = {
+        kind.__name__: kind(D.parameters(), 0.1) for kind in (Adam, AdamW, SGD, Adagrad, RMSprop, NAdam)
+    }
+    strange: dict[str, Optimizer] = {
+        "own": Own(D.parameters()),
+        "differentiable": Adam(D.parameters(), differentiable=True),
+        "foreach": SGD(D.parameters(), 0.1, foreach=True),
+        "double": SGD(nn.Linear(2, 2).double().parameters(), 0.1),
+    }
+    fuse(plain | strange, cuda)
+    groups = {name: optimizer.param_groups[0] for name, optimizer in (plain | strange).items()}
+    assert {name for name, group in groups.items() if group.get("fused")} == {"Adam", "AdamW", "SGD", "Adagrad"}
+    assert {name for name, group in groups.items() if group.get("capturable")} == {"Adam", "AdamW", "RMSprop", "NAdam"}
+    fuse(plain, CPU)
+    assert not any(group.get("capturable") for optimizer in plain.values() for group in optimizer.param_groups)
+
+
+def test_a_rate_lies_on_the_device_where_the_optimizer_reads_it_there() -> None:
+    weight = nn.Parameter(torch.zeros(3))
+    adam, sgd = Adam([weight], 1e-3, fused=True), SGD([weight], 1e-3)
+    for optimizer, lies in ((adam, True), (sgd, False)):
+        (group,) = optimizer.param_groups
+        put_setting(optimizer, group, "lr", 0.25, None)
+        assert group["lr"] == 0.25 and isinstance(group["lr"], float)
+        put_setting(optimizer, group, "lr", 0.5, CPU)
+        assert isinstance(group["lr"], Tensor) is lies and float(group["lr"]) == 0.5
+    (group,) = adam.param_groups
+    there, source = group["lr"], torch.tensor(0.125)
+    put_setting(adam, group, "lr", source, CPU)  # of a variant that keeps it itself, on the device
+    source.fill_(7)
+    assert group["lr"] is there and float(there) == 0.125
+    put_setting(adam, group, "betas", (0.5, 0.75), CPU)
+    assert group["betas"] == (0.5, 0.75)
+    assert state_of(adam)["param_groups"][0]["lr"] == 0.125 and group["lr"] is there
+
+
+def test_a_state_of_another_device_goes_on_as_this_one_works() -> None:
+    """What was saved where optimizers are captured is read where they cannot be, and the other way round."""
+    D = network()
+    there, here = RMSprop(D.parameters()), RMSprop(D.parameters())
+    fuse({"D": here}, CPU)
+    D(torch.zeros(1, 1, 8, 8)).sum().backward()
+    there.step()
+    fuse({"D": there}, torch.device("cuda"))
+    load(here, state_of(there))
+    assert not here.param_groups[0]["capturable"]
+    here.step()
+    load(there, state_of(here))
+    assert there.param_groups[0]["capturable"]
 
 
 def test_a_state_goes_on_in_a_fused_optimizer() -> None:

@@ -262,6 +262,14 @@ def test_nor_does_it_where_there_is_no_float64(size):
     assert found.item() == pytest.approx(by_hand(tensors), rel=1e-6, abs=0)
 
 
+@pytest.mark.parametrize("scale", [1.0, 1e-30, 1e30, 0.0])
+def test_a_norm_for_which_no_number_is_read_is_the_same(scale):
+    scaled = [each * scale for each in gradients(1000)]
+    found = norm_of(scaled, reads=False)
+    assert found.dtype == torch.float64
+    assert found.item() == pytest.approx(norm_of(scaled).item(), rel=1e-6)
+
+
 @pytest.mark.parametrize("norm", [norm_of, meter._scaled_norm])
 def test_zeros_have_a_norm_of_zero_and_what_is_not_finite_stays_so(norm):
     assert norm([torch.zeros(3), torch.zeros(2, 2)]).item() == 0
