@@ -8,9 +8,9 @@ captured, or anything differs, steps are made as ever and `refused` says why.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 import torch
 from torch import Tensor, nn
@@ -21,14 +21,14 @@ from ganbench.errors import brief
 from ganbench.training.arithmetic import OF_PYTORCH
 from ganbench.training.capture import Recorder
 from ganbench.training.guard import Unfair
+from ganbench.training.held import Place, copied, difference, moved, places, put_back
 from ganbench.training.tracing import PhaseOnly, Uncompilable
 
 COMPARED = (0, 256, 4096)
 """So many periods after its capture a graph is compared with the step itself."""
 CAPTURES = 8
 """So often is a phase captured at most: settings that a schedule changes now and then make a graph wrong."""
-Held = tuple[str, MutableMapping[Any, Any], Any, Tensor]
-"""What outlives a step: how it is called, where it is kept and under which key, and the tensor."""
+Settings: TypeAlias = list[Any]
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Graph:
     how often it has been found to be what the step is.
     """
 
-    settings: list[Any]
+    settings: Settings
     since: int
     moved: list[str] = field(default_factory=list)
     places: dict[str, list[tuple[torch.dtype, int]]] = field(default_factory=dict)
@@ -64,12 +64,17 @@ class Graph:
 
 @dataclass(frozen=True)
 class Rehearsal:
-    """What a replay came to that is then made undone, on the host: states and traces."""
+    """A replay that was made undone. `before`, `after`: states on the host; `traced`: what it traced, by name.
+
+    `again`: repeats it from the states that are there.
+    """
 
     phase: int
     graph: Graph
-    states: Mapping[str, Tensor]
-    made: Made
+    before: Mapping[str, Tensor]
+    after: Mapping[str, Tensor]
+    traced: Mapping[str, Tensor]
+    again: Callable[[], None]
 
 
 class Graphs:
@@ -100,14 +105,14 @@ class Graphs:
     def forget(self) -> None:
         """Begin anew, as when tensors have taken the place of others."""
         self._graphs: dict[int, Graph] = {}
-        self._before: dict[int, list[Any]] = {}  # settings by phase, one period ago
+        self._before: dict[int, Settings] = {}  # settings by phase, one period ago
         self._batch: Batch | None = None
         self._progress: Tensor | None = None
 
     def replay(self, number: int, batch: Batch, progress: float, seed: Callable[[], None]) -> Made | None:
         """Make a step by its graph and return what it came to; None where there is none, or it is to be compared."""
         graph = self._graphs.get(number % self._period)
-        if graph is None or self._is_due(graph, number) or graph.settings != self._settings():
+        if graph is None or self._is_due(graph, number) or not _same(graph.settings, self._settings()):
             return None
         self._fill(batch, progress)
         seed()
@@ -121,36 +126,40 @@ class Graphs:
         None where nothing is to be compared.
         """
         phase, settings = number % self._period, self._settings()
-        settled, self._before[phase] = self._before.get(phase) == settings, settings
+        settled, self._before[phase] = _same(self._before.get(phase), settings), settings
         graph = self._graphs.get(phase)
-        if graph is not None and graph.settings != settings:
+        if graph is not None and not _same(graph.settings, settings):
             del self._graphs[phase]
             graph = None
         if self.refused or not settled or (graph is None and self._captures.get(phase, 0) >= CAPTURES):
             return None
         if graph is not None and not self._is_due(graph, number):
             return None
-        held = list(self._held())
-        saved = [tensor.detach().to("cpu", copy=True) for *_, tensor in held]
-        gradients = [(weight, weight.grad) for weight in self._variant.parameters()]
+        held = places(self._variant, self._optimizers)
+        before, gradients = copied(held), [(weight, weight.grad) for weight in self._variant.parameters()]
         try:
             self._fill(batch, progress)
             if graph is None:
+                for weight, _ in gradients:
+                    weight.grad = None  # those of earlier steps are not there in a replay
                 graph = self._capture(number, settings)
-                self._require_places(held)
-            _put_back(held, saved)  # a recorder may carry out what it records
-            seed()
-            graph.replay()
-            found = graph.results()
-            traced = {name: [value.cpu() for value in values] for name, values in found.traced.items()}
-            return Rehearsal(phase, graph, _copied(held), Made(found.moved, traced))
+                if name := moved(held, places(self._variant, self._optimizers)):
+                    raise Uncompilable(f"its step puts a new tensor in the place of {name}")
+
+            def again(graph: Graph = graph) -> None:
+                seed()
+                graph.replay()
+
+            put_back(held, before)  # a recorder may carry out what it records
+            again()
+            return Rehearsal(phase, graph, before, copied(held), _joined(graph.results()), again)
         except Exception as error:  # a plugin, or a device, may refuse in any way
             if phase in self._graphs:
                 raise
             self._refuse(_told(error))
             return None
         finally:
-            _put_back(held, saved)
+            put_back(held, before)
             for weight, gradient in gradients:
                 weight.grad = gradient
 
@@ -159,21 +168,34 @@ class Graphs:
 
         Raises `Unfair` where it does so no longer: the steps between were not what the variant says.
         """
-        graph, states = rehearsal.graph, _copied(list(self._held()))
-        apart = _difference(rehearsal.states, states) or _difference(_traces(rehearsal.made), _traces(made))
-        if not apart and made.moved != rehearsal.made.moved:
+        graph, held = rehearsal.graph, places(self._variant, self._optimizers)
+        states = copied(held)
+        apart = difference(rehearsal.after, states) or difference(rehearsal.traced, _joined(made))
+        if not apart and made.moved != graph.moved:
             apart = "order of updates"
-        if apart and graph.compared:
+        if not apart:
+            graph.compared += 1
+            self._graphs[rehearsal.phase] = graph
+        elif self._is_unsteady(rehearsal, held, states):
+            self._refuse(f"its kernels give another {apart} each time")
+        elif not graph.compared:
+            self._refuse(f"replayed, its step comes to another {apart}")
+        else:
             raise Unfair(
                 f"step {number} comes to another {apart} than the CUDA graph of its phase, so that steps since period "
                 f"{graph.since} may be wrong: what a step does may depend on tensors and its place in the period "
                 f"alone; --compile off makes each step anew"
             )
-        if apart:
-            self._refuse(f"replayed, its step comes to another {apart}")
-            return
-        graph.compared += 1
-        self._graphs[rehearsal.phase] = graph
+
+    def _is_unsteady(self, rehearsal: Rehearsal, held: Sequence[Place], states: Mapping[str, Tensor]) -> bool:
+        """Whether a replay does not even repeat itself; leaves the states as they are."""
+        try:
+            put_back(held, rehearsal.before)
+            rehearsal.again()
+            found, traced = copied(held), _joined(rehearsal.graph.results())
+            return bool(difference(rehearsal.after, found) or difference(rehearsal.traced, traced))
+        finally:
+            put_back(held, states)
 
     def _is_due(self, graph: Graph, number: int) -> bool:
         next_time = self.compared_at[graph.compared : graph.compared + 1]
@@ -183,7 +205,7 @@ class Graphs:
         self.forget()
         self.refused = brief(reason, 300)
 
-    def _capture(self, number: int, settings: list[Any]) -> Graph:
+    def _capture(self, number: int, settings: Settings) -> Graph:
         phase = number % self._period
         self._captures[phase] = self._captures.get(phase, 0) + 1
         graph = Graph(settings, number // self._period)
@@ -191,7 +213,6 @@ class Graphs:
         assert batch is not None and progress is not None
         # Of the number of the step no more can be learned than its place in the period.
         clock = Clock(cast(int, PhaseOnly(number, self._period)), progress)
-        self._variant.zero_grad(set_to_none=True)  # gradients of earlier steps are not there in a replay
 
         def step() -> None:
             made = self._make(batch, clock)
@@ -210,49 +231,24 @@ class Graphs:
                 mine.copy_(new)
         self._progress.fill_(progress)
 
-    def _settings(self) -> list[Any]:
-        """Return what optimizers are told by the host; a tensor is known by itself, its content may change."""
-        groups = [group for optimizer in self._optimizers.values() for group in optimizer.param_groups]
-        return [
-            (name, id(value) if isinstance(value, Tensor) else value)
-            for group in groups
-            for name, value in group.items()
-            if name != "params"
-        ]
-
-    def _held(self) -> Iterator[Held]:
-        seen: set[int] = set()
-        for path, module in self._variant.named_modules():
-            for kept in (module._parameters, module._buffers):
-                for name, tensor in kept.items():
-                    if tensor is not None and id(tensor) not in seen:
-                        seen.add(id(tensor))
-                        yield f"{path}.{name}".lstrip("."), cast("MutableMapping[Any, Any]", kept), name, tensor
-        for player, optimizer in self._optimizers.items():
-            for number, state in enumerate(optimizer.state.values()):
-                for name, value in state.items():
-                    if isinstance(value, Tensor):
-                        yield f"{name} {number} of the optimizer of {player}", state, name, value
-
-    def _require_places(self, held: Sequence[Held]) -> None:
-        """Raise where a step has put tensors in the place of others, or has made some that stay."""
-        known, now = {id(tensor) for *_, tensor in held}, list(self._held())
-        for name, *_, tensor in now:
-            if id(tensor) not in known:
-                raise Uncompilable(f"its step puts a new tensor in the place of {name}")
-        if len(now) != len(held):
-            raise Uncompilable("its step drops tensors that outlive it")
+    def _settings(self) -> Settings:
+        """Return what optimizers are told by the host, and tensors, whose content may change."""
+        found: Settings = []
+        for optimizer in self._optimizers.values():
+            for group in optimizer.param_groups:
+                for name, value in group.items():
+                    if name != "params":
+                        found.extend(value) if isinstance(value, tuple | list) else found.append(value)
+        return found
 
 
-@torch.no_grad()
-def _put_back(held: Sequence[Held], saved: Sequence[Tensor]) -> None:
-    for (_, kept, key, tensor), content in zip(held, saved, strict=True):
-        kept[key] = tensor
-        tensor.copy_(content)
-
-
-def _copied(held: Sequence[Held]) -> dict[str, Tensor]:
-    return {name: tensor.detach().to("cpu", copy=True) for name, *_, tensor in held}
+def _same(one: Settings | None, other: Settings) -> bool:
+    if one is None or len(one) != len(other):
+        return False
+    return all(
+        mine is yours or (not (isinstance(mine, Tensor) or isinstance(yours, Tensor)) and mine == yours)
+        for mine, yours in zip(one, other, strict=True)
+    )
 
 
 def _packed(
@@ -267,19 +263,9 @@ def _packed(
     return places, {dtype: torch.stack(rows) for dtype, rows in values.items()}
 
 
-def _traces(made: Made) -> dict[str, Tensor]:
+def _joined(made: Made) -> dict[str, Tensor]:
+    """Return what a step traced, on the host."""
     return {name: torch.stack([value.cpu() for value in values]) for name, values in made.traced.items()}
-
-
-def _difference(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> str:
-    """Return the name of the first tensor that differs in any bit, or nothing."""
-    if one.keys() != other.keys():
-        return next(iter(one.keys() ^ other.keys()))
-    return next((name for name, mine in one.items() if not torch.equal(_bits(mine), _bits(other[name]))), "")
-
-
-def _bits(tensor: Tensor) -> Tensor:
-    return tensor.contiguous().view(-1).view(torch.uint8)
 
 
 def _told(error: Exception) -> str:

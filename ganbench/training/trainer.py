@@ -169,6 +169,7 @@ class Trainer:
         moved = made.moved
         if graphs is not None and rehearsal is not None:
             graphs.compare(rehearsal, made, number)
+            self.weights.accept()
         self._require_tally(before, moved)
         if self._schedule.setdefault(phase, moved) != moved:
             raise ValueError(

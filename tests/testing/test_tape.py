@@ -1,4 +1,4 @@
-"""A tape repeats what was recorded: with other values at the same addresses, new random numbers, and old ones of Python."""
+"""A tape repeats what was recorded: other values at the same addresses, new random numbers, old ones of Python."""
 
 from __future__ import annotations
 
