@@ -219,6 +219,7 @@ def train(
     request["marks_metrics"], request["score"] = request["marks_metrics"] or (), request["score"] or ()
     asked = {name: value for name, value in request.items() if _was_given(name)}
     device, request["device"] = request["device"], where_planned(chosen, request["device"])
+    request["elsewhere"] = not chosen.is_local
     planned = plan_apart(Request(**request), preset=preset, scale=scale, asked=asked)
     chosen, planned, parallel, side_by_side = placed(chosen, planned, jobs, device)
     made, store = planned.plan, ResultStore(results, lookup_in(planned.known))

@@ -86,9 +86,9 @@ def _plan(request: Request, registry: Registry, begin: Begin) -> Plan:
         raise UserError(f"--score {strange[0]}: write raw, ema or both, as raw,ema")
     if request.compiled is True:
         require_compilable(request.device, request.precision)
-    if request.compiled == "graph":
+    if request.compiled == "graph" and not request.elsewhere:
         require_graphs(resolve_device(request.device))
-    if request.precision == "tf32":
+    if request.precision == "tf32" and not request.elsewhere:
         require_tf32(resolve_device(request.device))
     variants, claimed = expand(request.variants, "variant", registry)
     settings = parse_settings(request.settings)

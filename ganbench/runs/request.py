@@ -19,6 +19,7 @@ class Request:
     """What the user asked for; None means the data set's default. `seeds`: how many, from 0, or which.
 
     `compiled`: True for compiled code, "graph" for CUDA graphs, False for neither, None for graphs where there is CUDA.
+    `elsewhere`: whether runs are made on other machines, where their device is looked at; `device` is then of the plan.
     `reference`: the split that samples are compared with. `score`: `raw` or `ema` or both; by default the average where
     a variant keeps one. `repeats`: how often each trained variant is sampled at its end. `sweeps`: options of
     which each value makes runs of its own. `keep`: shares of the budget at which weights are kept besides the end.
@@ -33,6 +34,7 @@ class Request:
     batch: int = 64
     precision: str = "fp32"
     compiled: bool | Literal["graph"] | None = None
+    elsewhere: bool = False
     metrics: Sequence[str] | None = None
     marks: int = 5
     marks_metrics: Sequence[str] = ()

@@ -41,6 +41,7 @@ from ganbench.training.arithmetic import placed
 from ganbench.training.bench import Bench, Measure
 from ganbench.training.budget import Tick
 from ganbench.training.capture import recorder_for
+from ganbench.training.compiled import require_compilable
 from ganbench.training.devices import describe, make_repeatable, require_tf32, resolve_device
 from ganbench.training.graphs import Graphs
 from ganbench.training.guard import Unfair
@@ -174,6 +175,8 @@ class Run:
         spec = self.job.spec
         if spec.precision == "tf32":
             require_tf32(self.device)
+        if spec.compiled:  # planned on another machine, maybe
+            require_compilable(self.device.type, spec.precision)
         with FlopCounter() as spent:
             variant = self.build()
         self.built = float(spent.flops)

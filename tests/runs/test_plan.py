@@ -1,6 +1,7 @@
 """From a request to jobs: products, skips with reasons, options, and requests that are wrong."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -186,6 +187,12 @@ def test_graphs_are_for_cuda_and_change_no_run(registry: Registry) -> None:
     jobs = [plan(request("plain", seeds=1, compiled=how), registry).jobs[0] for how in (None, False)]
     assert [job.graphs for job in jobs] == [True, False]
     assert jobs[0].spec == jobs[1].spec and not jobs[0].spec.compiled
+
+
+@pytest.mark.parametrize("asked", [{"precision": "tf32"}, {"compiled": "graph"}])
+def test_what_the_device_of_another_machine_can_do_is_found_there(asked: Any, registry: Registry) -> None:
+    (job,) = plan(request("plain", seeds=1, elsewhere=True, **asked), registry).jobs
+    assert job.graphs and job.spec.precision == asked.get("precision", "fp32")
 
 
 def test_tf32_is_for_devices_that_have_it(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
