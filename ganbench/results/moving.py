@@ -11,6 +11,7 @@ from filelock import FileLock, Timeout
 from ganbench.errors import DiskError, UserError
 from ganbench.files import write_atomically
 from ganbench.results.codec import encode
+from ganbench.results.lease import NAME as LEASE, is_held
 from ganbench.results.record import FINAL, RunRecord
 
 
@@ -33,6 +34,8 @@ class Former:
         return self.path.name == f"seed{self.record.spec.seed}-{self.id[:8]}.json"
 
 
+LOCKS = ("lock", LEASE)
+"""How the names of files begin that keep a run to one process."""
 IGNORE = ".gitignore"
 SAMPLES = ".samples"
 """How the name of the folder ends that holds the pictures of a run, beside its record."""
@@ -73,19 +76,26 @@ def move_work(path: Path, old: str, new: str) -> None:
     """
     for work in [folder / ".work" for folder in path.parents if (folder / ".work" / old).is_dir()]:
         try:
-            with FileLock(work / old / "lock", blocking=False):
+            with FileLock(work / old / "lock", blocking=False):  # as a ganbench before leases holds it
+                if is_held(work / old):
+                    raise _at_work(path)
                 (work / new).mkdir(exist_ok=True)
                 for kept in sorted((work / old).iterdir()):
-                    if kept.name != "lock" and not (work / new / kept.name).exists():
+                    if not kept.name.startswith(LOCKS) and not (work / new / kept.name).exists():
                         kept.replace(work / new / kept.name)
                 with suppress(OSError):  # what the new folder had already stays in the old one
-                    (work / old / "lock").unlink()
+                    for lock in (path for path in (work / old).iterdir() if path.name.startswith(LOCKS)):
+                        lock.unlink()
                     (work / old).rmdir()
         except Timeout:
-            raise UserError(f"{path} is left as it is: another command is at work on its run") from None
+            raise _at_work(path) from None
         except FileNotFoundError:
             if (work / old).is_dir():  # else another command has just done it
                 raise
+
+
+def _at_work(path: Path) -> UserError:
+    return UserError(f"{path} is left as it is: another command is at work on its run")
 
 
 def move_samples(old: Path, new: Path) -> None:

@@ -16,15 +16,14 @@ from ganbench.contract.types import Value
 from ganbench.errors import DiskError, UserError
 from ganbench.files import is_held, write_atomically
 from ganbench.results.codec import encode, read
-from ganbench.results.lease import NAME as LEASE
-from ganbench.results.moving import SAMPLES, make_ignored
+from ganbench.results.moving import LOCKS, SAMPLES, make_ignored
 from ganbench.results.progress import find_sweeps, folder_of
 from ganbench.results.record import FINAL, RunRecord, metric_and_weights, richer
 from ganbench.results.store import ResultStore, apart, kept_by_executors, own_traces
 
 Check = Callable[[Path, RunRecord], str | None]
 """Says what is wrong with a file of a run's working folder, or nothing."""
-PASSING = ("lock", LEASE, "news-")
+PASSING = (*LOCKS, "news-")
 """How the names of files begin that mean something only while a run is made."""
 ON_THE_WAY = "at-*.pt"
 """Weights of a run at shares of its budget, which experiments look at."""

@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from filelock import FileLock
 from ganbench.errors import DiskError, UserError
 from ganbench.reports.render import render
 from ganbench.results.codec import id_in, load
+from ganbench.results.lease import Lease
 from ganbench.results.record import SCHEMA, RunRecord
 from ganbench.results.schemas import Known, id_before, shipped, unknown_plugins
 from ganbench.results.store import ResultStore
@@ -264,9 +266,18 @@ def test_a_copy_is_left_beside_the_record(results: Path) -> None:
     assert not (results / REAL).exists()
 
 
-def test_a_run_that_another_command_makes_is_left(results: Path) -> None:
+@contextmanager
+def leased(folder: Path) -> Iterator[None]:
+    lease = Lease(folder)
+    assert lease.acquire()
+    yield
+    lease.release()
+
+
+@pytest.mark.parametrize("kept", [lambda folder: FileLock(folder / "lock"), leased])
+def test_a_run_that_another_command_makes_is_left(results: Path, kept: Any) -> None:
     old = before_id(results / REAL)
-    with FileLock(results / ".work" / old / "lock"):
+    with kept(results / ".work" / old):
         moved, (problem,) = upgrade(ResultStore(results), shipped)
     assert len(moved) == len(IDS) - 1 and "another command is at work on its run" in problem
     assert (results / REAL).exists() and (results / ".work" / old / "final.pt").exists()
