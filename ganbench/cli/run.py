@@ -110,6 +110,7 @@ if TYPE_CHECKING:
     type=Compiling(),
     is_flag=False,
     flag_value="on",
+    metavar="[graph|off]",
     help="Alone, compile steps, on a CPU: pays for long runs on points. graph: replay them as CUDA graphs, as runs on "
     "CUDA do unasked where that gives the same bits; off: do not.",
 )

@@ -48,7 +48,7 @@ def put_setting(
     """
     fused = type(optimizer) in (Adam, AdamW, SGD, Adagrad) and group.get("fused")
     if device is not None and name == "lr" and (fused or (type(optimizer) is RMSprop and group["capturable"])):
-        if not isinstance(group[name], Tensor) or group[name].device != device:
+        if not isinstance(group[name], Tensor) or group[name].device.type != device.type:  # "cuda" means any of them
             group[name] = torch.zeros((), device=device)
         group[name].copy_(value) if isinstance(value, Tensor) else group[name].fill_(value)
     else:

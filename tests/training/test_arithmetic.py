@@ -109,6 +109,8 @@ def test_a_rate_lies_on_the_device_where_the_optimizer_reads_it_there() -> None:
     put_setting(adam, group, "lr", source, CPU)  # of a variant that keeps it itself, on the device
     source.fill_(7)
     assert group["lr"] is there and float(there) == 0.125
+    put_setting(adam, group, "lr", 0.125, torch.device("cpu", 0))  # which is no equal of "cpu"
+    assert group["lr"] is there
     put_setting(adam, group, "betas", (0.5, 0.75), CPU)
     assert group["betas"] == (0.5, 0.75)
     assert state_of(adam)["param_groups"][0]["lr"] == 0.125 and group["lr"] is there
