@@ -15,11 +15,14 @@ LAG_SECONDS = 5.0
 """How long after a job has ended its last news is waited for, which a network disk may bring late."""
 
 
-def follow(orders: Sequence[Order], fate: Callable[[Order], str | None]) -> Generator[News, None, None]:
+def follow(
+    orders: Sequence[Order], fate: Callable[[Order], str | None], word: Callable[[Order], str] = lambda order: ""
+) -> Generator[News, None, None]:
     """Yield the news of orders as it comes, until each has ended.
 
     `fate`: asked of an order that has not ended: None while its job waits or runs, else how the job ended, in a few
-    words. Where no last news comes after that, the run is lost, and this is why.
+    words. Where no last news comes after that, the run is lost, and this is why. `word`: asked as often, something to
+    note of the order, or nothing.
     """
     going, over = list(orders), dict[str, float]()
     while going:
@@ -30,6 +33,8 @@ def follow(orders: Sequence[Order], fate: Callable[[Order], str | None]) -> Gene
                 over.pop(order.run, None)
             elif time.monotonic() - over.setdefault(order.run, time.monotonic()) >= LAG_SECONDS:
                 news += [] if any(each.ended for each in news) else [order.lost(why)]
+            if said := word(order):
+                yield order.note(said)
             yield from news
             if any(each.ended for each in news):
                 going.remove(order)

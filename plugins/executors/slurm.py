@@ -22,13 +22,19 @@ SAVING_SECONDS = 90
 """How long before its time is over, or once it is preempted, a job is told so that its run keeps a checkpoint."""
 LOOK_SECONDS = 15.0
 """How often Slurm is asked for the state of jobs, in one call for all."""
+WAIT_SECONDS = 2.0
+"""The same while jobs end, which is waited for."""
+ENDING_SECONDS = 20
+"""How long jobs are waited for whose runs have ended, before they are cancelled."""
+ORDINARY = ("None", "Priority", "Resources", "JobArrayTaskLimit", "BeginTime", "Cleaning", "Prolog")
+"""Slurm's reasons for which jobs wait that are not worth a word. After BeginTime a job is that was requeued."""
 MOST_IN_ARRAY = 1000
 """So many jobs has an array at most: Slurm's own default is to refuse more."""
 OVER = (
     *("COMPLETED", "FAILED", "TIMEOUT", "CANCELLED", "NODE_FAIL", "OUT_OF_MEMORY", "BOOT_FAIL", "DEADLINE"),
-    "FINISHED",
+    "PREEMPTED",
 )
-"""How the states begin in which a job has ended; a preempted one waits again."""
+"""The states in which a job has ended. PREEMPTED is one that was cancelled for it; what is requeued is PENDING."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +79,11 @@ class Making:
         self._thread: threading.Thread | None = None
 
     def __call__(self) -> None:
-        """Make the run. A job that is told to end (SIGTERM: preempted or cancelled) leaves no result behind."""
+        """Make the run. A job that is told to end (SIGTERM: preempted or cancelled) leaves no result behind.
+
+        What is preempted with a grace time still runs when its checkpoint is kept. It asks to be requeued then: Slurm
+        does so only with jobs that it has to kill, and takes one that ends by itself for a failure.
+        """
         stop = self._stop = threading.Event()
         signal.signal(signal.SIGTERM, lambda *_: stop.set())
         self._thread = threading.Thread(target=self._make, args=(stop,))
@@ -85,6 +95,7 @@ class Making:
             stop.set()
             self._thread.join()
         if not self._ended:
+            _requeue()
             raise SystemExit(128 + signal.SIGTERM)
 
     def checkpoint(self) -> Any:
@@ -140,8 +151,13 @@ class Slurm(Executor):
         try:
             if attached := len(jobs) - len(new):
                 yield orders[0].note(f"{attached} of {len(jobs)} runs have jobs already, which are followed")
-            yield from follow([job.order for job in jobs.values()], lambda order: jobs[order.run].fate())
+            yield from follow(
+                [job.order for job in jobs.values()],
+                lambda order: jobs[order.run].fate(),
+                lambda order: cluster.waiting(jobs[order.run].at_work),
+            )
             stopped = False
+            cluster.wait(list(jobs.values()), ENDING_SECONDS)
         finally:
             if not (stopped and terms.config.keep):
                 cluster.stop([job for job in jobs.values() if job.is_going])
@@ -179,13 +195,12 @@ class _Job:
     @property
     def is_going(self) -> bool:
         """Whether the job waits or runs, as far as is known."""
-        return not self._cluster.state(self.at_work).startswith(OVER)
+        return self._cluster.end(self.at_work) is None
 
     def fate(self) -> str | None:
         """See `follow`."""
-        if self.is_going:
-            return None
-        return f"its job {self.at_work.job_id} ended as {self._cluster.state(self.at_work)}{self._last_words()}"
+        end = self._cluster.end(self.at_work)
+        return None if end is None else f"its job {self.at_work.job_id} {end}{self._last_words()}"
 
     def forget(self) -> None:
         """Remove what is kept of the job: what happened stands in the record of its run, and its logs if it failed."""
@@ -207,7 +222,11 @@ class _Cluster:
     """Slurm, through submitit."""
 
     def __init__(self, terms: Terms) -> None:
-        self._folder, self._config, self._looked = terms.folder, terms.config, 0.0
+        self._folder, self._config = terms.folder, terms.config
+        self._look_seconds, self._looked = LOOK_SECONDS, float("-inf")
+        self._states: dict[str, tuple[str, str]] | None = None
+        self._gone: dict[str, str] = {}
+        self._told: set[str] = set()
         self.engine = self._engine(terms)
 
     def submit(self, jobs: Sequence[_Job]) -> None:
@@ -222,24 +241,59 @@ class _Cluster:
             raise UserError(f"--executor slurm: the jobs cannot be submitted: {_brief(str(error), 500)}") from error
         for job, at_work in zip(jobs, submitted, strict=True):
             job.took(at_work)
+        self._looked, self._states = time.monotonic(), None  # what was seen before knows nothing of these
+        self._tidy(str(submitted[0].job_id).partition("_")[0])
+
+    def _tidy(self, id: str) -> None:
+        """Remove the script of a job, which Slurm has taken, and the name that submitit leaves of it."""
+        (self._folder / f"{id}_submission.sh").unlink(missing_ok=True)
+        for path in self._folder.glob(".submission_file_*"):
+            if path.is_symlink() and not path.exists():
+                path.unlink(missing_ok=True)
 
     def job(self, id: str) -> Any:
         """Return the job of an id."""
         return self.engine.job_class(self._folder, id)
 
-    def state(self, at_work: Any) -> str:
-        """Return Slurm's word for the state of a job, as it was lately."""
-        watcher = at_work.watcher
-        if time.monotonic() - self._looked > LOOK_SECONDS:
-            self._looked = time.monotonic()
-            watcher.update()  # of all jobs
-        return watcher.get_state(at_work.job_id, mode="cache")
+    def end(self, at_work: Any) -> str | None:
+        """Say how a job ended, as it was lately, in a few words; None while it waits or runs.
+
+        squeue is asked, which needs no accounting and knows of a job for some minutes after its end; of those that are
+        gone from there sacct is asked, where there is one. While squeue has no answer, nothing has ended.
+        """
+        seen = self._seen()
+        if seen is None:
+            return None
+        id = str(at_work.job_id)
+        state, _ = seen.get(id) or seen.get(id.partition("_")[0]) or ("", "")  # an array cancelled as it waits is one
+        if not state and id not in self._gone:
+            self._gone[id] = f"ended as {_accounted(id)}"
+        return f"ended as {state}" if state in OVER else self._gone.get(id)
+
+    def waiting(self, at_work: Any) -> str:
+        """Say why a job waits that may wait for long, once for all jobs that wait for the same reason."""
+        state, reason = (self._seen() or {}).get(str(at_work.job_id), ("", ""))
+        if state != "PENDING" or reason in (*ORDINARY, *self._told):
+            return ""
+        self._told.add(reason)
+        return f"its job {at_work.job_id} waits, and maybe others: Slurm's reason is {reason}"
+
+    def _seen(self) -> dict[str, tuple[str, str]] | None:
+        if time.monotonic() - self._looked > self._look_seconds:
+            self._looked, seen = time.monotonic(), _queue()
+            self._states = self._states if seen is None else seen
+        return self._states
 
     def stop(self, jobs: Sequence[_Job]) -> None:
         """Ask jobs to end, upon which runs keep a checkpoint, and wait until they have."""
         if jobs:
             self._cancel([str(job.at_work.job_id) for job in jobs])
-        until = time.monotonic() + SAVING_SECONDS
+        self.wait(jobs, SAVING_SECONDS)
+
+    def wait(self, jobs: Sequence[_Job], seconds: float) -> None:
+        """Wait until jobs have ended, no longer than so many seconds."""
+        self._look_seconds = min(WAIT_SECONDS, LOOK_SECONDS)
+        until = time.monotonic() + seconds
         while time.monotonic() < until and any(job.is_going for job in jobs):
             time.sleep(0.5)
 
@@ -262,7 +316,9 @@ class _Cluster:
             "qos": config.qos,
             "constraint": config.constraint,
             "signal_delay_s": SAVING_SECONDS,
-            "array_parallelism": terms.side_by_side or 1000,
+            "array_parallelism": terms.side_by_side or MOST_IN_ARRAY,
+            "srun_args": [f"--cpus-per-task={config.cpus}"],  # which it does not take over from the job since 22.05
+            "additional_parameters": {"requeue": True},  # also where jobs are not by default
         }
         engine.update_parameters(**{name: value for name, value in asked.items() if value})
         return engine
@@ -271,13 +327,16 @@ class _Cluster:
 class _Here(_Cluster):
     """Processes of this machine in the place of jobs, which outlive the command as those do."""
 
-    def state(self, at_work: Any) -> str:
+    def waiting(self, at_work: Any) -> str:
+        return ""
+
+    def end(self, at_work: Any) -> str | None:
         if at_work._process is not None:
-            return "RUNNING" if at_work._process.poll() is None else "FINISHED"
-        try:  # of an earlier command
-            return "RUNNING" if b"submitit" in Path(f"/proc/{at_work.job_id}/cmdline").read_bytes() else "FINISHED"
-        except OSError:
-            return "FINISHED"
+            return "ended" if at_work._process.poll() is not None else None
+        with suppress(OSError):  # of an earlier command
+            if b"submitit" in Path(f"/proc/{at_work.job_id}/cmdline").read_bytes():
+                return None
+        return "ended"
 
     def _cancel(self, ids: Sequence[str]) -> None:
         for id in ids:
@@ -292,6 +351,48 @@ class _Here(_Cluster):
         warned = min(SAVING_SECONDS, 30 * config.minutes)
         engine.update_parameters(timeout_min=config.minutes, gpus_per_node=config.gpus, signal_delay_s=warned)
         return engine
+
+
+def _requeue() -> None:
+    """Have the job that this process is of requeued, unless it was cancelled or is being requeued already."""
+    import submitit
+
+    job = submitit.JobEnvironment()
+    # The id with the task's number: the bare one of an array's last task is that of the whole array.
+    if job.cluster == "slurm" and (
+        _answer("squeue", "--noheader", f"--jobs={job.job_id}", "--format=%T") or ""
+    ).split() == ["RUNNING"]:
+        _answer("scontrol", "requeue", job.job_id)
+
+
+def _queue() -> dict[str, tuple[str, str]] | None:
+    """Return state and reason of each job of this user that Slurm's controller knows; None where it does not answer.
+
+    The tasks of an array have ids such as 77_0; an array that was cancelled while it waited is one job, 77.
+    """
+    listed = ("--noheader", "--array", "--states=all", f"--user={os.getuid()}", "--format=%F_%K|%T|%r")
+    text = _answer("squeue", *listed)
+    if text is None:
+        return None
+    found = [line.strip().split("|") for line in text.splitlines()]
+    return {line[0].removesuffix("_N/A"): (line[1], line[2]) for line in found if len(line) == 3}
+
+
+def _accounted(id: str) -> str:
+    """Say how a job ended that the controller does not know any more."""
+    said = (
+        _answer("sacct", "--noheader", "--parsable2", "--allocations", "--format=State", f"--jobs={id}") or ""
+    ).split()
+    return said[0] if said else "a job that Slurm does not know any more"
+
+
+def _answer(*command: str) -> str | None:
+    """Return what a command of Slurm says; None where it fails, takes a minute, or is not there."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, errors="replace")
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout if done.returncode == 0 else None
 
 
 def _brief(text: str, width: int) -> str:
