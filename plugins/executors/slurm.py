@@ -88,14 +88,17 @@ class Making:
         signal.signal(signal.SIGTERM, lambda *_: stop.set())
         self._thread = threading.Thread(target=self._make, args=(stop,))
         self._thread.start()
+        told = False
         try:
             while self._thread.is_alive():
                 self._thread.join(0.5)
+            told = stop.is_set()
         finally:
             stop.set()
             self._thread.join()
         if not self._ended:
-            _requeue()
+            if told:
+                _requeue()
             raise SystemExit(128 + signal.SIGTERM)
 
     def checkpoint(self) -> Any:
@@ -108,6 +111,9 @@ class Making:
         return submitit.helpers.DelayedSubmission(Making(self.order, self.threads))
 
     def _make(self, stop: threading.Event) -> None:
+        # Slurm sends its signals to every process of a job. What this thread starts inherits that it does not hear
+        # those that the main thread alone knows what to do with, of which a run would die without a checkpoint.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1, signal.SIGUSR2})
         self._ended = self.order.make(threads=self.threads, stopping=stop.is_set)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -119,7 +125,7 @@ class Slurm(Executor):
 
     A job that is preempted or whose time is over keeps a checkpoint and is requeued. Where the command ends while jobs
     wait or run (with keep=true, or a kill), the same command given again follows them and submits none twice. It is
-    given on a machine with `sbatch`, `sacct` and the folder of results; the logs of jobs that failed stay in
+    given on a machine with `sbatch`, `squeue` and the folder of results; the logs of jobs that failed stay in
     `.work/executors/slurm` there, and pickles of jobs while these wait, so that whoever may write to it may run code.
     """
 
@@ -195,12 +201,13 @@ class _Job:
     @property
     def is_going(self) -> bool:
         """Whether the job waits or runs, as far as is known."""
-        return self._cluster.end(self.at_work) is None
+        return not self._cluster.is_over(self.at_work)
 
     def fate(self) -> str | None:
         """See `follow`."""
-        end = self._cluster.end(self.at_work)
-        return None if end is None else f"its job {self.at_work.job_id} {end}{self._last_words()}"
+        if self.is_going:
+            return None
+        return f"its job {self.at_work.job_id} {self._cluster.end(self.at_work)}{self._last_words()}"
 
     def forget(self) -> None:
         """Remove what is kept of the job: what happened stands in the record of its run, and its logs if it failed."""
@@ -255,20 +262,27 @@ class _Cluster:
         """Return the job of an id."""
         return self.engine.job_class(self._folder, id)
 
-    def end(self, at_work: Any) -> str | None:
-        """Say how a job ended, as it was lately, in a few words; None while it waits or runs.
+    def is_over(self, at_work: Any) -> bool:
+        """Whether a job has ended, as it was lately. While squeue has no answer, nothing has."""
+        state = self._state(at_work)
+        return state is not None and (not state or state in OVER)
 
-        squeue is asked, which needs no accounting and knows of a job for some minutes after its end; of those that are
-        gone from there sacct is asked, where there is one. While squeue has no answer, nothing has ended.
-        """
-        seen = self._seen()
+    def end(self, at_work: Any) -> str:
+        """Say how a job ended, in a few words."""
+        id = str(at_work.job_id)
+        if state := self._state(at_work):
+            return f"ended as {state}"
+        if id not in self._gone:
+            self._gone[id] = _accounted(id)
+        return self._gone[id]
+
+    def _state(self, at_work: Any) -> str | None:
+        """Return Slurm's word for the state of a job; nothing if it knows of none, None while that is unknown."""
+        seen, id = self._seen(), str(at_work.job_id)
         if seen is None:
             return None
-        id = str(at_work.job_id)
         state, _ = seen.get(id) or seen.get(id.partition("_")[0]) or ("", "")  # an array cancelled as it waits is one
-        if not state and id not in self._gone:
-            self._gone[id] = f"ended as {_accounted(id)}"
-        return f"ended as {state}" if state in OVER else self._gone.get(id)
+        return state
 
     def waiting(self, at_work: Any) -> str:
         """Say why a job waits that may wait for long, once for all jobs that wait for the same reason."""
@@ -330,12 +344,14 @@ class _Here(_Cluster):
     def waiting(self, at_work: Any) -> str:
         return ""
 
-    def end(self, at_work: Any) -> str | None:
+    def is_over(self, at_work: Any) -> bool:
         if at_work._process is not None:
-            return "ended" if at_work._process.poll() is not None else None
+            return at_work._process.poll() is not None
         with suppress(OSError):  # of an earlier command
-            if b"submitit" in Path(f"/proc/{at_work.job_id}/cmdline").read_bytes():
-                return None
+            return b"submitit" not in Path(f"/proc/{at_work.job_id}/cmdline").read_bytes()
+        return True
+
+    def end(self, at_work: Any) -> str:
         return "ended"
 
     def _cancel(self, ids: Sequence[str]) -> None:
@@ -368,6 +384,7 @@ def _requeue() -> None:
 def _queue() -> dict[str, tuple[str, str]] | None:
     """Return state and reason of each job of this user that Slurm's controller knows; None where it does not answer.
 
+    This needs no accounting. The controller knows of a job for some minutes after its end.
     The tasks of an array have ids such as 77_0; an array that was cancelled while it waited is one job, 77.
     """
     listed = ("--noheader", "--array", "--states=all", f"--user={os.getuid()}", "--format=%F_%K|%T|%r")
@@ -379,11 +396,10 @@ def _queue() -> dict[str, tuple[str, str]] | None:
 
 
 def _accounted(id: str) -> str:
-    """Say how a job ended that the controller does not know any more."""
-    said = (
-        _answer("sacct", "--noheader", "--parsable2", "--allocations", "--format=State", f"--jobs={id}") or ""
-    ).split()
-    return said[0] if said else "a job that Slurm does not know any more"
+    """Say how a job ended that the controller does not know any more, as accounting has it where there is one."""
+    asked = ("--noheader", "--parsable2", "--allocations", "--format=State", f"--jobs={id}")
+    said = (_answer("sacct", *asked) or "").split()
+    return f"ended as {said[0]}" if said else "has ended, and Slurm no longer knows how"
 
 
 def _answer(*command: str) -> str | None:

@@ -88,3 +88,9 @@ def test_many_are_looked_at_less_often(clock):
     many = [Planned(str(number), [[], ["end"]]) for number in range(2000)]
     assert len(list(follow(many, lambda order: None))) == 2000
     assert clock == [2000 / orders.LOOKS_A_SECOND]
+
+
+def test_what_is_to_be_said_of_an_order_is_noted(clock):
+    order, words = Planned("a", [["start"], [], ["end"]]), iter(["", "waits for a node", ""])
+    told = [news.text for news in follow([order], lambda order: None, lambda order: next(words))]
+    assert told == ["start", "waits for a node", "end"]

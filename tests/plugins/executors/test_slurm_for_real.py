@@ -131,7 +131,7 @@ def here(folder, **options):
     [
         {},
         {"grace": 60},
-        {"grace": 60, "more": "PreemptParameters=send_user_signal"},
+        {"grace": 60, "more": "SlurmctldParameters=preempt_send_user_signal"},
         {"grace": 60, "mode": "CANCEL"},
     ],
     ids=["at-once", "with-grace", "by-the-user-signal", "cancelling-with-grace"],
@@ -186,15 +186,17 @@ def test_ctrl_c_cancels_the_jobs_whose_runs_the_same_command_continues(whole, tm
 
 
 def test_a_job_that_ends_without_news_is_a_run_that_is_lost_with_slurms_word_for_it(tmp_path):
-    with here(tmp_path) as slurm, slurm.command(seeds=1) as (process, said):
-        until_said(said, "  10%")
-        (id,) = slurm.jobs()
-        slurm.ask("scancel", "--signal=KILL", id.removesuffix("_N/A"))
+    with here(tmp_path) as slurm, slurm.command(seeds=2) as (process, said):
+        until_said(said, "  10%", times=2)
+        slurm.ask("scancel", "1_0")
+        for pid in slurm.ask("pgrep", "-f", f"^{sys.executable} .* submitit.core._submit").split():
+            if b"SLURM_ARRAY_TASK_ID=1\0" in Path(f"/proc/{pid}/environ").read_bytes():
+                os.kill(int(pid), signal.SIGKILL)
         assert process.wait(SECONDS) == 1
-        (record,) = ResultStore(slurm.results).records()[0]
-        assert record.status == "killed"
-        assert record.error.startswith(f"its job {id.removesuffix('_N/A')} ended as FAILED, saying last: srun: error: ")
-        assert record.error.endswith("; the same command continues it from its checkpoint")
+        errors = {record.spec.seed: record.error for record in ResultStore(slurm.results).records()[0]}
+        for seed, end in ((0, "CANCELLED"), (1, "FAILED")):
+            assert errors[seed].startswith(f"its job 1_{seed} ended as {end}, saying last: s"), errors
+            assert errors[seed].endswith("; the same command continues it from its checkpoint")
 
 
 def test_a_job_that_cannot_begin_says_why_it_waits(tmp_path):
