@@ -85,11 +85,14 @@ class Here:
         lines = self.ask("squeue", "-h", "-r", "-t", "all", f"--name={name}", "-o", "%F_%K %T").splitlines()
         return dict(line.split() for line in lines)
 
+    def occupy(self, seconds):
+        """Let a job of the other partition take both CPUs."""
+        asked = ("--partition=high", "--ntasks=2", "--job-name=urgent", "--output=/dev/null")
+        self.ask("sbatch", *asked, f"--wrap=sleep {seconds}")
+
     def preempt(self):
-        """Let a job of the other partition take both CPUs for a moment, and wait until it has ended."""
-        self.ask(
-            "sbatch", "--partition=high", "--ntasks=2", "--job-name=urgent", "--output=/dev/null", "--wrap=sleep 1"
-        )
+        """Let a job take the CPUs of those that run for a moment, and wait until it has ended."""
+        self.occupy(seconds=1)
         until(lambda: set(self.jobs("urgent").values()) == {"COMPLETED"}, "the urgent job's end")
 
     def go_on(self):
@@ -158,12 +161,15 @@ def test_preempted_jobs_keep_a_checkpoint_are_requeued_and_go_on_to_the_same_num
 
 
 def test_the_same_command_follows_jobs_while_another_does_and_after_it_was_killed(whole, tmp_path):
-    with here(tmp_path) as slurm, slurm.command(seeds=2) as (first, said):
-        until_said(said, "  10%", times=2)
-        with slurm.command(seeds=2) as (second, also):
-            until_said(also, "2 of 2 runs have jobs already, which are followed")
-            first.kill()
-            assert second.wait(SECONDS) == 0, also.read_text()
+    with here(tmp_path) as slurm:
+        slurm.occupy(seconds=600)  # so that jobs wait until both commands are there
+        with slurm.command(seeds=2) as (first, _):
+            until(slurm.jobs, "jobs")
+            with slurm.command(seeds=2) as (second, also):
+                until_said(also, "2 of 2 runs have jobs already, which are followed")
+                first.kill()
+                slurm.ask("scancel", "--name=urgent")
+                assert second.wait(SECONDS) == 0, also.read_text()
         assert set(slurm.jobs().values()) == {"COMPLETED"} and len(slurm.jobs()) == 2
         assert kept(slurm.results) == {seed: whole[seed] for seed in (0, 1)}
         assert slurm.left == []
