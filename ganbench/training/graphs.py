@@ -26,8 +26,8 @@ from ganbench.training.tracing import PhaseOnly, Uncompilable
 
 COMPARED = (0, 256, 4096)
 """So many periods after its capture a graph is compared with the step itself."""
-CAPTURES = 8
-"""So often is a phase captured at most: settings that a schedule changes now and then make a graph wrong."""
+PATIENCE = 4
+"""Settings must rest so many times longer after each capture of a phase: a change of one makes a graph wrong."""
 Settings: TypeAlias = list[Any]
 
 
@@ -99,13 +99,13 @@ class Graphs:
         own = [type(each).__name__ for each in optimizers.values() if type(each) not in OF_PYTORCH]
         if own:
             self.refused = f"{own[0]} is not an optimizer of PyTorch"
-        self._captures: dict[int, int] = {}
         self.forget()
 
     def forget(self) -> None:
         """Begin anew, as when tensors have taken the place of others."""
         self._graphs: dict[int, Graph] = {}
-        self._before: dict[int, Settings] = {}  # settings by phase, one period ago
+        self._captures: dict[int, int] = {}  # by phase, how often
+        self._before: dict[int, tuple[Settings, int]] = {}  # settings by phase, and for how many periods they rest
         self._batch: Batch | None = None
         self._progress: Tensor | None = None
 
@@ -126,17 +126,19 @@ class Graphs:
         None where nothing is to be compared.
         """
         phase, settings = number % self._period, self._settings()
-        settled, self._before[phase] = _same(self._before.get(phase), settings), settings
+        before, rests = self._before.get(phase, (None, 0))
+        rests = rests + 1 if _same(before, settings) else 0
+        self._before[phase] = settings, rests
         graph = self._graphs.get(phase)
         if graph is not None and not _same(graph.settings, settings):
             del self._graphs[phase]
             graph = None
-        if self.refused or not settled or (graph is None and self._captures.get(phase, 0) >= CAPTURES):
+        if self.refused or (graph is None and rests < PATIENCE ** self._captures.get(phase, 0)):
             return None
         if graph is not None and not self._is_due(graph, number):
             return None
         held = places(self._variant, self._optimizers)
-        before, gradients = copied(held), [(weight, weight.grad) for weight in self._variant.parameters()]
+        states, gradients = copied(held), [(weight, weight.grad) for weight in self._variant.parameters()]
         try:
             self._fill(batch, progress)
             if graph is None:
@@ -150,16 +152,16 @@ class Graphs:
                 seed()
                 graph.replay()
 
-            put_back(held, before)  # a recorder may carry out what it records
+            put_back(held, states)  # a recorder may carry out what it records
             again()
-            return Rehearsal(phase, graph, before, copied(held), _joined(graph.results()), again)
+            return Rehearsal(phase, graph, states, copied(held), _joined(graph.results()), again)
         except Exception as error:  # a plugin, or a device, may refuse in any way
             if phase in self._graphs:
                 raise
             self._refuse(_told(error))
             return None
         finally:
-            put_back(held, before)
+            put_back(held, states)
             for weight, gradient in gradients:
                 weight.grad = gradient
 
