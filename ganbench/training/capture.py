@@ -83,19 +83,25 @@ class CudaRecorder:
         current = torch.cuda.current_stream(self._device)
         with torch.cuda.device(self._device), torch.cuda.stream(current):  # put back, however the capture ends
             self._stream = self._stream or torch.cuda.Stream(self._device)
+            self._pool = self._pool or torch.cuda.graph_pool_handle()
             graph, lost = torch.cuda.CUDAGraph(), list[Exception]()
             try:
                 # Of this thread alone: another may copy the next batch meanwhile.
                 with torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"):
                     _carried_out(function, lost)
             except Exception as error:
-                self._capture_nothing()
+                self._clear_away()
                 raise next(iter(lost), error) from None  # the end of a lost capture fails too, and says less
-            self._pool = graph.pool()
         return graph.replay
 
-    def _capture_nothing(self) -> None:
-        """Capture once more: before 2.13, PyTorch's generator is left in a capture that was lost until one ends."""
+    def _clear_away(self) -> None:
+        """End what a lost capture leaves begun: some versions of PyTorch stop at its error.
+
+        Their allocator goes on to keep memory for it; their generator is in a capture until another one ends.
+        """
+        with suppress(RuntimeError):  # where it is over
+            torch._C._cuda_endAllocateToPool(torch.cuda.current_device(), self._pool)
+        self._pool = None
         with (
             suppress(RuntimeError),
             torch.cuda.graph(torch.cuda.CUDAGraph(), stream=self._stream, capture_error_mode="thread_local"),

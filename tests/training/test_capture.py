@@ -65,11 +65,19 @@ class Cuda:
         patch.setattr(torch.cuda, "Stream", lambda device: f"a stream of {device}")
         for name in ("CUDAGraph", "device", "stream", "graph"):
             patch.setattr(torch.cuda, name, getattr(self, name))
+        patch.setattr(torch.cuda, "graph_pool_handle", lambda: "a pool")
+        patch.setattr(torch.cuda, "current_device", lambda: 1)
+        patch.setattr(torch._C, "_cuda_endAllocateToPool", self.end_of_pool)
         zeros = torch.zeros
         patch.setattr(torch, "zeros", lambda *size, device: zeros(*size))
 
     def CUDAGraph(self) -> Any:
-        return SimpleNamespace(pool=lambda: "a pool", replay=lambda: self.lines.append(f"replay on {self.current}"))
+        return SimpleNamespace(replay=lambda: self.lines.append(f"replay on {self.current}"))
+
+    def end_of_pool(self, device: int, pool: str) -> None:
+        self.lines.append(f"nothing more into {pool} of {device}")
+        if not self.lost:
+            raise RuntimeError("endAllocatePool: not currently recording to mempool_id")
 
     @contextmanager
     def device(self, device: torch.device) -> Iterator[None]:
@@ -105,7 +113,7 @@ def test_a_step_is_captured_on_a_stream_of_its_own_and_graphs_share_memory(monke
     recorder(lambda: values.append(X + 2))
     first()
     assert cuda.lines == [
-        "capture on a stream of cuda:1 with None, thread_local",
+        "capture on a stream of cuda:1 with a pool, thread_local",
         "capture on a stream of cuda:1 with a pool, thread_local",
         "replay on the stream of steps",
     ]
@@ -122,8 +130,9 @@ def test_a_capture_that_fails_says_why_and_leaves_the_stream_of_steps(
         recorder(lambda: print(X.sum().item()))
     assert cuda.current == "the stream of steps"
     assert cuda.lines == [
-        "capture on a stream of cuda:1 with None, thread_local",
+        "capture on a stream of cuda:1 with a pool, thread_local",
+        "nothing more into a pool of 1",
         "capture on a stream of cuda:1 with None, thread_local",  # of nothing, so that the generator is left whole
     ]
     recorder(lambda: None)
-    assert len(cuda.lines) == 3
+    assert len(cuda.lines) == 4
