@@ -17,7 +17,13 @@ from .contract.data import (
     to_float as to_float,
     to_uint8 as to_uint8,
 )
-from .contract.executors import Executor as Executor, News as News, Order as Order, Terms as Terms
+from .contract.executors import (
+    Depot as Depot,
+    Executor as Executor,
+    News as News,
+    Order as Order,
+    Terms as Terms,
+)
 from .contract.experiments import (
     Claim as Claim,
     Course as Course,
@@ -185,6 +191,7 @@ from .toolbox.images import (
     write_images as write_images,
     write_split as write_split,
 )
+from .toolbox.installed import installed as installed, told_apart as told_apart
 from .toolbox.joint import (
     JointDiscriminator as JointDiscriminator,
     joint_discriminator as joint_discriminator,

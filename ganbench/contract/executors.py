@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -23,11 +23,36 @@ class News(ABC):
         """Whether this is the last news of the run."""
 
 
+class Depot(ABC):
+    """Takes in, where the folder of results is, what comes of a run that is made where that folder is not seen.
+
+    An engine carries its calls from one to the other; what is given and returned can be pickled, and is bytes by name.
+    """
+
+    @abstractmethod
+    def lend(self, maker: str) -> Mapping[str, bytes] | None:
+        """Return what there is of the run, for `maker` to go on from, or None while another command makes it.
+
+        From then on nobody else makes it, and no earlier maker is heard any more.
+        """
+
+    @abstractmethod
+    def take(self, maker: str, files: Mapping[str, bytes]) -> bool:
+        """Check and keep what has come of the run since; return False where it is no longer this maker's.
+
+        Raises `UserError` for what is damaged, of which nothing is kept.
+        """
+
+    @abstractmethod
+    def close(self, maker: str = "") -> None:
+        """Let others make the run, where `maker` makes it, or whoever does."""
+
+
 class Order(ABC):
     """One run to be made: a value that can be pickled, and made on any machine that sees the folder of results.
 
     The machine has the same ganbench; plugins that are files travel with the order. Data, weights and results lie at
-    the same paths there.
+    the same paths there; only for the results there is a way round, `depot`.
     """
 
     @property
@@ -40,8 +65,20 @@ class Order(ABC):
     def name(self) -> str:
         """What to call it, for people; not unique."""
 
+    @property
     @abstractmethod
-    def make(self, *, threads: int = 0, at_once: int = 1, stopping: Callable[[], bool] = lambda: False) -> bool:
+    def distributions(self) -> Collection[str]:
+        """The names of the installed distributions whose code the run executes; see `installed`."""
+
+    @abstractmethod
+    def make(
+        self,
+        *,
+        threads: int = 0,
+        at_once: int = 1,
+        stopping: Callable[[], bool] = lambda: False,
+        depot: Depot | None = None,
+    ) -> bool:
         """Make the run on this machine, in a process of its own, from its last checkpoint where there is one.
 
         What happens is told in the folder of results, where `news` finds it. Whatever goes wrong in the run is its end,
@@ -50,7 +87,14 @@ class Order(ABC):
         `threads`: that it computes with, 0 for all cores that this process may use; `at_once`: how many runs share its
         device; `stopping`: asked twice a second, whether it is to keep a checkpoint and end. Whatever is raised in the
         thread that calls it stops the run as well, which may take a minute. Returns whether the run has ended.
+
+        `depot`: where this machine does not see the folder of results, what takes to it, within seconds, all that the
+        run keeps and tells; several threads ask it. Raises what the depot raises, once the run has been stopped.
         """
+
+    @abstractmethod
+    def depot(self) -> Depot:
+        """Return what takes in what comes of the run, on a machine that sees the folder of results."""
 
     @abstractmethod
     def news(self) -> Sequence[News]:

@@ -12,13 +12,14 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ganbench.archives import read_archive
 from ganbench.contract.types import Value
 from ganbench.errors import DiskError, UserError
 from ganbench.files import is_held, write_atomically
 from ganbench.results.codec import encode, read
 from ganbench.results.moving import LOCKS, SAMPLES, make_ignored
 from ganbench.results.progress import find_sweeps, folder_of
-from ganbench.results.record import FINAL, RunRecord, metric_and_weights, richer
+from ganbench.results.record import FINAL, RunRecord, RunSpec, metric_and_weights, richer
 from ganbench.results.store import ResultStore, apart, kept_by_executors, own_traces
 
 Check = Callable[[Path, RunRecord], str | None]
@@ -248,6 +249,32 @@ def merge(store: ResultStore, sources: list[ResultStore], check: Check) -> Merge
                     else:
                         problems.append(f"{path} is left out: another command is at work on its run")
     return Merged(counts["new"], counts["better"], counts["known"], problems)
+
+
+def bring_on(store: ResultStore, source: ResultStore, spec: RunSpec, check: Check) -> list[str]:
+    """Bring in how far a run has come that is made elsewhere, and was begun there from what is here.
+
+    The caller holds its lock. Returns what is wrong with it, a sentence each, and then nothing is brought.
+    """
+    path = source.path(spec)
+    try:
+        record = read(path)
+    except FileNotFoundError:
+        return [f"{path} is missing"]
+    except UserError as error:
+        return [str(error)]
+    if record.spec.id != spec.id:
+        return [f"{path} is the record of another run"]
+    traces = source.traces_path(spec)
+    wrong = [*_faults(source, path, record, check), *_damaged_pictures(path.with_suffix(SAMPLES))]
+    if not wrong and traces.exists() and read_archive(traces).owner != spec.id:
+        wrong = [f"{traces} does not say that it is of this run"]
+    if not wrong:
+        _bring(store, source, path, record, None)
+        for checkpoint in store.work(spec).glob("checkpoint*.pt") if record.status in FINAL else ():
+            with suppress(OSError):  # it takes room alone
+                checkpoint.unlink()
+    return wrong
 
 
 def _better(old: RunRecord, new: RunRecord) -> RunRecord:

@@ -38,9 +38,13 @@ class Planned(Order):
         return self.of
 
     name = run
+    distributions = ()
 
     def make(self, **_):
         raise AssertionError("nobody makes it")
+
+    def depot(self):
+        raise AssertionError("nobody makes it elsewhere")
 
     def news(self):
         self.asked += 1

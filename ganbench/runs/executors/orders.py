@@ -6,18 +6,22 @@ import secrets
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from importlib.metadata import entry_points
 from pathlib import Path
 
-from ganbench.contract.executors import Order
+from ganbench.contract.executors import Depot, Order
 from ganbench.errors import DiskError, UserError
 from ganbench.results.record import RunRecord
 from ganbench.results.store import ResultStore
+from ganbench.runs.code import HARNESS
+from ganbench.runs.executors.carrying import RunDepot, carried
 from ganbench.runs.executors.limits import NO_LIMITS, Limits
 from ganbench.runs.executors.local import fallen, has_checkpoint, name_of, run_all
 from ganbench.runs.executors.news import Follower, Journal
 from ganbench.runs.executors.travelling import Luggage, unpacked
 from ganbench.runs.executors.worker import Event
 from ganbench.runs.job import Job
+from ganbench.runs.registry import FILE
 
 NEWS = "news-"
 """How the names of files with news begin, in the working folder of a run."""
@@ -50,8 +54,30 @@ class RunOrder(Order):
         """See `Order.name`."""
         return name_of(self.job)
 
-    def make(self, *, threads: int = 0, at_once: int = 1, stopping: Callable[[], bool] = lambda: False) -> bool:
+    @property
+    def distributions(self) -> frozenset[str]:
+        """See `Order.distributions`."""
+        origins = [distribution for _, distribution in self.job.origins]
+        if not origins:  # any may be loaded
+            origins = [point.dist.name for point in entry_points(group="ganbench") if point.dist]
+        return frozenset({HARNESS, *origins} - {FILE})
+
+    def make(
+        self,
+        *,
+        threads: int = 0,
+        at_once: int = 1,
+        stopping: Callable[[], bool] = lambda: False,
+        depot: Depot | None = None,
+    ) -> bool:
         """See `Order.make`."""
+        if depot is not None:
+
+            def make(results: Path, stopping: Callable[[], bool]) -> bool:
+                here = replace(self, results=results)
+                return here.make(threads=threads, at_once=at_once, stopping=stopping)
+
+            return carried(self.job.spec, self._path, depot, make, stopping)
         journal, ended = Journal(self._path), False
         try:
             with unpacked(self.luggage, self.job) as job:
@@ -71,6 +97,10 @@ class RunOrder(Order):
             journal.fail(str(error))
             return True
         return ended
+
+    def depot(self) -> RunDepot:
+        """See `Order.depot`."""
+        return RunDepot(ResultStore(self.results), self.job.spec, self._path)
 
     def news(self) -> Sequence[Event]:
         """See `Order.news`."""
