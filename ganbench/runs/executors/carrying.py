@@ -70,6 +70,8 @@ class RunDepot(Depot):
 
     def lend(self, maker: str) -> Mapping[str, bytes] | None:
         """See `Depot.lend`."""
+        import ganbench.runs.checkpoint  # noqa: F401  # takes seconds, which the first news would wait for
+
         with self._one:
             if not self._maker and not self._leased():
                 return None
