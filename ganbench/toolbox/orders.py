@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 
 from ganbench.contract.executors import News, Order
 
@@ -16,13 +16,15 @@ LAG_SECONDS = 5.0
 
 
 def follow(
-    orders: Sequence[Order], fate: Callable[[Order], str | None], word: Callable[[Order], str] = lambda order: ""
+    orders: Sequence[Order],
+    fate: Callable[[Order], str | None],
+    more: Callable[[], Iterable[News]] = tuple,
 ) -> Generator[News, None, None]:
     """Yield the news of orders as it comes, until each has ended.
 
     `fate`: asked of an order that has not ended: None while its job waits or runs, else how the job ended, in a few
-    words. Where no last news comes after that, the run is lost, and this is why. `word`: asked as often, something to
-    note of the order, or nothing.
+    words. Where no last news comes after that, the run is lost, and this is why. `more`: asked at each look, for what
+    else there is to say.
     """
     going, over = list(orders), dict[str, float]()
     while going:
@@ -33,10 +35,9 @@ def follow(
                 over.pop(order.run, None)
             elif time.monotonic() - over.setdefault(order.run, time.monotonic()) >= LAG_SECONDS:
                 news += [] if any(each.ended for each in news) else [order.lost(why)]
-            if said := word(order):
-                yield order.note(said)
             yield from news
             if any(each.ended for each in news):
                 going.remove(order)
+        yield from more()
         if going:
             time.sleep(max(LOOK_SECONDS, len(going) / LOOKS_A_SECOND))

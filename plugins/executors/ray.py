@@ -91,15 +91,15 @@ class Ray(Executor):
 
     def execute(self, orders: Sequence[Order], terms: Terms) -> Generator[News, None, None]:
         """See `Executor.execute`."""
+        if not orders:
+            return
         terms.folder.mkdir(parents=True, exist_ok=True)
         with _connected(terms.config.address, terms.folder) as is_ours, _token(terms) as seat:
             tasks = _Tasks(orders, terms, seat)
             for note in tasks.look(is_ours=is_ours):
                 yield orders[0].note(note)
             try:
-                for news in follow(orders, tasks.fate):
-                    yield from tasks.notes()
-                    yield news
+                yield from follow(orders, tasks.fate, tasks.notes)
             finally:
                 tasks.stop()
 
@@ -458,7 +458,7 @@ def _connected(address: str, folder: Path) -> Iterator[bool]:
 
 def _hush() -> None:
     """Let Ray not print what befalls its nodes to standard output, which it does whatever it is told."""
-    worker = importlib.import_module("ray._private.worker")
+    worker: Any = importlib.import_module("ray._private.worker")
     if hasattr(worker, "print_to_stdstream"):
         worker.print_to_stdstream = lambda *_, **__: None
 

@@ -160,7 +160,7 @@ class Slurm(Executor):
             yield from follow(
                 [job.order for job in jobs.values()],
                 lambda order: jobs[order.run].fate(),
-                lambda order: cluster.waiting(jobs[order.run].at_work),
+                lambda: [job.order.note(why) for job in jobs.values() if (why := cluster.waiting(job.at_work))],
             )
             stopped = False
             cluster.wait(list(jobs.values()), ENDING_SECONDS)

@@ -88,13 +88,17 @@ def test_a_job_that_lives_again_is_not_lost(clock):
     assert [news.text for news in told] == ["end"]
 
 
+def test_what_else_there_is_to_say_is_said_though_no_run_tells_anything(clock):
+    said = [["one has no room"], [], ["one has joined"]]
+
+    def more():
+        return [Told("a", text) for text in said.pop(0)] if said else []
+
+    told = follow([Planned("a", [[], [], ["start"], ["end"]])], lambda order: None, more)
+    assert [news.text for news in told] == ["one has no room", "start", "one has joined", "end"]
+
+
 def test_many_are_looked_at_less_often(clock):
     many = [Planned(str(number), [[], ["end"]]) for number in range(2000)]
     assert len(list(follow(many, lambda order: None))) == 2000
     assert clock == [2000 / orders.LOOKS_A_SECOND]
-
-
-def test_what_is_to_be_said_of_an_order_is_noted(clock):
-    order, words = Planned("a", [["start"], [], ["end"]]), iter(["", "waits for a node", ""])
-    told = [news.text for news in follow([order], lambda order: None, lambda order: next(words))]
-    assert told == ["start", "waits for a node", "end"]

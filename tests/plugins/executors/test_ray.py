@@ -21,6 +21,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
+import torch
 from ganbench_plugins.executors import ray as plugin
 
 import ganbench
@@ -32,6 +33,7 @@ from ganbench.runs.executors.orders import RunOrder
 from ganbench.runs.options import resolve
 from ganbench.runs.plan import Request, plan
 from ganbench.runs.registry import Entry, Origin, discover
+from ganbench.training.devices import describe
 
 TINY = Path(__file__).parents[2] / "tiny_plugin.py"
 ROOT = Path(ganbench.__file__).parents[1]
@@ -369,6 +371,14 @@ def test_a_node_that_joins_later_with_another_ganbench_is_left_out(machines, job
     (note,) = notes(heard)
     assert note.startswith("no runs are made on node 127.0.0.2 (other) has ganbench ")
     assert kept(results) == whole
+
+
+@pytest.mark.gpu
+def test_two_runs_share_a_gpu(ray, jobs, tmp_path):
+    list(events_of([replace(job, device="auto") for job in slow_of(jobs)], tmp_path, "gpus_per_run=0.5"))
+    (record,) = ResultStore(tmp_path).records()[0]
+    assert (record.status, record.provenance["at_once"]) == ("done", 2)
+    assert record.provenance["machine"]["device"] == describe(torch.device("cuda:0"))
 
 
 @pytest.mark.slow
