@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import signal
@@ -110,6 +111,8 @@ def test_what_an_earlier_command_submitted_is_followed_and_not_submitted_again(j
     until_share(first, 0.2)
     (task,) = tasks(tmp_path)
     first.close()
+    del first
+    gc.collect()  # while the warning is expected
     second = events_of(jobs[:1], tmp_path)
     assert next(second).note == "1 of 1 runs have jobs already, which are followed"
     assert tasks(tmp_path) == [task]
