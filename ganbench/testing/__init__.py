@@ -3,6 +3,7 @@
 from ganbench.testing.checks import (
     CHECKS,
     Check,
+    PassedOver,
     check_bf16_stays_finite,
     check_condition_matters,
     check_data_is_used_and_not_written,
@@ -18,6 +19,7 @@ from ganbench.testing.checks import (
     check_samples_come_from_weights_alone,
     check_state_lives_in_buffers,
     check_steps_do_not_wait_for_the_device,
+    check_two_ranks_equal_one,
     check_updates_name_a_player_and_carry_a_scalar_loss,
     checks_for,
 )
@@ -28,6 +30,7 @@ __all__ = [
     "CHECKS",
     "Check",
     "Outcome",
+    "PassedOver",
     "Subject",
     "check_bf16_stays_finite",
     "check_condition_matters",
@@ -44,6 +47,7 @@ __all__ = [
     "check_samples_come_from_weights_alone",
     "check_state_lives_in_buffers",
     "check_steps_do_not_wait_for_the_device",
+    "check_two_ranks_equal_one",
     "check_updates_name_a_player_and_carry_a_scalar_loss",
     "checks_for",
     "parametrize",

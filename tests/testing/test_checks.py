@@ -17,6 +17,7 @@ REGISTRY = discover([Path(__file__).parents[1] / "broken_variants.py"])
 SOUND = ["plain", "busy", "conditional", "large", "points-only"]
 EVERY_CHECK = {name_of(check): check for check in (*CHECKS, check_condition_matters)}
 UPDATES = "updates_name_a_player_and_carry_a_scalar_loss"
+RANKS = "two_ranks_equal_one"
 WAITING = "steps_do_not_wait_for_the_device"
 BREACHES = [
     ("OutOfRange", "samples_are_images", "Tanh"),
@@ -72,6 +73,10 @@ BREACHES = [
     ("ReadsItem", WAITING, "item"),
     ("Branches", WAITING, "__bool__"),
     ("Masks", WAITING, "mask"),
+    ("MeansOfItsPart", RANKS, "on two devices loss/D differs by .*: of what is no mean of samples"),
+    ("StateOfItsPart", RANKS, "the 2 devices of broken-stateofitspart hold different values of level after 2 steps"),
+    ("OneDrawForAll", RANKS, "on two devices loss/D differs"),
+    ("MeetsUnevenly", RANKS, "ranks do not ask for the same"),
     ("IgnoresLabel", "condition_matters", "let cond reach G"),
     ("IgnoresLabelsOfData", "condition_matters", "use batch.cond"),
 ]
