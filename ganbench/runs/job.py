@@ -22,7 +22,7 @@ class Job:
     samples are compared with. `score`: what is sampled, `raw` or `ema`, its first the run's own value. `half_life`: of
     averaged weights, in images, where it is not the paper's: none, or a number. `averaged`: whether there is such an
     average. `keep`: shares of the budget at which raw weights are kept besides the end. `at_once`:
-    how many runs share its device, itself included.
+    how many runs share its device, itself included. `devices`: on how many it is made, from `device` on.
     """
 
     spec: RunSpec
@@ -50,6 +50,7 @@ class Job:
     repeats: int = 1
     keep: tuple[float, ...] = ()
     at_once: int = 1
+    devices: int = 1
 
 
 def is_complete(record: RunRecord | None, job: Job) -> bool:

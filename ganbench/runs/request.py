@@ -19,8 +19,9 @@ class Request:
     """What the user asked for; None means the data set's default. `seeds`: how many, from 0, or which.
 
     `reference`: the split that samples are compared with. `score`: `raw` or `ema` or both; by default the average where
-    a variant keeps one. `repeats`: how often each trained variant is sampled at its end. `sweeps`: options of
-    which each value makes runs of its own. `keep`: shares of the budget at which weights are kept besides the end.
+    a variant keeps one. `devices`: on how many each run is made. `repeats`: how often each trained variant is sampled
+    at its end. `sweeps`: options of which each value makes runs of its own. `keep`: shares of the budget at which
+    weights are kept besides the end.
     """
 
     variants: Sequence[str]
@@ -46,6 +47,7 @@ class Request:
     data_root: Path = Path("data")
     weights: Path | None = None
     device: str = "cpu"
+    devices: int = 1
     keep: Sequence[float] = ()
 
     @property
