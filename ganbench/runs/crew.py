@@ -159,6 +159,7 @@ class Crew:
     def close(self) -> None:
         """End the other ranks."""
         self._closed.set()
+        self.ranks.part()
         for helper in self._helpers:
             helper.orders.close()
             helper.kill()
@@ -192,10 +193,11 @@ def _heard(helper: _Helper) -> str:
 
 
 def _lost(helper: _Helper, said: str) -> Lost:
+    where = f"on another of its devices, {helper.device}"
     if said:
-        return Lost(f"on another of its devices, {helper.device}: {said}", "error")
+        return Lost(f"{where}: {said}", "error")
     helper.process.join(LAST_WORD_SECONDS)
-    return Lost(f"of another of its devices, {helper.device}, {helper.cause}", "killed")
+    return Lost(f"{where}: {helper.cause}", "killed")
 
 
 def share_of(threads: int, devices: int) -> int:

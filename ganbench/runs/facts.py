@@ -86,9 +86,13 @@ def versions_and_machine(device: str, devices: int = 1) -> dict[str, Any]:
     }
 
 
+SEVERAL = " × "
+"""What stands in the name of several devices between how many they are and what."""
+
+
 def several(device: str, devices: int) -> str:
     """Return the name of so many devices of a kind."""
-    return f"{devices} × {device}" if devices > 1 else device
+    return f"{devices}{SEVERAL}{device}" if devices > 1 else device
 
 
 def _version_of(name: str) -> str:

@@ -26,7 +26,7 @@ from ganbench.results.store import ResultStore
 from ganbench.runs.blame import keep_traceback
 from ganbench.runs.checkpoint import Checkpoints, Unusable, load_state, save_state
 from ganbench.runs.crew import Crew, share_of, trainer_of
-from ganbench.runs.facts import files_of, provenance, several, variant_facts
+from ganbench.runs.facts import SEVERAL, files_of, provenance, several, variant_facts
 from ganbench.runs.gallery import draw_last, draw_mark, shown_of
 from ganbench.runs.job import Job, unscored_metrics
 from ganbench.runs.looks import Looks
@@ -165,8 +165,9 @@ class Run:
             self.loose.forget()
         elif len(self.devices) > 1:
             before, now_on = self.devices[-2:]
+            otherwise = "draws and rounds" if SEVERAL in before + now_on else "rounds"
             warnings.warn(
-                f"it was begun on {before} and goes on {now_on}, which rounds otherwise: its numbers are of both, and "
+                f"it was begun on {before} and goes on {now_on}, which {otherwise} otherwise: its numbers are of both, and "
                 f"its time is not averaged with that of others",
                 stacklevel=2,
             )

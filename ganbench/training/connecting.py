@@ -20,6 +20,8 @@ from ganbench.training.devices import resolve_device
 HOST = "127.0.0.1"
 PATIENCE = timedelta(minutes=30)
 """How long ranks wait for one another in a step; one that has ended is noticed at once by whoever started it."""
+JOINING = timedelta(minutes=5)
+"""How long they wait until all have found one another."""
 LOOPBACK = {"linux": "lo", "darwin": "lo0"}
 
 
@@ -43,14 +45,14 @@ class Processes(Group):
 
 def open_meeting(size: int) -> Any:
     """Open the place where ranks meet, at a free port of this machine alone."""
-    return _stores().TCPStore(HOST, 0, size, is_master=True, wait_for_workers=False, timeout=PATIENCE)
+    return _stores().TCPStore(HOST, 0, size, is_master=True, wait_for_workers=False, timeout=JOINING)
 
 
 def connect(place: Any, rank: int, size: int, device: torch.device) -> Processes:
     """Join the others, at a place or its port, and wait until all are there."""
     store = place
     if isinstance(place, int):
-        store = _stores().TCPStore(HOST, place, size, is_master=False, timeout=PATIENCE)
+        store = _stores().TCPStore(HOST, place, size, is_master=False, timeout=JOINING)
     if device.type == "cuda":
         torch.cuda.set_device(device)
     with _by_loopback():

@@ -36,6 +36,10 @@ class Ranks:
         """Return the block in which a step is made together."""
         return among(self.group)
 
+    def part(self) -> None:
+        """Have no others any more: what is traced but not averaged stays as it is."""
+        self.size, self.group = 1, ALONE
+
     def announce(self, until: float) -> None:
         """Tell the others that training goes on to a share of the budget."""
 
