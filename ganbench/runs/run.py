@@ -167,8 +167,8 @@ class Run:
             before, now_on = self.devices[-2:]
             otherwise = "draws and rounds" if SEVERAL in before + now_on else "rounds"
             warnings.warn(
-                f"it was begun on {before} and goes on {now_on}, which {otherwise} otherwise: its numbers are of both, and "
-                f"its time is not averaged with that of others",
+                f"it was begun on {before} and goes on {now_on}, which {otherwise} otherwise: its numbers are of both, "
+                f"and its time is not averaged with that of others",
                 stacklevel=2,
             )
         return self.trainer

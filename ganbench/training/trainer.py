@@ -175,7 +175,7 @@ class Trainer:
             )
         if counter is not None:
             if counted:
-                self._flops[phase] = float(counter.flops)
+                self._flops[phase] = float(self.ranks.agree(counter.flops))
             require_metered(name, number, counter, self._flops[phase])
         meters.flops += self.ranks.size * self._flops[phase]
         meters.steps += 1
