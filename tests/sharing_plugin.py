@@ -57,12 +57,27 @@ class DiesOnTheSecond(Sound):
             os.kill(os.getpid(), signal.SIGKILL)
 
 
+class RaisesOnBoth(Sound):
+    name = "raises-on-both"
+
+    def fail(self, rank):
+        raise RuntimeError("everywhere")
+
+
 class Drifts(Sound):
     name = "drifts"
 
     def step(self, batch, clock):
         yield from super().step(batch, clock)
         self.level.add_(batch.real.mean())
+
+
+class ForOne(Sound):
+    name = "for-one"
+
+    def build(self, parts):
+        super().build(parts)
+        self.one_device = "its secret is its own"
 
 
 class NeedsTheFirst(Sound):
@@ -76,4 +91,4 @@ class NeedsTheFirst(Sound):
 
 @hookimpl
 def ganbench_variants():
-    return [Sound, RaisesOnTheSecond, RaisesOnTheFirst, DiesOnTheSecond, Drifts, NeedsTheFirst]
+    return [Sound, RaisesOnTheSecond, RaisesOnTheFirst, DiesOnTheSecond, RaisesOnBoth, Drifts, ForOne, NeedsTheFirst]

@@ -11,6 +11,7 @@ import signal
 import threading
 import time
 import traceback
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -146,7 +147,9 @@ class Crew:
         """Raise `Lost` where the block fails because another rank has ended; end the others with the block."""
         try:
             yield
-        except (Parted, RuntimeError, OSError) as error:
+        except Exception as error:
+            if not self._is_of_others(error):
+                raise
             until = time.monotonic() + (LAST_WORD_SECONDS if isinstance(error, Parted) else 0)
             while self._helpers and self._lost is None and time.monotonic() < until:
                 time.sleep(0.05)
@@ -155,6 +158,11 @@ class Crew:
             raise
         finally:
             self.close()
+
+    def _is_of_others(self, error: Exception) -> bool:
+        """Whether an error may come of another rank's end; on a CUDA device any operation may tell of it."""
+        on_cuda = self._devices[0].type == "cuda" and isinstance(error, RuntimeError)
+        return self.ranks.size > 1 and (on_cuda or isinstance(error, Parted | OSError))
 
     def close(self) -> None:
         """End the other ranks."""
@@ -256,6 +264,7 @@ def follow(
 
 def _follow(job: Job, place: _Place, orders: Connection, connection: Connection, home: Home) -> None:
     settle_cache()
+    warnings.simplefilter("ignore")  # the first rank tells of them
     registry = discover(job.plugins, job.origins)
     require_same_modules(home.modules)
     device = resolve_device(place.device)

@@ -97,6 +97,7 @@ def test_a_checkpoint_of_one_layout_continues_in_another(registry, store, monkey
     [
         ("raises-on-the-second", "error", r"on another of its devices, cpu: ZeroDivisionError: here alone"),
         ("raises-on-the-first", "error", r"ZeroDivisionError: in front"),
+        ("raises-on-both", "error", r"^RuntimeError: everywhere"),
         ("dies-on-the-second", "killed", r"on another of its devices, cpu: its process was ended by SIGKILL"),
         ("drifts", "error", r"2 devices of drifts hold different values of level after 6 steps: .*mean_over_ranks"),
     ],
