@@ -1,8 +1,8 @@
 """Whether two devices, each with half of a batch, make the steps that one makes with all of it.
 
 Arithmetic is in float64, so that what differs is no rounding. The one device draws what the two draw, joined: latents
-and noise have a row a sample. In which order a batch lies is open where a step divides it (two halves for two players,
-packs of neighbours), and so both orders are tried.
+and noise have a row, or a column, a sample. In which order a batch lies is open where a step divides it (two halves for
+two players, packs of neighbours), and so both orders are tried.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ NOTHING = 1e-10
 TINY = 1e-30
 GAIN = 1.4
 DEVICES = 2
-BATCH = 4
+BATCH = 6
+"""Of samples, and of nothing else that is drawn: a size that is a multiple of it counts samples."""
 Rows = Callable[[int], list[Tensor]]
 """By rank, which rows of so many are its own."""
 
@@ -143,17 +144,18 @@ class Wide(TorchDispatchMode):
         return func(*args, **kwargs)
 
     def _drawn(self, func: Any, args: Any, kwargs: Any) -> Any:
-        n = next((size for each in args if (size := self._samples(each))), 0)
-        if not n:  # no draw of samples: nobody's but the first rank's, and so not what the ranks do
+        place = next((found for each in args if (found := self._samples(each))), None)
+        if place is None:  # no draw of samples: nobody's but the first rank's, and so not what the ranks do
             return self._as_rank(0, func, args, kwargs)
         assert self._rows is not None
+        axis, n = place
         rows = self._rows(n)
         parts = [
-            self._as_rank(rank, func, [self._part(each, own, n) for each in args], kwargs)
+            self._as_rank(rank, func, [self._part(each, own, place) for each in args], kwargs)
             for rank, own in enumerate(rows)
         ]
         in_place = func.__name__.partition(".")[0].endswith("_")
-        return _joined(parts, rows, args[0] if in_place else None)
+        return _joined(parts, rows, axis, args[0] if in_place else None)
 
     def _as_rank(self, rank: int, func: Any, args: Any, kwargs: Any) -> Any:
         torch.set_rng_state(self._states[rank])
@@ -161,29 +163,28 @@ class Wide(TorchDispatchMode):
         self._states[rank] = torch.get_rng_state()
         return drawn
 
-    def _samples(self, argument: Any) -> int:
-        """Return how many samples an argument speaks of: a tensor, or a size."""
-        if isinstance(argument, Tensor) and argument.ndim:
-            n = len(argument)
-        elif isinstance(argument, list | tuple) and argument and isinstance(argument[0], int):
-            n = argument[0]
-        else:
-            return 0
-        return n if n and n % self._batch == 0 else 0
+    def _samples(self, argument: Any) -> tuple[int, int] | None:
+        """Return along which of its first two axes a tensor, or a size, has samples, and how many."""
+        sizes = argument.shape if isinstance(argument, Tensor) else argument
+        if not isinstance(sizes, list | tuple) or not all(isinstance(size, int) for size in sizes):
+            return None
+        return next(((axis, n) for axis, n in enumerate(sizes[:2]) if n and n % self._batch == 0), None)
 
-    def _part(self, argument: Any, rows: Tensor, n: int) -> Any:
-        if self._samples(argument) != n:
+    def _part(self, argument: Any, rows: Tensor, place: tuple[int, int]) -> Any:
+        if self._samples(argument) != place:
             return argument
-        return argument[rows] if isinstance(argument, Tensor) else [len(rows), *argument[1:]]
+        axis, _ = place
+        if isinstance(argument, Tensor):
+            return argument.index_select(axis, rows)
+        return [*argument[:axis], len(rows), *argument[axis + 1 :]]
 
 
-def _joined(parts: list[Any], rows: list[Tensor], into: Tensor | None) -> Any:
+def _joined(parts: list[Any], rows: list[Tensor], axis: int, into: Tensor | None) -> Any:
     if isinstance(parts[0], tuple):
-        return tuple(_joined(list(each), rows, None) for each in zip(*parts, strict=True))
-    whole = parts[0].new_empty(sum(map(len, rows)), *parts[0].shape[1:]) if into is None else into
-    for own, part in zip(rows, parts, strict=True):
-        whole[own] = part
-    return whole
+        return tuple(_joined(list(each), rows, axis, None) for each in zip(*parts, strict=True))
+    order = torch.cat(rows).argsort()
+    whole = torch.cat(parts, axis).index_select(axis, order)
+    return whole if into is None else into.copy_(whole)
 
 
 @contextmanager
