@@ -7,6 +7,7 @@ import pytest
 
 from ganbench.results.store import ResultStore
 from ganbench.runs.execute import execute
+from ganbench.runs.looks import shares_kept
 from ganbench.runs.plan import Request, plan
 from ganbench.runs.registry import discover
 from ganbench.training import trainer
@@ -61,7 +62,7 @@ def stopped_after(job, store, registry, steps):
 
 
 def test_a_run_on_two_devices_is_one_run(registry, store):
-    job, alone = job_of(registry), job_of(registry, devices=1)
+    job, alone = job_of(registry, keep=(0.25,)), job_of(registry, devices=1)
     assert job.spec == alone.spec
     record = execute(job, store, registry, threads=2)
     assert (record.status, record.error) == ("done", "")
@@ -71,6 +72,7 @@ def test_a_run_on_two_devices_is_one_run(registry, store):
     assert {name: len(trace) for name, trace in store.traces(record).items()} == dict.fromkeys(
         ("loss/D", "grad_norm/D", "loss/G", "grad_norm/G"), STEPS
     )
+    assert shares_kept(store.work(job.spec)) == [0.25]
     other = execute(alone, ResultStore(store.root.parent / "other"), registry, threads=1)
     assert record.meters.flops == pytest.approx(other.meters.flops)
     found, expected = (each.values["grad-norm-g"][0].value for each in (record, other))
@@ -97,6 +99,7 @@ def test_a_checkpoint_of_one_layout_continues_in_another(registry, store, monkey
     [
         ("raises-on-the-second", "error", r"on another of its devices, cpu: ZeroDivisionError: here alone"),
         ("raises-on-the-first", "error", r"ZeroDivisionError: in front"),
+        ("makes-nan", "diverged", r"is nan at its update"),
         ("raises-on-both", "error", r"^RuntimeError: everywhere"),
         ("dies-on-the-second", "killed", r"on another of its devices, cpu: its process was ended by SIGKILL"),
         ("drifts", "error", r"2 devices of drifts hold different values of level after 6 steps: .*mean_over_ranks"),
