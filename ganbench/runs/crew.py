@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import io
 import os
-import signal
+import sys
 import threading
 import time
-import traceback
-import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import Pipe
@@ -21,24 +19,17 @@ from typing import Any
 
 import torch
 
-from ganbench.contract.data import ImageSet
-from ganbench.contract.variant import Variant
-from ganbench.errors import named
-from ganbench.files import settle_cache
 from ganbench.results.record import Status
-from ganbench.runs.executors.child import Child, leave, ready, settle_in, start
-from ganbench.runs.executors.starting import Home, require_same_modules
+from ganbench.runs.executors.child import Child, leave, ready, start
+from ganbench.runs.further import READY, Place, follow
 from ganbench.runs.job import Job
-from ganbench.runs.opening import open_bench, open_dataset
-from ganbench.runs.options import resolve
-from ganbench.runs.registry import discover
 from ganbench.training.connecting import Parted, connect, group_of, open_meeting, part
-from ganbench.training.devices import make_repeatable, resolve_device
+from ganbench.training.devices import resolve_device
 from ganbench.training.ranks import SINGLE, Ranks
-from ganbench.training.trainer import Trainer
 
-READY = "ready"
 LOOK_SECONDS = 0.5
+STUCK_SECONDS = 60.0
+"""How long a process may take to notice that what it waits for will not come."""
 LAST_WORD_SECONDS = 5.0
 """How long a rank that is gone may take to say why."""
 
@@ -82,19 +73,6 @@ class _First(Ranks):
             raise Parted(f"a rank does not listen: {error}") from error
 
 
-class _Further(Ranks):
-    """The ranks as another than the first sees them."""
-
-    def __init__(self, rank: int, size: int, orders: Connection) -> None:
-        super().__init__(rank, size)
-        self._orders = orders
-
-    def agree(self, number: int) -> int:
-        order, content = self._orders.recv()
-        assert order == "steps", order
-        return int(content)
-
-
 class Crew:
     """The ranks of one run. `ranks`: what its trainer needs; with one device there are no others."""
 
@@ -116,7 +94,7 @@ class Crew:
             theirs, orders = Pipe(duplex=False)
             printed = Connection(os.dup(2), readable=False) if os.name == "posix" else None
             leader = os.getpgrp() if hasattr(os, "getpgrp") else 0
-            place = _Place(rank, str(device), self._threads, self._place.port, leader)
+            place = Place(rank, str(device), self._threads, self._place.port, leader)
             child = start(follow, self._job, place, theirs, printed)
             theirs.close()
             if printed is not None:
@@ -188,8 +166,15 @@ class Crew:
                         return
                     self._lost = _lost(helper, said)
                     if helper.device.type == "cuda":
-                        part(abort=True)
+                        self._unblock()
                     return
+
+    def _unblock(self) -> None:
+        """End the sum that this process waits for on its device; where that does not help, end the process."""
+        part(abort=True)
+        if not self._closed.wait(STUCK_SECONDS):
+            sys.stderr.write(f"{self._lost}\n")
+            leave(1)
 
 
 def _heard(helper: _Helper) -> str:
@@ -211,82 +196,3 @@ def _lost(helper: _Helper, said: str) -> Lost:
 def share_of(threads: int, devices: int) -> int:
     """Return how many of a run's threads each of its ranks has."""
     return max(1, threads // devices)
-
-
-def trainer_of(job: Job, variant: Variant, data: ImageSet, device: torch.device, ranks: Ranks) -> Trainer:
-    """Make the trainer of a run, or of one of its ranks."""
-    spec = job.spec
-    return Trainer(
-        variant,
-        data,
-        spec.budget,
-        seed=spec.seed,
-        batch=spec.batch,
-        device=device,
-        precision=spec.precision,
-        compiled=spec.compiled,
-        half_life=job.half_life,
-        ranks=ranks,
-    )
-
-
-@dataclass(frozen=True)
-class _Place:
-    """A further rank's place: its device and threads, the port where ranks meet, the process group of the first."""
-
-    rank: int
-    device: str
-    threads: int
-    port: int
-    leader: int
-
-
-def follow(
-    job: Job, place: _Place, orders: Connection, output: Connection | None, connection: Connection, home: Home
-) -> None:
-    """Be a further rank in this process, until the first needs it no more."""
-    code = 1
-    try:
-        settle_in(home, signal.SIG_IGN, output)  # the first rank hears requests to stop
-        if place.leader:
-            os.setpgid(0, place.leader)  # to be counted, paused and ended with it
-        _follow(job, place, orders, connection, home)
-    except EOFError:  # the first has ended
-        code = 0
-    except BaseException as error:
-        traceback.print_exc()
-        if not isinstance(error, Parted):
-            with suppress(OSError):
-                connection.send(named(error) if isinstance(error, Exception) else type(error).__name__)
-    finally:
-        leave(code)
-
-
-def _follow(job: Job, place: _Place, orders: Connection, connection: Connection, home: Home) -> None:
-    settle_cache()
-    warnings.simplefilter("ignore")  # the first rank tells of them
-    registry = discover(job.plugins, job.origins)
-    require_same_modules(home.modules)
-    device = resolve_device(place.device)
-    make_repeatable(device, place.threads)
-    dataset = open_dataset(job.dataset, registry, job.settings["dataset"])
-    where: dict[str, Any] = {"root": job.data_root, "size": job.size}
-    bench = open_bench(dataset, job.spec.backbone, registry, job.settings, **where)
-    cls: type[Variant] = registry.get("variant", job.spec.variant).item
-    variant = bench.build(cls, resolve(cls, cls.name, job.settings["variant"]), job.spec.seed)
-    ranks = _Further(place.rank, job.devices, orders)
-    trainer = trainer_of(job, variant, bench.data.train, device, ranks)
-    connection.send(READY)
-    todo: dict[str, Callable[[Any], object]] = {
-        "join": lambda _: setattr(ranks, "group", connect(place.port, place.rank, job.devices, device)),
-        "load": lambda state: trainer.load_state_dict(_loaded(state)),
-        "train": lambda until: [None for _ in trainer.train(until)],
-    }
-    while True:
-        order, content = orders.recv()
-        todo[order](content)
-
-
-def _loaded(content: bytes) -> Mapping[str, Any]:
-    state: Mapping[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    return state

@@ -25,8 +25,9 @@ from ganbench.results.record import NOT_TRAINED, UNFINISHED, Mark, RunRecord, St
 from ganbench.results.store import ResultStore
 from ganbench.runs.blame import keep_traceback
 from ganbench.runs.checkpoint import Checkpoints, Unusable, load_state, save_state
-from ganbench.runs.crew import Crew, share_of, trainer_of
+from ganbench.runs.crew import Crew, share_of
 from ganbench.runs.facts import SEVERAL, files_of, provenance, several, variant_facts
+from ganbench.runs.further import trainer_of
 from ganbench.runs.gallery import draw_last, draw_mark, shown_of
 from ganbench.runs.job import Job, unscored_metrics
 from ganbench.runs.looks import Looks

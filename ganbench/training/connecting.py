@@ -18,8 +18,8 @@ from ganbench.toolbox.ranks import Group
 from ganbench.training.devices import resolve_device
 
 HOST = "127.0.0.1"
-PATIENCE = timedelta(minutes=30)
-"""How long ranks wait for one another in a step; one that has ended is noticed at once by whoever started it."""
+PATIENCE = timedelta(days=1)
+"""How long ranks wait for one another in a step, also on a machine that sleeps; one that has ended is noticed."""
 JOINING = timedelta(minutes=5)
 """How long they wait until all have found one another."""
 LOOPBACK = {"linux": "lo", "darwin": "lo0"}
