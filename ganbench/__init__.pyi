@@ -301,6 +301,12 @@ from .toolbox.pull import (
     measure_pull as measure_pull,
     pull_where_rejected as pull_where_rejected,
 )
+from .toolbox.ranks import (
+    mean_over_ranks as mean_over_ranks,
+    own_part as own_part,
+    whole_batch as whole_batch,
+    whole_size as whole_size,
+)
 from .toolbox.sources import Download as Download, fetch as fetch, tree_digest as tree_digest
 from .toolbox.tiles import tiled as tiled, tiled_by_size as tiled_by_size
 from .toolbox.trees import (

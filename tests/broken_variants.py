@@ -15,7 +15,9 @@ from ganbench import (
     discriminator_loss,
     gradient_penalty,
     hookimpl,
+    mean_over_ranks,
     nonsaturating_loss,
+    whole_batch,
 )
 
 
@@ -68,8 +70,8 @@ class Busy(Plain):
         penalty = gradient_penalty(self.D, more, fake)
         loss = self.D(fake).mean() - self.D(noisy).mean() + penalty + self.D(self.pool).mean() * self.level
         yield Update("D", loss, {"penalty": penalty.detach(), "level": self.level.clone()})
-        self.level.add_(0.1 * penalty.detach()).clamp_(0, 1)
-        self.pool.copy_(torch.where(self.level > 0.5, fake[:4], self.pool))
+        self.level.add_(0.1 * mean_over_ranks(penalty.detach())).clamp_(0, 1)
+        self.pool.copy_(torch.where(self.level > 0.5, whole_batch(fake)[:4], self.pool))
         if (clock.step + 1) % self.period == 0:
             yield Update("G", -self.D(self.sample(len(real))).mean())
 
@@ -339,6 +341,36 @@ class NotSaved(Plain):
         for update in super().step(batch, clock):
             self.average.lerp_(update.loss.detach(), 0.1)
             yield Update(update.player, update.loss - self.average * update.loss)
+
+
+class MeansOfItsPart(Plain):
+    def step(self, batch, clock):
+        for update in super().step(batch, clock):
+            yield Update(update.player, update.loss + self.D(batch.real).mean() ** 2)
+
+
+class StateOfItsPart(Plain):
+    def build(self, parts):
+        super().build(parts)
+        self.register_buffer("level", torch.zeros(()))
+
+    def step(self, batch, clock):
+        yield from super().step(batch, clock)
+        self.level.lerp_(self.D(batch.real).mean().detach(), 0.1)
+
+
+class OneDrawForAll(Plain):
+    def step(self, batch, clock):
+        for update in super().step(batch, clock):
+            yield Update(update.player, update.loss * torch.rand(()))
+
+
+class MeetsUnevenly(Plain):
+    def step(self, batch, clock):
+        for update in super().step(batch, clock):
+            if float(torch.rand(())) < 0.5:
+                mean_over_ranks(update.loss.detach())
+            yield update
 
 
 class Rebinds(Plain):

@@ -8,8 +8,13 @@ from ganbench.runs.registry import discover
 from ganbench.testing.kit import parametrize, run_checks
 from ganbench.training.devices import cores, make_repeatable
 
+LONG = {f"{name}-two_ranks_equal_one" for name in ("dfm", "dualgan")}
+"""Of networks so wide that it takes seconds; made with `-m slow`."""
+NAMES, CASES = parametrize(*discover().find("variant", "all")).args
+MARKED = [pytest.param(*c.values, id=c.id, marks=[*c.marks, *[pytest.mark.slow] * (c.id in LONG)]) for c in CASES]
 
-@parametrize(*discover().find("variant", "all"))
+
+@pytest.mark.parametrize(NAMES, MARKED)
 def test_variant_conforms(check, subject):
     check(subject)
 

@@ -7,7 +7,7 @@ time would be the same for ever in a recording; a time belongs into a buffer, or
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal, cast, get_args, get_origin, get_type_hints
+from typing import Any, cast
 
 import pytest
 import torch
@@ -16,17 +16,15 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from ganbench import Batch, Clock, Update, UserError, Variant, discriminator_loss, nonsaturating_loss
 from ganbench.contract.variant import Control
-from ganbench.runs.options import resolve
 from ganbench.runs.registry import discover
 from ganbench.seeds import derive, seed_device
+from ganbench.testing.choices import forms
 from ganbench.testing.subject import Subject, advance, state_of, subject_of
 from ganbench.testing.watching import difference
 from ganbench.training.tracing import PhaseOnly, Uncompilable
 from ganbench.training.trainer import Trainer
 
 REGISTRY = discover()
-NARROW = {"width": 8, "blocks": 2}
-"""What networks of their own are built with, so that the tests are quick."""
 LATE = 10_000
 """So many periods later a step must do what it does at first."""
 
@@ -109,19 +107,6 @@ def require_repetition(subject: Subject) -> None:
         recorded(subject.trainer(), 0, 0.1, lambda number: PhaseOnly(number, period))
     except Uncompilable as error:
         raise AssertionError(f"{name}: {error}; {mend}") from error
-
-
-def forms(cls: type[Variant]) -> Iterator[dict[str, str]]:
-    """Yield the default options, and each other choice of an option that has a few."""
-    config = resolve(cls, cls.name, {})
-    narrow = {name: str(number) for name, number in NARROW.items() if hasattr(config, name)}
-    yield narrow
-    kinds = get_type_hints(type(config)) if config is not None else {}
-    for name, kind in kinds.items():
-        choices = (True, False) if kind is bool else get_args(kind) if get_origin(kind) is Literal else ()
-        for choice in choices:
-            if choice != getattr(config, name):
-                yield {**narrow, name: str(choice)}
 
 
 def cases() -> Iterator[Any]:

@@ -52,7 +52,7 @@ def command(name: str, plugins: tuple[Path, ...], device: str, fake_cuda: bool, 
     else:
         for outcome in outcomes:
             show(f"{'passed' if outcome.passed else 'FAILED'}  {outcome.name}: {outcome.rule}")
-            if not outcome.passed:
+            if outcome.message:
                 show(f"        {outcome.message}")
         if any(outcome.traceback for outcome in outcomes):
             tell("Whole tracebacks are printed with --json.")

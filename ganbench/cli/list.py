@@ -97,7 +97,7 @@ def _named(plugins: tuple[Path, ...], name: str, begin: Begin) -> list[dict[str,
             if kind == "variant" and all(option["name"] != AVERAGE for option in description["options"]):
                 description["options"] = [*description["options"], asdict(average_of(item))]
             told = {
-                "variant": ("task", "paper_images"),
+                "variant": ("task", "paper_images", "one_device"),
                 "metric": ("extractor", "any_extractor", "owner"),
                 "observer": ("form",),
                 "experiment": ("variants", "makes_runs"),
@@ -139,6 +139,8 @@ def _page(found: dict[str, Any]) -> str:
         "Looks at": _looks_at(found),
         **found["sections"],
     }
+    if reason := found.get("one_device"):
+        told["Devices"] = f"one: {reason}"
     if images := found.get("paper_images"):
         told["Images"] = f"{images:,} real ones in its paper's runs (`--budget {images}-images`)"
     lines += [_paragraph(found["text"], "  ")] if found["text"] else []

@@ -122,6 +122,13 @@ if TYPE_CHECKING:
 @click.option("--timeout-per-run", metavar="DURATION", help="Longest time of a run: 90 (seconds), 30m or 2h.")
 @click.option("--memory-per-run", metavar="SIZE", help="Most memory of a run's processes together: 500M or 4G.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 or mps.")
+@click.option(
+    "--devices",
+    type=click.IntRange(1, 64),
+    default=1,
+    show_default=True,
+    help="CUDA devices of each run, or processes on a CPU, which share its batches.",
+)
 @results_option
 @data_option
 @click.option("--weights", type=FullPath(), envvar="GANBENCH_WEIGHTS", help="Folder of metric weights.")
@@ -315,7 +322,7 @@ def _was_given(name: str) -> bool:
     """Return whether the user gave an option of the command that runs now, other than those that every run has."""
     given = {"data_root": "data"}.get(name, name)
     source = click.get_current_context().get_parameter_source(given)
-    elsewhere = ("settings", "plugins", "data_root", "weights", "device")
+    elsewhere = ("settings", "plugins", "data_root", "weights", "device", "devices")
     return name not in elsewhere and source is click.core.ParameterSource.COMMANDLINE
 
 

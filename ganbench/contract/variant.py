@@ -19,6 +19,7 @@ class Variant(nn.Module, ABC):
 
     `config` is narrowed by a plugin to its own frozen dataclass of options: `config: Config`.
     `period`: the control flow of `step` repeats every so many steps (n_critic, lazy penalties); set it in `build`.
+    `one_device`: why it cannot be trained on several devices, where that is so; may be set in `build`.
     `paper_images`: how many real images the runs of the variant's paper are served, or those of a public program of it.
     """
 
@@ -33,6 +34,7 @@ class Variant(nn.Module, ABC):
     config: Any
     G: nn.Module
     period: int = 1
+    one_device: str = ""
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import copy
 import json
 import re
 import sys
@@ -22,6 +23,8 @@ HARNESS = "ganbench"
 """The distribution whose own changes are told by `ganbench.NUMBERS`; a plugin in it is its own module alone."""
 _COVERED = frozenset({"ganbench", "ganbench_plugins", *sys.stdlib_module_names})
 _IMPORTERS = frozenset({"import_module", "__import__"})
+OF_SEVERAL = frozenset({"mean_over_ranks", "own_part", "whole_batch", "whole_size"})
+"""What returns its argument on one device. How many a run is made on is no part of its identity, nor are these."""
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]")
 _NO_TREE = (SyntaxError, ValueError, RecursionError, MemoryError)
 """What a file raises that is a template, or nested or numbered beyond all bounds."""
@@ -76,13 +79,58 @@ def _parsed(path: Path) -> ast.Module:
 def _outline(tree: ast.Module) -> Iterator[str]:
     """Yield a syntax tree as JSON, bit by bit; no recursion, which ends at another depth in each version of Python."""
     left: list[Any] = [tree]
+    idle = _idle_names(tree)
     while left:
-        node = left.pop()
+        node = _on_one_device(left.pop(), idle)
         if isinstance(node, str):
             yield node
         else:
             yield "["
             left += ["]", *[item for part in reversed(_parts(node)) for item in (part, ",")][:-1]]
+
+
+def _idle_names(tree: ast.Module) -> frozenset[str]:
+    """Return by which of its names a module knows functions of `OF_SEVERAL`, and nothing else."""
+    known, bound = set[str](), list[str]()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module == HARNESS and not node.level:
+            known |= {alias.name for alias in node.names if alias.asname is None and alias.name in OF_SEVERAL}
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            bound += [alias.asname or alias.name for alias in node.names]
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            bound.append(node.name)
+        elif isinstance(node, ast.arg):
+            bound.append(node.arg)
+        elif isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
+            bound.append(node.id)
+    return frozenset(name for name in known if bound.count(name) == 1)
+
+
+def _on_one_device(node: Any, idle: frozenset[str]) -> Any:
+    """Return a node of a tree without what does nothing on one device."""
+    while isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in idle:
+        if len(node.args) != 1 or node.keywords or isinstance(node.args[0], ast.Starred):
+            return node
+        node = node.args[0]
+    if isinstance(node, ast.ImportFrom) and node.module == HARNESS and not node.level:
+        kept = [alias for alias in node.names if alias.name not in idle]
+        return ast.ImportFrom(node.module, kept, node.level)
+    if isinstance(node, ast.ClassDef):
+        node = copy.copy(node)
+        node.body = [part for part in node.body if not _is_of_devices(part)]
+    return node
+
+
+def _is_of_devices(statement: ast.stmt) -> bool:
+    """Whether a statement of a class says why it is for one device, and does nothing else."""
+    if isinstance(statement, ast.Assign):
+        targets, value = statement.targets, statement.value
+    elif isinstance(statement, ast.AnnAssign) and statement.value is not None:
+        targets, value = [statement.target], statement.value
+    else:
+        return False
+    names = [target.id for target in targets if isinstance(target, ast.Name)]
+    return names == ["one_device"] and len(targets) == 1 and isinstance(value, ast.Constant)
 
 
 def _parts(node: Any) -> Sequence[Any]:

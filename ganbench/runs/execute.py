@@ -11,6 +11,7 @@ from ganbench.errors import DiskError, UserError, named
 from ganbench.results.record import FINAL, STOPPED, UNFINISHED, RunRecord, Status
 from ganbench.results.store import ResultStore
 from ganbench.runs.blame import keep_traceback
+from ganbench.runs.crew import Lost
 from ganbench.runs.facts import files_of, provenance, variant_facts
 from ganbench.runs.job import Job, unscored_metrics
 from ganbench.runs.looks import lacks_looks
@@ -54,6 +55,8 @@ def execute(
         return run.make(listen, stopping)
     except DiskError:
         raise
+    except Lost as error:
+        return _close(job, store, run, error.status, str(error))
     except Stopped:
         return _close(job, store, run, "killed", STOPPED)
     except NotFinite as error:

@@ -66,13 +66,13 @@ def provenance(job: Job, registry: Registry, threads: int) -> dict[str, Any]:
     return {
         "plugins": {name: asdict(entry.origin) for name, entry in entries.items()},
         **({"also_loaded": sorted(others)} if others else {}),
-        **versions_and_machine(job.device),
+        **versions_and_machine(job.device, job.devices),
         "threads": threads,
         "at_once": job.at_once,
     }
 
 
-def versions_and_machine(device: str) -> dict[str, Any]:
+def versions_and_machine(device: str, devices: int = 1) -> dict[str, Any]:
     """Return the versions of what numbers depend on, and on what machine and device they are made."""
     versions = {name: _version_of(name) for name in ("ganbench", "torch", "torchvision", "numpy", "scipy")}
     return {
@@ -81,9 +81,18 @@ def versions_and_machine(device: str) -> dict[str, Any]:
             "system": platform.system(),
             "processor": platform.machine(),
             "cores": cores(),
-            "device": describe(resolve_device(device)),
+            "device": several(describe(resolve_device(device)), devices),
         },
     }
+
+
+SEVERAL = " × "
+"""What stands in the name of several devices between how many they are and what."""
+
+
+def several(device: str, devices: int) -> str:
+    """Return the name of so many devices of a kind."""
+    return f"{devices}{SEVERAL}{device}" if devices > 1 else device
 
 
 def _version_of(name: str) -> str:

@@ -23,6 +23,7 @@ class Job:
     averaged weights, in images, where it is not the paper's: none, or a number. `averaged`: whether there is such an
     average. `keep`: shares of the budget at which raw weights are kept besides the end. `at_once`:
     how many runs share its device, itself included. `graphs`: whether steps may be replayed, where there is CUDA.
+    `devices`: on how many it is made, from `device` on.
     """
 
     spec: RunSpec
@@ -51,6 +52,7 @@ class Job:
     keep: tuple[float, ...] = ()
     at_once: int = 1
     graphs: bool = True
+    devices: int = 1
 
 
 def is_complete(record: RunRecord | None, job: Job) -> bool:

@@ -44,7 +44,9 @@ from ganbench.training.bench import Bench, Measure
 from ganbench.training.budget import Budget
 from ganbench.training.capture import require_graphs
 from ganbench.training.compiled import require_compilable
+from ganbench.training.connecting import require_several
 from ganbench.training.devices import require_tf32, resolve_device
+from ganbench.training.ranks import require_fit
 from ganbench.training.trainer import Trainer
 
 MOST_SAMPLES = 10_000
@@ -86,6 +88,8 @@ def _plan(request: Request, registry: Registry, begin: Begin) -> Plan:
         raise UserError(f"--score {strange[0]}: write raw, ema or both, as raw,ema")
     if request.compiled is True:
         require_compilable(request.device, request.precision)
+    if request.devices > 1:
+        require_several(request.device, request.devices, request.batch, compiled=bool(request.compiled))
     if request.compiled == "graph" and not request.elsewhere:
         require_graphs(resolve_device(request.device))
     if request.precision == "tf32" and not request.elsewhere:
@@ -196,6 +200,8 @@ def _plan_dataset(
             # Finds what does not fit before anything is spent; on options of its own, which a plugin may change.
             built = bench.fit(variant.item, resolve(variant.item, name, own))
             _require_images(built, bench, request.batch)
+            if not isinstance(built, Control):  # which is not trained
+                require_fit(built, budget, request.batch, built.images_per_step(request.batch), request.devices)
             begin(Step(key, f"trying a batch of {request.batch}", TRIAL_SECONDS))
             fault = _batch_fault(variant.item, resolve(variant.item, name, own), bench, request.batch)
             if request.compiled is True and not fault and not issubclass(variant.item, Control):
@@ -265,6 +271,7 @@ def _plan_dataset(
                     graphs=request.compiled is not False,
                     repeats=request.repeats,
                     keep=tuple(sorted(set(request.keep))),
+                    devices=1 if issubclass(variant.item, Control) else request.devices,
                     parameters={
                         part: sum(p.numel() for p in network.parameters()) for part, network in built.named_children()
                     },

@@ -21,8 +21,9 @@ class Request:
     `compiled`: True for compiled code, "graph" for CUDA graphs, False for neither, None for graphs where there is CUDA.
     `elsewhere`: whether runs are made on other machines, where their device is looked at; `device` is then of the plan.
     `reference`: the split that samples are compared with. `score`: `raw` or `ema` or both; by default the average where
-    a variant keeps one. `repeats`: how often each trained variant is sampled at its end. `sweeps`: options of
-    which each value makes runs of its own. `keep`: shares of the budget at which weights are kept besides the end.
+    a variant keeps one. `devices`: on how many each run is made. `repeats`: how often each trained variant is sampled
+    at its end. `sweeps`: options of which each value makes runs of its own. `keep`: shares of the budget at which
+    weights are kept besides the end.
     """
 
     variants: Sequence[str]
@@ -49,6 +50,7 @@ class Request:
     data_root: Path = Path("data")
     weights: Path | None = None
     device: str = "cpu"
+    devices: int = 1
     keep: Sequence[float] = ()
 
     @property

@@ -25,7 +25,9 @@ from ganbench.results.record import NOT_TRAINED, UNFINISHED, Mark, RunRecord, St
 from ganbench.results.store import ResultStore
 from ganbench.runs.blame import keep_traceback
 from ganbench.runs.checkpoint import Checkpoints, Unusable, load_state, save_state
-from ganbench.runs.facts import files_of, provenance, variant_facts
+from ganbench.runs.crew import Crew, share_of
+from ganbench.runs.facts import SEVERAL, files_of, provenance, several, variant_facts
+from ganbench.runs.further import trainer_of
 from ganbench.runs.gallery import draw_last, draw_mark, shown_of
 from ganbench.runs.job import Job, unscored_metrics
 from ganbench.runs.looks import Looks
@@ -40,7 +42,6 @@ from ganbench.seeds import derive, seeded
 from ganbench.training.arithmetic import placed
 from ganbench.training.bench import Bench, Measure
 from ganbench.training.budget import Tick
-from ganbench.training.capture import recorder_for
 from ganbench.training.compiled import require_compilable
 from ganbench.training.devices import describe, make_repeatable, require_tf32, resolve_device
 from ganbench.training.graphs import Graphs
@@ -85,9 +86,10 @@ class Run:
         self.saved = self.checkpoints.load()
         self.looks = Looks(job, self.work)
         threads = int(self.saved["threads"]) if self.saved else threads
-        self.devices = _places(None, self.device)
+        self.devices = _places(None, self.device, job.devices)
         self.loose = LooseKernels(map(str, self.saved.get("not_deterministic", ())) if self.saved else ())
-        make_repeatable(self.device, threads)
+        make_repeatable(self.device, share_of(threads, job.devices))
+        self.crew = Crew(job, threads)
         self.bench = bench or open_bench(
             open_dataset(job.dataset, registry, job.settings["dataset"]),
             job.spec.backbone,
@@ -135,6 +137,7 @@ class Run:
     def begin(self) -> Trainer:
         """Make the trainer, at the last checkpoint that it can continue from, where there is one."""
         with self.at_once():
+            self.crew.start()
             fresh = self._fresh_trainer()
         self.trainer = fresh
         while self.saved:
@@ -158,15 +161,18 @@ class Run:
                 self.saved = self.checkpoints.load()
                 self.trainer = self._fresh_trainer()  # the other may be half filled
                 self.curve, self.unscored = [], {}
+        with self.at_once():
+            self.crew.connect(self.trainer.state_dict() if self.saved else None)
         self.checkpoints.tell(self.trainer.meters.steps)
-        self.devices = _places(self.saved, self.device)
+        self.devices = _places(self.saved, self.device, self.job.devices)
         if self.saved is None:
             self.loose.forget()
         elif len(self.devices) > 1:
             before, now_on = self.devices[-2:]
+            otherwise = "draws and rounds" if SEVERAL in before + now_on else "rounds"
             warnings.warn(
-                f"it was begun on {before} and goes on {now_on}, which rounds otherwise: its numbers are of both, and "
-                f"its time is not averaged with that of others",
+                f"it was begun on {before} and goes on {now_on}, which {otherwise} otherwise: its numbers are of both, "
+                f"and its time is not averaged with that of others",
                 stacklevel=2,
             )
         return self.trainer
@@ -180,22 +186,11 @@ class Run:
         with FlopCounter() as spent:
             variant = self.build()
         self.built = float(spent.flops)
-        return Trainer(
-            variant,
-            self.bench.data.train,
-            spec.budget,
-            seed=spec.seed,
-            batch=spec.batch,
-            device=self.device,
-            precision=spec.precision,
-            compiled=spec.compiled,
-            recorder=recorder_for(self.device) if self.job.graphs else None,
-            half_life=self.job.half_life,
-        )
+        return trainer_of(self.job, variant, self.bench.data.train, self.device, self.crew.ranks)
 
     def make(self, listen: Listener, stopping: Callable[[], bool]) -> RunRecord:
         """Train to the end of the budget, from the last checkpoint where there is one, scoring at the marks."""
-        with self.loose.heard():
+        with self.loose.heard(), self.crew.together():
             return self._make_all(partial(self._tell, listen), stopping)
 
     def _make_all(self, listen: Listener, stopping: Callable[[], bool]) -> RunRecord:
@@ -501,13 +496,13 @@ def _reasons(scores: Mapping[str, Scores], *, averaged: bool) -> dict[str, str]:
     }
 
 
-def _places(saved: Mapping[str, Any] | None, device: torch.device) -> list[str]:
+def _places(saved: Mapping[str, Any] | None, device: torch.device, devices: int) -> list[str]:
     """Return the devices that a run has been on, one after the other, the one of now as last.
 
     One of several equal cards is as good as another, and of processors as many threads are used as at the beginning.
     """
     before = [str(name) for name in saved.get("devices", [])] if saved else []
-    now = "cpu" if device.type == "cpu" else describe(device)
+    now = several("cpu" if device.type == "cpu" else describe(device), devices)
     return before if before[-1:] == [now] else [*before, now]
 
 

@@ -3,6 +3,7 @@
 from ganbench.testing.checks import (
     CHECKS,
     Check,
+    PassedOver,
     check_bf16_stays_finite,
     check_condition_matters,
     check_data_is_used_and_not_written,
@@ -19,6 +20,7 @@ from ganbench.testing.checks import (
     check_state_lives_in_buffers,
     check_steps_can_be_replayed,
     check_steps_do_not_wait_for_the_device,
+    check_two_ranks_equal_one,
     check_updates_name_a_player_and_carry_a_scalar_loss,
     checks_for,
 )
@@ -29,6 +31,7 @@ __all__ = [
     "CHECKS",
     "Check",
     "Outcome",
+    "PassedOver",
     "Subject",
     "check_bf16_stays_finite",
     "check_condition_matters",
@@ -46,6 +49,7 @@ __all__ = [
     "check_state_lives_in_buffers",
     "check_steps_can_be_replayed",
     "check_steps_do_not_wait_for_the_device",
+    "check_two_ranks_equal_one",
     "check_updates_name_a_player_and_carry_a_scalar_loss",
     "checks_for",
     "parametrize",

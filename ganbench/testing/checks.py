@@ -10,6 +10,7 @@ import io
 import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from unittest import SkipTest
 
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ from ganbench.runs.options import as_plain
 from ganbench.seeds import derive
 from ganbench.testing.subject import Subject, advance, draw, drive, state_of, steps_of
 from ganbench.testing.tape import on_tape
+from ganbench.testing.two_ranks import difference_of_two_ranks
 from ganbench.testing.watching import attributes, difference, no_waiting, parameters_of, require
 from ganbench.training.capture import CudaRecorder
 from ganbench.training.guard import Unfair, marks_of, require_sound_samples
@@ -28,6 +30,10 @@ from ganbench.training.meter import FlopCounter
 from ganbench.training.trainer import FLOP_SAMPLE, Trainer
 
 Check = Callable[[Subject], None]
+
+
+class PassedOver(SkipTest):
+    """A check that does not apply, and why; pytest takes it for a test that is skipped."""
 
 
 def check_samples_are_images(subject: Subject) -> None:
@@ -286,6 +292,21 @@ def check_steps_can_be_replayed(subject: Subject) -> None:
     require(not graphs.refused, f"no CUDA graph can have its steps: {graphs.refused}; {mend}")
 
 
+def check_two_ranks_equal_one(subject: Subject) -> None:
+    """Two devices, each with half of a batch, make the steps that one makes with all of it."""
+    if reason := subject.trainer().variant.one_device:
+        raise PassedOver(f"it is for one device: {reason}")
+    mend = (
+        "of what is no mean of samples use mean_over_ranks(x), the mean of what devices have, or whole_batch(x), the "
+        "samples of all; or set `one_device` to why it cannot be"
+    )
+    try:
+        apart = difference_of_two_ranks(subject)
+    except ValueError as error:  # the trainer has seen it
+        raise AssertionError(str(error)) from error
+    require(not apart, f"on two devices {apart}: {mend}")
+
+
 CHECKS: tuple[Check, ...] = (
     check_samples_are_images,
     check_updates_name_a_player_and_carry_a_scalar_loss,
@@ -303,6 +324,7 @@ CHECKS: tuple[Check, ...] = (
     check_other_data_fit,
     check_steps_do_not_wait_for_the_device,
     check_steps_can_be_replayed,
+    check_two_ranks_equal_one,
 )
 
 

@@ -13,13 +13,16 @@ from ganbench.contract.variant import Variant
 from ganbench.errors import UserError, named, place_of, suggestion
 from ganbench.runs.registry import Registry, discover
 from ganbench.runs.steps import BUILD_SECONDS, TRIAL_SECONDS, Begin, Step, unwatched
-from ganbench.testing.checks import Check, checks_for
+from ganbench.testing.checks import Check, PassedOver, checks_for
 from ganbench.testing.subject import Subject, subject_of
 
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What one check found. `message`: what to change, or why a failure was expected; `traceback`: of a failure."""
+    """What one check found. `traceback`: of a failure.
+
+    `message`: what to change, why a failure was expected, or why the check was passed over.
+    """
 
     name: str
     rule: str
@@ -80,6 +83,8 @@ def outcome_of(check: Check, subject: Subject, expected: str | None = None, begi
         return Outcome(name, rule, False, reason)
     try:
         check(subject)
+    except PassedOver as reason:
+        return Outcome(name, rule, True, f"passed over: {reason}")
     except Exception as error:  # whatever a stranger's step raises is a finding
         if expected:
             return Outcome(name, rule, True, f"fails as expected: {expected}")

@@ -27,6 +27,7 @@ from ganbench.toolbox.pairs import Pairs
 from ganbench.training.budget import Budget
 from ganbench.training.capture import Recorder
 from ganbench.training.networks import build_variant, fit_variant
+from ganbench.training.ranks import SINGLE, Ranks
 from ganbench.training.trainer import Trainer
 
 SHAPES = ((1, 16, 16), (3, 16, 16), (1, 32, 32), (3, 32, 32), (1, 64, 64), (3, 64, 64), (3, 128, 128), (2,))
@@ -64,12 +65,16 @@ class Subject:
         steps: int = 0,
         watched: bool = False,
         recorder: Recorder | None = None,
+        wide: bool = False,
+        ranks: Ranks = SINGLE,
     ) -> Trainer:
         """Make a fresh run of so many `steps`, or of two periods and two. `shift`: of the labels.
 
-        `watched`: whether the harness looks at each step closely. `recorder`: captures steps to be replayed.
+        `watched`: whether the harness looks at each step closely; `recorder`: captures steps to be replayed; `wide`:
+        whether weights are of float64; `ranks`: that make it together.
         """
         variant = build_variant(self.variant, self.backbone, self.data, seed=seed, config=self.config)
+        variant = variant.double() if wide else variant
         images = variant.images_per_step(self.batch)
         return Trainer(
             variant,
@@ -81,6 +86,8 @@ class Subject:
             precision=precision,
             recorder=recorder,
             watched=lambda step: watched,
+            metered=not wide,
+            ranks=ranks,
         )
 
     def config_again(self) -> Any:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from ganbench.toolbox.ranks import whole_batch
+
 
 class Dropout(nn.Dropout):
     """Dropout by uniform numbers, whose draws do not depend on what is dropped: a step that has it can be compiled."""
@@ -64,7 +66,7 @@ class WeightNorm(nn.Module):
     @torch.no_grad()
     def settle(self, y: Tensor) -> None:
         """Set mean and unit by the first batch that passes; without asking the device."""
-        deviation, mean = torch.std_mean(y.float().transpose(0, 1).flatten(1), 1, correction=0)
+        deviation, mean = torch.std_mean(whole_batch(y.float()).transpose(0, 1).flatten(1), 1, correction=0)
         self.mean.copy_(torch.where(self.fresh, mean, self.mean))
         self.unit.copy_(torch.where(self.fresh, deviation.clamp_min(1e-6), self.unit))
         self.fresh.zero_()

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ganbench.contract.data import exact
+from ganbench.toolbox.ranks import whole_batch
 
 Kernel = Callable[[Tensor, Tensor], Tensor]
 
@@ -33,9 +34,9 @@ def mmd_squared(kernel: Kernel, x: Tensor, y: Tensor, *, biased: bool = False) -
     """Return MMD² between the samples `x` and `y`, both `[n, features]`, in float32 at least.
 
     Unbiased (Gretton et al. 2012, lemma 6) it can be negative; biased (eq. 5), that is with the kernel of each sample
-    and itself, it cannot.
+    and itself, it cannot. Of a run on several devices, all ranks' samples are compared.
     """
-    x, y = exact(x), exact(y)
+    x, y = whole_batch(exact(x)), whole_batch(exact(y))
     cross = kernel(x, y).mean()
     if biased:
         return kernel(x, x).mean() + kernel(y, y).mean() - 2 * cross
@@ -44,7 +45,7 @@ def mmd_squared(kernel: Kernel, x: Tensor, y: Tensor, *, biased: bool = False) -
 
 def witness(kernel: Kernel, at: Tensor, x: Tensor, y: Tensor) -> Tensor:
     """Return E k(·, x) - E k(·, y), the function whose means on `x` and `y` MMD² tells apart, at each row of `at`."""
-    at, x, y = exact(at), exact(x), exact(y)
+    at, x, y = exact(at), whole_batch(exact(x)), whole_batch(exact(y))
     return kernel(at, x).mean(1) - kernel(at, y).mean(1)
 
 

@@ -60,13 +60,17 @@ def require_tf32(device: torch.device) -> None:
     )
 
 
-def all_devices(text: str) -> list[str]:
-    """Return the devices over which runs are dealt: all CUDA devices for `auto` and `cuda`, else the one named."""
+def all_devices(text: str, each: int = 1) -> list[str]:
+    """Return the devices over which runs are dealt: all CUDA devices for `auto` and `cuda`, else the one named.
+
+    `each`: how many a run takes; only its first is named.
+    """
     device = resolve_device(text)
     if device.type == "cuda" and ":" not in text:
         import torch
 
-        return [f"cuda:{number}" for number in range(torch.cuda.device_count())]
+        count = torch.cuda.device_count()
+        return [f"cuda:{number}" for number in range(0, max(1, count - each + 1), each)]
     return [str(device)]
 
 
@@ -111,13 +115,13 @@ def _read(path: Path) -> str:
         return ""
 
 
-def default_jobs(device: torch.device) -> int:
+def default_jobs(device: torch.device, each: int = 1) -> int:
     """Return how many runs to make side by side: one on an accelerator, on a CPU one a core and at most 8.
 
     It does not depend on how many runs there are, so that a run has the same number of threads, and with it the same
-    numbers, whatever command it is part of.
+    numbers, whatever command it is part of. `each`: of how many processes a run consists.
     """
-    return min(cores(), 8) if device.type == "cpu" else 1
+    return max(1, min(cores(), 8) // each) if device.type == "cpu" else 1
 
 
 def make_repeatable(device: torch.device, threads: int) -> None:

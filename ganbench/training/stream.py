@@ -20,13 +20,25 @@ class Stream:
 
     Images are drawn without replacement, one seeded permutation an epoch, the same for every variant; of a source
     with replacement, in seeded blocks that take the place of epochs. `stream[t]` copies; what a variant does to its
-    batch reaches nobody else. `labelled`: whether labels, or source images, are served as well.
+    batch reaches nobody else. `labelled`: whether labels, or source images, are served as well. Of several `ranks` each
+    is served its part, all of the same batches.
     """
 
-    def __init__(self, data: ImageSet, batch: int, seed: int, device: torch.device, *, labelled: bool = True) -> None:
+    def __init__(
+        self,
+        data: ImageSet,
+        batch: int,
+        seed: int,
+        device: torch.device,
+        *,
+        labelled: bool = True,
+        rank: int = 0,
+        ranks: int = 1,
+    ) -> None:
         if batch > len(data.images):
             raise UserError(f"a step needs {batch} real images, but the training split has {len(data.images)}")
         self.batch, self._seed, self._device = batch, seed, device
+        self._first, self._part = rank * (batch // ranks), batch // ranks
         self._fresh = data.source is not None
         self._source: Source = Held(data) if data.source is None else data.source
         if not labelled:
@@ -56,8 +68,8 @@ class Stream:
         return Batch(to_float(real.to(self._device)), self._given(cond))
 
     def _rows(self, step: int) -> Tensor:
-        start, count = step * self.batch, BLOCK if self._fresh else len(self._source)
-        stop, pieces = start + self.batch, list[Tensor]()
+        start, count = step * self.batch + self._first, BLOCK if self._fresh else len(self._source)
+        stop, pieces = start + self._part, list[Tensor]()
         while start < stop:
             epoch, offset = divmod(start, count)
             pieces.append(self._order_of(epoch)[offset : offset + stop - start])

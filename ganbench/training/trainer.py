@@ -28,6 +28,7 @@ from ganbench.training.compiled import Compiled, Worked
 from ganbench.training.graphs import Graphs, Made
 from ganbench.training.guard import Unfair, Watch, Weights, Work, checksum, require_metered
 from ganbench.training.meter import foreign_bytes, norm_of, peak_bytes, reset_peak
+from ganbench.training.ranks import SINGLE, Pace, Ranks, require_fit, share_statistics
 from ganbench.training.stream import Stream
 
 TICK_STEPS = 50
@@ -55,6 +56,7 @@ class Trainer:
     `watched`: whether to look at a step closely, by its number; by default some that nobody can foresee.
     `half_life`: of averaged weights, in images served, where it is not the paper's; None keeps no average.
     `metered`: whether FLOPs are counted, and must be of a kind that can be.
+    `ranks`: those that make the run together, each with a trainer of the same arguments on a device of its own.
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class Trainer:
         watched: Callable[[int], bool] | None = None,
         half_life: float | Literal["paper"] | None = "paper",
         metered: bool = True,
+        ranks: Ranks = SINGLE,
     ) -> None:
         self.variant = placed(variant, device)
         with switches.kept():
@@ -88,8 +91,14 @@ class Trainer:
         if self.images_per_step < 1 or self.period < 1:
             found = f"a period of {self.period} steps and {self.images_per_step} real images a step"
             raise ValueError(f"{variant.name} asks for {found}; both are at least 1")
+        self.ranks = ranks
+        if ranks.size > 1:
+            require_fit(variant, budget, batch, self.images_per_step, ranks.size)
+            share_statistics(self.variant)
         labelled = variant.task != "generate"
-        self.stream = Stream(data, self.images_per_step, seed, device, labelled=labelled)
+        self.stream = Stream(
+            data, self.images_per_step, seed, device, labelled=labelled, rank=ranks.rank, ranks=ranks.size
+        )
         self.budget, self.seed, self.device, self.precision = budget, seed, device, precision
         self.meters = Meters(updates=dict.fromkeys(self.players, 0))
         self._switches = switches.read(device.type)
@@ -117,9 +126,11 @@ class Trainer:
         no step.
         """
         self.variant.train()
+        self.ranks.announce(until)
         reset_peak(self.device)
         self._foreign = foreign_bytes(self.device, self._own_tensors())
-        now = last_tick = time.perf_counter()
+        now = time.perf_counter()
+        pace = Pace(self.ranks, TICK_STEPS, TICK_SECONDS, now)
         # As a quotient, because 9/14 times 42 is more than 27 in floats and would cost a step.
         trained = not isinstance(self.variant, Control)
         self.weights.accept()
@@ -129,14 +140,19 @@ class Trainer:
             before, now = now, time.perf_counter()
             self.meters.seconds += now - before
             due = self.meters.steps % TICK_STEPS == 0
-            if due or now - last_tick > TICK_SECONDS:
+            if pace.is_due(now) or due:
                 yield self._tick(since=now, look=due)
-                now = last_tick = time.perf_counter()
+                last, now = now, time.perf_counter()
+                pace.begin(last, now)
         self.weights.require_still(self.variant.name, "after its last step")
         yield self._tick(since=now, look=True)
 
     def step(self) -> None:
         """Make one step: serve a batch, seed the device, and perform what the variant yields."""
+        with self.ranks.stepping():
+            self._step()
+
+    def _step(self) -> None:
         number, meters, name = self.meters.steps, self.meters, self.variant.name
         self.weights.accept()  # of what is set from outside; the loop looks at what changes between its steps
         watched, before = self._watched(number), self.tally()
@@ -151,7 +167,7 @@ class Trainer:
         if again or (code is not None and not code.has(phase)):
             self.trace(batch, clock)
         graphs = None if counted or watched else self.graphs
-        seed = partial(seed_device, self.device, derive(self.seed, "step", number))
+        seed = partial(seed_device, self.device, derive(self.seed, "step", number, *self.ranks.purpose))
         made = graphs.replay(number, batch, progress, seed) if graphs is not None else None
         rehearsal = graphs.rehearse(number, batch, progress, seed) if graphs is not None and made is None else None
         if graphs is not None:
@@ -179,9 +195,9 @@ class Trainer:
             )
         if counter is not None:
             if counted:
-                self._flops[phase] = float(counter.flops)
+                self._flops[phase] = float(self.ranks.agree(counter.flops))
             require_metered(name, number, counter, self._flops[phase])
-        meters.flops += self._flops[phase]
+        meters.flops += self.ranks.size * self._flops[phase]
         meters.steps += 1
         meters.images += self.images_per_step  # not len(batch.real), which a plugin can resize
         if self.ema is not None:
@@ -247,7 +263,9 @@ class Trainer:
                     weight.grad = gradient
             else:
                 update.loss.backward(inputs=params)
-            norm = norm_of([p.grad for p in params if p.grad is not None], reads=self.graphs is None)
+            gradients = [p.grad for p in params if p.grad is not None]
+            self.ranks.average(gradients)
+            norm = norm_of(gradients, reads=self.graphs is None)
             optimizer.step()
         self._put_switches_back()  # it may have hooks
         self.weights.require_update(self.variant.name, update.player, params)
@@ -445,7 +463,10 @@ class Trainer:
 
     def _flush(self) -> None:
         for name, values in self._pending.items():
-            self._traces.setdefault(name, []).append(torch.stack(values).cpu())
+            stacked = torch.stack(values)
+            if not name.startswith("grad_norm/"):  # that is of averages already
+                self.ranks.average([stacked])
+            self._traces.setdefault(name, []).append(stacked.cpu())
         self._pending = {}
 
     def _joined(self) -> dict[str, Tensor]:
@@ -458,9 +479,12 @@ class Trainer:
     def _tick(self, *, since: float, look: bool) -> Tick:
         self._flush()  # waits for the device
         self.meters.seconds += time.perf_counter() - since
-        self.meters.peak_bytes = max(self.meters.peak_bytes, peak_bytes(self.device, self._foreign))
+        peak = self.ranks.largest(peak_bytes(self.device, self._foreign), self.device)
+        self.meters.peak_bytes = max(self.meters.peak_bytes, peak)
         if look and not self.diverged:
             self.diverged = self._first_non_finite()
+        if look and not self.diverged:
+            self.ranks.require_alike(self.variant, self.variant.name, self.meters.steps)
         losses = {
             player: float(self._traces[f"loss/{player}"][-1][-1]) for player in self.players if self._seen(player)
         }

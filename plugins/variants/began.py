@@ -27,7 +27,9 @@ from ganbench import (
     Update,
     Variant,
     hookimpl,
+    mean_over_ranks,
     square_misfit,
+    whole_size,
 )
 
 STALLED = 0.99
@@ -145,11 +147,11 @@ class BEGAN(Variant):
         real_error, fake_error = self.error(batch.real), self.error(self.sample(n).detach())
         yield Update("D", real_error - self.k * fake_error)
         fake_error = self.error(self.sample(n))
-        drift = self.config.diversity * real_error.detach() - fake_error.detach()
-        measure = real_error.detach() + drift.abs()
+        drift = mean_over_ranks(self.config.diversity * real_error.detach() - fake_error.detach())
+        measure = mean_over_ranks(real_error.detach()) + drift.abs()
         yield Update("G", fake_error, {"k": self.k.clone(), "convergence": measure, "real_error": real_error.detach()})
         self.k.add_(self.config.balance_rate * drift).clamp_(0, 1)
-        self.slow_down(n, measure)
+        self.slow_down(whole_size(n), measure)
 
     @torch.no_grad()
     def slow_down(self, n: int, measure: Tensor) -> None:

@@ -20,6 +20,7 @@ from ganbench import (
     Variant,
     discriminator_loss,
     hookimpl,
+    mean_over_ranks,
     nonsaturating_loss,
     saturating_loss,
 )
@@ -99,7 +100,9 @@ def agree(
     Each gradient by a player's weights is worked out here, so that it is of this point also when others have moved.
     """
     slopes = {player: _gradients(loss, weights[player], create_graph=True) for player, loss in losses.items()}
-    norm = 0.5 * torch.stack([slope.square().sum() for each in slopes.values() for slope in each]).sum()
+    norm = (
+        0.5 * torch.stack([mean_over_ranks(slope).square().sum() for each in slopes.values() for slope in each]).sum()
+    )
     pulls = iter(_gradients(norm, [weight for player in losses for weight in weights[player]]))
     made = dict[str, Tensor]()
     for player, loss in losses.items():

@@ -73,6 +73,7 @@ class CycleGAN(Variant):
     family = "translate"
     task = "translate"
     own_architecture = True
+    one_device = "its pool of earlier translations takes up all of a batch, in an order that is drawn"
     config: Config
     pool: Tensor
     filled: Tensor

@@ -26,6 +26,7 @@ from ganbench import (
     discriminator_loss,
     draw_normal,
     hookimpl,
+    mean_over_ranks,
     nonsaturating_loss,
     square_misfit,
 )
@@ -172,7 +173,7 @@ class Judge(nn.Module):
         """
         of_real, of_fake = self.features(real), self.features(fake)
         pairs = zip(of_real[1:], of_fake[1:], strict=True)
-        distance = sum((r.mean(0) - f.mean(0)).float().square().mean() for r, f in pairs)
+        distance = sum(mean_over_ranks(r.mean(0) - f.mean(0)).float().square().mean() for r, f in pairs)
         return self.logits(of_fake), cast(Tensor, distance)
 
     def logits(self, features: list[Tensor]) -> Tensor:

@@ -22,6 +22,7 @@ from ganbench import (
     gradient_norms,
     hookimpl,
     nonsaturating_loss,
+    whole_batch,
 )
 
 
@@ -76,7 +77,7 @@ class DRAGAN(Variant):
 
     def around(self, real: Tensor) -> Tensor:
         """Return a point near each real sample."""
-        noise = self.config.spread * real.std(correction=0) * torch.rand_like(real)
+        noise = self.config.spread * whole_batch(real).std(correction=0) * torch.rand_like(real)
         share = torch.rand(len(real), *[1] * (real.ndim - 1), device=real.device)
         return real + share * noise
 

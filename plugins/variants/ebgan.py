@@ -12,7 +12,19 @@ from torch import Tensor
 from torch.nn.functional import normalize, relu
 from torch.optim import Adam, Optimizer
 
-from ganbench import Autoencoder, Batch, Clock, Fraction, NonNegative, Parts, Positive, Update, Variant, hookimpl
+from ganbench import (
+    Autoencoder,
+    Batch,
+    Clock,
+    Fraction,
+    NonNegative,
+    Parts,
+    Positive,
+    Update,
+    Variant,
+    hookimpl,
+    whole_batch,
+)
 
 NUMBERS_OF_MNIST = 28 * 28
 """Of one image of the data for which the paper has its margin of 10."""
@@ -94,7 +106,7 @@ class EBGAN(Variant):
         yield Update("D", real_energy.mean() + relu(self.margin - fake_energy).mean(), log)
         fake = self.sample(n)
         code = self.D.encoder(fake)
-        similarity = pull_away(code)
+        similarity = pull_away(whole_batch(code))
         loss = self.energy(fake, code).mean() + config.pull_away * similarity
         yield Update("G", loss, {"pull_away": similarity.detach()})
 

@@ -24,6 +24,7 @@ from ganbench import (
     discriminator_loss,
     hardened,
     hookimpl,
+    mean_over_ranks,
 )
 
 
@@ -93,8 +94,8 @@ class FeatureMatching(Variant):
     def distance(self, real: Tensor, fake: Tensor) -> Tensor:
         """Return the distance between the mean features of two batches."""
         with torch.no_grad():
-            target = self.D.trunk(real).float().mean(0)
-        difference = self.D.trunk(fake).float().mean(0) - target
+            target = mean_over_ranks(self.D.trunk(real).float().mean(0))
+        difference = mean_over_ranks(self.D.trunk(fake).float().mean(0)) - target
         return difference.abs().mean() if self.config.distance == "absolute" else difference.square().sum()
 
     def step(self, batch: Batch, clock: Clock) -> Iterator[Update]:

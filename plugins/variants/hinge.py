@@ -22,6 +22,7 @@ from ganbench import (
     Variant,
     hinge_discriminator_loss,
     hookimpl,
+    whole_size,
 )
 
 
@@ -85,7 +86,7 @@ class Hinge(Variant):
         if self.config.slack is None:
             return loss
         weights = cast(Tensor, self.D.head.weight)
-        return loss + weights.square().sum() / (2 * self.config.slack * len(real))
+        return loss + weights.square().sum() / (2 * self.config.slack * whole_size(len(real)))
 
     def step(self, batch: Batch, clock: Clock) -> Iterator[Update]:
         n = len(batch.real)

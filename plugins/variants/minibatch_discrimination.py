@@ -27,7 +27,9 @@ from ganbench import (
     hardened,
     hookimpl,
     nonsaturating_loss,
+    own_part,
     saturating_loss,
+    whole_batch,
 )
 
 NEAREST = 2.0
@@ -84,7 +86,7 @@ class Closeness(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """Return features and closeness side by side, `[B, F + kernels]`, in float32."""
         with torch.autocast(features.device.type, enabled=False):
-            features = features.float()
+            features = whole_batch(features.float())
             weight = self.log_scale.exp() * self.directions / self.directions.norm(dim=0)
             rows = (features @ weight).unflatten(1, (self.kernels, -1)).transpose(0, 1)
             distances = torch.cdist(rows, rows, p=1)
@@ -93,7 +95,7 @@ class Closeness(nn.Module):
                 self.settle(distances.detach(), others)
             unit = self.unit.clone()  # a second batch may pass before the first one's gradient is taken
             closeness = ((-distances / unit).exp() * others).sum(2).T
-            return torch.cat([features, closeness - self.offset], 1)
+            return own_part(torch.cat([features, closeness - self.offset], 1))
 
     @torch.no_grad()
     def settle(self, distances: Tensor, others: Tensor) -> None:

@@ -26,6 +26,7 @@ from ganbench import (
     gaussian_kernel,
     gradient_norms,
     hookimpl,
+    mean_over_ranks,
     mmd_squared,
     points_between,
     rational_quadratic_kernel,
@@ -144,7 +145,7 @@ class MMDGAN(Variant):
         """Return what G minimises and D maximises, of features."""
         if self.config.form == "binkowski":
             return mmd_squared(self.kernel, real, fake)
-        excess = relu(fake.mean(0) - real.mean(0)).mean()
+        excess = relu(mean_over_ranks(fake.mean(0) - real.mean(0))).mean()
         root = (relu(mmd_squared(self.kernel, real, fake, biased=True)) + 1e-12).sqrt()
         return root - self.config.rank_weight * excess
 

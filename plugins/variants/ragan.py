@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import relu, softplus
 from torch.optim import Adam, Optimizer
 
-from ganbench import Batch, Clock, Count, Fraction, Norm, Parts, Positive, Update, Variant, hookimpl
+from ganbench import Batch, Clock, Count, Fraction, Norm, Parts, Positive, Update, Variant, hookimpl, mean_over_ranks
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class RaGAN(Variant):
 
     def prefer(self, better: Tensor, worse: Tensor) -> Tensor:
         """Return the loss of not putting `better` above the mean of `worse`, and `worse` below that of `better`."""
-        above, below = better - worse.mean(), worse - better.mean()
+        above, below = better - mean_over_ranks(worse.mean()), worse - mean_over_ranks(better.mean())
         if self.config.loss == "hinge":
             loss = relu(1 - above).mean() + relu(1 + below).mean()
         elif self.config.loss == "squares":

@@ -24,6 +24,7 @@ from ganbench import (
     Variant,
     gaussian_kernel,
     hookimpl,
+    mean_over_ranks,
     mmd_squared,
     squared_jacobian_norms,
 )
@@ -101,7 +102,7 @@ class SMMDGAN(Variant):
         on_real, slopes = squared_jacobian_norms(self.D, real)
         with torch.autocast(fake.device.type, enabled=False):  # as on_real, or rounding would tell real from fake
             on_fake = self.D(fake.float())
-        scale = 1 / (1 + self.config.penalty * self.unit**2 * slopes.mean())
+        scale = 1 / (1 + self.config.penalty * self.unit**2 * mean_over_ranks(slopes.mean()))
         return scale, mmd_squared(lambda x, y: gaussian_kernel(x, y, (self.config.deviation,)), on_real, on_fake)
 
     def step(self, batch: Batch, clock: Clock) -> Iterator[Update]:

@@ -12,7 +12,18 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.optim import Adam, Optimizer
 
-from ganbench import Batch, Clock, Fraction, Parts, Positive, Update, Variant, discriminator_loss, hookimpl
+from ganbench import (
+    Batch,
+    Clock,
+    Fraction,
+    Parts,
+    Positive,
+    Update,
+    Variant,
+    discriminator_loss,
+    hookimpl,
+    mean_over_ranks,
+)
 
 EPSILON = 1e-8
 TINY = 1e-24  # keeps the slope of the root finite where a gradient has always been zero
@@ -90,7 +101,7 @@ class UnrolledGAN(Variant):
                 loss = self.loss(weights, real, fake)
                 slopes = torch.autograd.grad(loss, list(weights.values()), create_graph=True)
                 for (name, weight), slope in zip(weights.items(), slopes, strict=True):
-                    weights[name], memory[name] = self.descend(weight, slope, memory[name])
+                    weights[name], memory[name] = self.descend(weight, mean_over_ranks(slope), memory[name])
             return self.loss(weights, real, fake)
 
     def moments(self, weight: nn.Parameter) -> tuple[Tensor, ...]:

@@ -99,6 +99,45 @@ REMARKS = {
     "digits in groups": ("1000", "1_000"),
     "a form feed": ("class Thing", "\f\nclass Thing"),
 }
+SHARED = """\
+from ganbench import {names}Variant
+
+class Thing(Variant):
+    {more}
+    def step(self, batch, clock):
+        x = {call}
+"""
+ALIKE_ON_ONE_DEVICE = {
+    "a mean over ranks": {"names": "mean_over_ranks, ", "call": "mean_over_ranks(batch.real.mean(0))"},
+    "two of them": {
+        "names": "mean_over_ranks, whole_batch, ",
+        "call": "mean_over_ranks(whole_batch(whole_batch(batch).real).mean(0))",
+    },
+    "a name that is not used": {"names": "own_part, "},
+    "why it is for one": {"more": 'name = "thing"\n    one_device = "its pool"'},
+    "why, with its type": {"more": 'name = "thing"\n    one_device: ClassVar[str] = "its pool"'},
+}
+OTHER_ON_ONE_DEVICE = {
+    "a function of its own": {"more": "def whole_batch(x): return 2 * x", "call": "whole_batch(batch.real.mean(0))"},
+    "a function of the module": {
+        "names": "whole_batch, ",
+        "more": "global whole_batch\n    def whole_batch(x): return 2 * x",
+        "call": "whole_batch(batch.real.mean(0))",
+    },
+    "from elsewhere": {"more": "from mine import whole_batch", "call": "whole_batch(batch.real.mean(0))"},
+    "under another name": {"names": "whole_batch as all, ", "call": "all(batch.real.mean(0))"},
+    "a name given anew": {
+        "names": "whole_batch, ",
+        "more": "whole_batch = abs",
+        "call": "whole_batch(batch.real.mean(0))",
+    },
+    "more than one argument": {"names": "whole_batch, ", "call": "whole_batch(batch.real.mean(0), 1)"},
+    "a keyword": {"names": "whole_batch, ", "call": "whole_batch(x=batch.real.mean(0))"},
+    "another function": {"names": "exact, ", "call": "exact(batch.real.mean(0))"},
+    "what is computed": {"more": 'name = "thing"\n    one_device = find()'},
+    "another attribute": {"more": 'name = "thing"\n    two_devices = "its pool"'},
+    "another argument": {"names": "mean_over_ranks, ", "call": "mean_over_ranks(batch.real.mean(1))"},
+}
 CHANGES = {
     "a constant": ("x = 1", "x = 2"),
     "int against float": ("x = 1", "x = 1.0"),
@@ -205,6 +244,29 @@ def digest_of(folder: Path, text: str | bytes) -> str:
     file = folder / "source.py"
     file.write_bytes(text if isinstance(text, bytes) else text.encode())
     return tree_digest_of(file)
+
+
+def shared(written: dict[str, str], tmp_path: Path) -> str:
+    usual = {"names": "", "more": 'name = "thing"', "call": "batch.real.mean(0)"}
+    path = tmp_path / "module.py"
+    path.write_text(SHARED.format(**usual | written))
+    return tree_digest_of(path)
+
+
+@pytest.mark.parametrize("written", ALIKE_ON_ONE_DEVICE.values(), ids=ALIKE_ON_ONE_DEVICE)
+def test_what_does_nothing_on_one_device_is_no_change(written, tmp_path):
+    assert shared(written, tmp_path) == shared({}, tmp_path)
+
+
+@pytest.mark.parametrize("written", OTHER_ON_ONE_DEVICE.values(), ids=OTHER_ON_ONE_DEVICE)
+def test_what_only_looks_like_it_is_one(written, tmp_path):
+    assert shared(written, tmp_path) != shared({}, tmp_path)
+
+
+def test_the_functions_that_do_nothing_on_one_device_are_the_public_ones():
+    stub = (ROOT / "ganbench" / "__init__.pyi").read_text()
+    public = stub.partition("from .toolbox.ranks import (")[2].partition(")")[0]
+    assert {line.partition(" as ")[0].strip() for line in public.split(",") if line.strip()} == code.OF_SEVERAL
 
 
 @pytest.mark.parametrize("name", REMARKS)

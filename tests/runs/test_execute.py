@@ -364,7 +364,7 @@ def test_a_run_that_goes_on_elsewhere_says_so_and_its_record_names_both_devices(
     path = store.work(job.spec) / "checkpoint.pt"
     state = torch.load(path, weights_only=True)
     assert state["devices"] == ["cpu"]
-    monkeypatch.setattr(module, "_places", lambda saved, device: [*(saved["devices"] if saved else []), "another"])
+    monkeypatch.setattr(module, "_places", lambda saved, *_: [*(saved["devices"] if saved else []), "another"])
     with pytest.warns(UserWarning, match="it was begun on cpu and goes on another, which rounds otherwise"):
         record = execute(job, store, registry, threads=1)
     assert record.provenance["devices"] == ["cpu", "another"]

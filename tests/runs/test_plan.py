@@ -46,6 +46,27 @@ def test_a_budget_of_epochs_is_one_of_images(registry: Registry) -> None:
     assert epochs.jobs[0].spec == images.jobs[0].spec, "the training split has 256"
 
 
+def test_runs_on_several_devices_leave_out_what_is_for_one(registry: Registry) -> None:
+    made = plan(request("plain", "real", seeds=1, devices=2), registry)
+    assert {job.spec.variant: job.devices for job in made.jobs} == {"plain": 2, "real": 1}
+    (alone,) = plan(request("plain", seeds=1), registry).jobs
+    assert made.jobs[0].spec == alone.spec or made.jobs[1].spec == alone.spec, "how many devices is no part of a run"
+    seconds = plan(request("plain", seeds=1, devices=2, budget="9-seconds"), registry)
+    assert not seconds.jobs and "give images, updates or flops" in seconds.skips[0].reason
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ({"batch": 63}, "--batch 63 cannot be shared out equally among 2 devices: give a multiple"),
+        ({"compiled": True}, "--compile is for one device, not for --devices 2"),
+    ],
+)
+def test_what_several_devices_cannot_do_is_refused(registry: Registry, more: dict[str, object], told: str) -> None:
+    with pytest.raises(UserError, match=told):
+        plan(request("plain", devices=2, **more), registry)
+
+
 def test_globs_and_all_expand_without_repeats(registry: Registry) -> None:
     named = plan(request("plain", seeds=(7, 3)), registry)
     assert [job.spec.seed for job in named.jobs] == [3, 7]

@@ -18,6 +18,7 @@ SOUND = ["plain", "busy", "conditional", "large", "points-only"]
 EVERY_CHECK = {name_of(check): check for check in (*CHECKS, check_condition_matters)}
 UPDATES = "updates_name_a_player_and_carry_a_scalar_loss"
 REPLAYED = "steps_can_be_replayed"
+RANKS = "two_ranks_equal_one"
 WAITING = "steps_do_not_wait_for_the_device"
 BREACHES = [
     ("OutOfRange", "samples_are_images", "Tanh"),
@@ -78,6 +79,10 @@ BREACHES = [
     ("Rebinds", REPLAYED, "a new tensor in the place of level; keep state in buffers"),
     ("PythonRandom", REPLAYED, "comes to another .*random numbers from torch alone"),
     ("LateBranch", REPLAYED, "depends on the number of the step"),
+    ("MeansOfItsPart", RANKS, "on two devices loss/D differs by .*: of what is no mean of samples"),
+    ("StateOfItsPart", RANKS, "the 2 devices of broken-stateofitspart hold different values of level after 2 steps"),
+    ("OneDrawForAll", RANKS, "on two devices loss/D differs"),
+    ("MeetsUnevenly", RANKS, "ranks do not ask for the same"),
     ("IgnoresLabel", "condition_matters", "let cond reach G"),
     ("IgnoresLabelsOfData", "condition_matters", "use batch.cond"),
 ]

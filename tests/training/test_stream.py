@@ -141,3 +141,19 @@ def test_conditions_of_a_translation_are_source_images_as_they_are_served():
     targets, sources = (torch.full((n, 1, 2, 2), 255 * k, dtype=torch.uint8) for n, k in ((3, 0), (5, 1)))
     stream = Stream(ImageSet(targets, source=Pairs(targets, sources)), 2, 0, CPU)
     assert torch.equal(stream.conditions(7, 0), torch.ones(7, 1, 2, 2))
+
+
+def parts(data: ImageSet, batch: int, ranks: int) -> list[Stream]:
+    return [Stream(data, batch, 3, CPU, rank=rank, ranks=ranks) for rank in range(ranks)]
+
+
+@pytest.mark.parametrize("ranks", [2, 3])
+@pytest.mark.parametrize("data", [numbered(10), numbered(100)._replace(source=Squares())], ids=["images", "a source"])
+def test_ranks_are_served_the_parts_of_the_batches_of_one_device(data, ranks):
+    whole, shared = Stream(data, 6, 3, CPU), parts(data, 6, ranks)
+    for step in (0, 1, 7, 7, 2):  # across epochs, and again
+        batches = [stream[step] for stream in shared]
+        assert torch.equal(torch.cat([batch.real for batch in batches]), whole[step].real)
+        assert torch.equal(torch.cat([batch.cond for batch in batches]), whole[step].cond)
+    assert shared[1].served(6).tolist() == whole.served(6).tolist() if data.source is None else True
+    assert torch.equal(shared[1].conditions(9, 5), whole.conditions(9, 5))

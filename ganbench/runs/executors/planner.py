@@ -52,7 +52,7 @@ def _planned(request: Request, preset: str | None, scale: float, asked: Mapping[
     from ganbench.runs.presets import plan_preset
     from ganbench.training.devices import all_devices, default_jobs, resolve_device
 
-    device, devices = resolve_device(request.device), all_devices(request.device)
+    device, devices = resolve_device(request.device), all_devices(request.device, request.devices)
     request = replace(request, device=str(device))
     registry = discover(request.plugins, begin=begin)
     if preset is None:
@@ -60,4 +60,4 @@ def _planned(request: Request, preset: str | None, scale: float, asked: Mapping[
     else:
         made = plan_preset(preset, scale, request, asked, registry, begin)
     known = table_of(used_by(made.jobs, registry))
-    return Planned(replace(made, benches={}), known, origins(), default_jobs(device), devices)
+    return Planned(replace(made, benches={}), known, origins(), default_jobs(device, request.devices), devices)
