@@ -111,7 +111,8 @@ class Ray(Executor):
 class Seat:
     """How runs are made on a node. `here`: what the machine of the command has installed, of `distributions`.
 
-    `results`: the folder; `token`: a file in it, and `secret` what stands in that.
+    `results`: the folder; `token`: a file in it, and `secret` what stands in that. `most`: of runs at a time on all
+    nodes together, 0 for any number.
     """
 
     config: Config
@@ -120,6 +121,7 @@ class Seat:
     here: Mapping[str, str]
     token: Path
     secret: str
+    most: int = 0
 
     def told_apart(self) -> str:
         """Say what is installed on this node that is not so on the machine of the command, or nothing."""
@@ -132,10 +134,12 @@ class Seat:
         except OSError:
             return False
 
-    @property
-    def at_once(self) -> int:
-        """How many runs share a GPU."""
-        return max(1, int(1 / self.config.gpus_per_run + 1e-9)) if self.config.gpus_per_run else 1
+    def at_once(self, room: Mapping[str, float]) -> int:
+        """Return how many runs may share a device of a node that has so much of all that runs take."""
+        demand = self.config.demand
+        room = {**room, "GPU": 1.0} if "GPU" in demand else room
+        most = min(int(room.get(name, 0) / amount + 1e-9) for name, amount in demand.items())
+        return max(1, min(most, self.most or most))
 
 
 @dataclass(frozen=True)
@@ -164,7 +168,8 @@ def make(order: Order, seat: Seat, desk: Any) -> Unfit | None:
     with _Line(desk) as line:
         if line.ask("begin", order.run, node):
             depot = None if shared else _Far(line, order)
-            order.make(threads=seat.config.cpus_per_run, at_once=seat.at_once, stopping=line.is_over, depot=depot)
+            at_once = seat.at_once(_room_of(node))
+            order.make(threads=seat.config.cpus_per_run, at_once=at_once, stopping=line.is_over, depot=depot)
     return None
 
 
@@ -223,6 +228,12 @@ class _Far(Depot):
 
     def close(self, maker: str = "") -> None:
         self._line.ask("close", self._order.run, maker)
+
+
+def _room_of(node_id: str) -> dict[str, float]:
+    import ray
+
+    return next((node["Resources"] for node in ray.nodes() if node["NodeID"] == node_id), {})
 
 
 def _here() -> str:
@@ -477,7 +488,9 @@ def _token(terms: Terms) -> Iterator[Callable[[Collection[str]], Seat]]:
     token = terms.folder / f"token-{secret[:8]}"
     token.write_text(secret, encoding="ascii")
     try:
-        yield lambda names: Seat(terms.config, terms.results, names, installed(names), token, secret)
+        yield lambda names: Seat(
+            terms.config, terms.results, names, installed(names), token, secret, terms.side_by_side
+        )
     finally:
         token.unlink(missing_ok=True)
 

@@ -65,11 +65,24 @@ def test_what_cannot_be_is_said_at_once(option, sentence):
 
 
 @pytest.mark.parametrize(
-    ("gpus", "runs"), [(0, 1), (0.1, 10), (0.25, 4), (0.3, 3), (1 / 3, 3), (0.5, 2), (1, 1), (4, 1)]
+    ("asked", "most", "runs"),
+    [
+        ({"gpus_per_run": 0.1}, 0, 10),
+        ({"gpus_per_run": 0.25}, 0, 4),
+        ({"gpus_per_run": 0.25}, 3, 3),
+        ({"gpus_per_run": 0.25, "cpus_per_run": 8}, 0, 2),
+        ({"gpus_per_run": 1 / 3}, 0, 3),
+        ({"gpus_per_run": 1}, 0, 1),
+        ({"gpus_per_run": 4}, 0, 1),
+        ({}, 0, 16),
+        ({"cpus_per_run": 3}, 0, 5),
+        ({"cpus_per_run": 3}, 2, 2),
+        ({"memory_per_run": 3}, 0, 2),
+    ],
 )
-def test_a_record_will_say_how_many_runs_share_a_gpu(gpus, runs):
-    seat = plugin.Seat(plugin.Config(gpus_per_run=gpus), Path(), (), {}, Path(), "")
-    assert seat.at_once == runs
+def test_a_record_will_say_how_many_runs_share_a_device(asked, most, runs):
+    seat = plugin.Seat(plugin.Config(**asked), Path(), (), {}, Path(), "", most)
+    assert seat.at_once({"CPU": 16.0, "GPU": 4.0, "memory": 8.0 * 2**30}) == runs
 
 
 # For real
@@ -167,6 +180,7 @@ def test_tasks_make_what_the_local_executor_makes_and_leave_nothing_running(ray,
     assert shares(heard) == [0.2, 0.4, 0.6, 0.8, 1.0]
     assert kept(tmp_path) == whole
     assert not list((tmp_path / ".work" / "executors" / "ray").iterdir())
+    assert {record.provenance["at_once"] for record in ResultStore(tmp_path).records()[0]} == {os.cpu_count()}
     assert "".join(capfd.readouterr()) == ""
     assert [process for process in processes() if ray in process] == []
 
@@ -272,19 +286,19 @@ def machines(ray):
 
 @pytest.mark.slow
 @needs_machines
-def test_when_a_node_is_lost_its_run_goes_on_elsewhere_to_the_same_numbers(machines, jobs, whole, tmp_path, capfd):
+def test_when_a_node_is_lost_its_run_goes_on_elsewhere_to_the_same_numbers(machines, long, whole_long, tmp_path, capfd):
     for name, cpus in (("head", 0), ("one", 1), ("two", 1)):
         machines.start(name, cpus=cpus)
-    events = machines.events(slow_of(jobs), tmp_path, "shared=yes")
+    events = machines.events(long, tmp_path, "shared=yes")
     until_share(events, 0.4)
     lost = machines.maker()
     machines.kill(lost)
     heard = list(events)
     assert shares(heard) == [0.6, 0.8, 1.0]
-    (note,) = notes(heard)
+    (note,) = (note for note in notes(heard) if note.startswith("lost with its process on node "))
     other = {"one": "two", "two": "one"}[lost]
-    assert note.startswith("lost with its process on node ") and f"({lost})" in note and f"({other})" in note
-    assert kept(tmp_path) == {"slow": whole["slow"]}
+    assert f"({lost})" in note and f"({other})" in note
+    assert kept(tmp_path) == whole_long
     assert "".join(capfd.readouterr()) == ""
 
 
@@ -308,6 +322,26 @@ def test_what_no_shared_folder_holds_is_carried_back_also_from_a_node_that_is_lo
     assert any("(one)" in note and "(two)" in note for note in notes(heard))
     assert kept(tmp_path) == whole_long
     assert sorted(path.name for path in (tmp_path / ".work" / heard[-1].run).iterdir()) == ["final.pt"]
+
+
+@pytest.mark.slow
+@needs_machines
+def test_a_run_that_is_lost_once_too_often_says_why_and_the_same_command_continues_it(
+    machines, long, whole_long, tmp_path
+):
+    machines.start("head", cpus=0)
+    machines.start("one", cpus=1, blind=tmp_path)
+    events = machines.events(long, tmp_path, "retries=0")
+    until_share(events, 0.4)
+    machines.kill("one")
+    *_, last = events
+    assert (last.record.status, last.record) == ("killed", ResultStore(tmp_path).get(long[0].spec))
+    assert last.record.error.startswith("its task of Ray failed: ")
+    assert last.record.error.endswith("; the same command continues it from its checkpoint")
+    events.close()
+    for _ in run_all(long, tmp_path, parallel=1, threads=1):
+        pass
+    assert kept(tmp_path) == whole_long
 
 
 @pytest.mark.slow
