@@ -133,7 +133,7 @@ class Slurm(Executor):
     summary = "jobs of Slurm"
     needs = ("submitit",)
     install = "ganbench[slurm]"
-    config = Config()
+    config: Config = Config()
 
     def check(self, config: Config) -> None:
         """See `Executor.check`."""

@@ -631,7 +631,7 @@ def test_every_kind_of_write_is_among_these() -> None:
         "runs/export.py", "runs/names.py", "scoring/pictures.py", "scoring/features.py",
         "runs/lab.py", "results/findings.py",
         "runs/gallery.py", "runs/blame.py", "runs/checkpoint.py", "runs/executors/limits.py", "results/lease.py",
-        "runs/executors/orders.py", "runs/executors/travelling.py",
+        "runs/executors/orders.py", "runs/executors/travelling.py", "runs/executors/carrying.py",
     )  # fmt: skip
     root = Path(main.callback.__code__.co_filename).parents[1]  # type: ignore[union-attr]
     writing = ("write_atomically(", ".write_bytes(", ".write_text(", "mkdir(", "unlink(", "rmtree(")

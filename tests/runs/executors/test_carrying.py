@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from ganbench import Depot, UserError
+from ganbench.errors import DiskError
+from ganbench.results import upkeep
 from ganbench.results.store import ResultStore
 from ganbench.runs.executors import carrying
 from ganbench.runs.executors.local import run_all
@@ -252,6 +254,24 @@ def test_a_name_that_no_file_of_a_run_has_is_refused(jobs, parcels, name, tmp_pa
     with pytest.raises(UserError, match="which no run keeps"):
         depot.take("one", {**parcels[0], name: b"x"})
     assert files_in(tmp_path) == before
+    depot.close()
+
+
+def test_a_disk_that_refuses_is_told_and_the_run_can_still_be_kept(jobs, parcels, monkeypatch, tmp_path):
+    order = RunOrder(jobs["slow"], tmp_path)
+    depot, spec = order.depot(), order.job.spec
+    depot.lend("one")
+
+    def refuse(path, write, **_):
+        raise DiskError(f"cannot write {path}: No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(upkeep, "write_atomically", refuse)
+        with pytest.raises(DiskError, match="No space left on device"):
+            depot.take("one", parcels[-1])
+    assert ResultStore(tmp_path).get(spec) is None and order.news() == []
+    assert depot.take("one", parcels[-1])
+    assert ResultStore(tmp_path).get(spec).status == "done"
     depot.close()
 
 
