@@ -73,7 +73,7 @@ class Ray(Executor):
     summary = "tasks of Ray, on this machine or a cluster"
     needs = ("ray",)
     install = "ganbench[ray]"
-    config = Config()
+    config: Config = Config()
 
     def check(self, config: Config) -> None:
         """See `Executor.check`."""

@@ -27,6 +27,7 @@ from ganbench_plugins.executors import ray as plugin
 import ganbench
 from ganbench import UserError
 from ganbench.results.store import ResultStore
+from ganbench.runs.describe import describe as describe_plugin
 from ganbench.runs.executors.choosing import Chosen
 from ganbench.runs.executors.local import run_all
 from ganbench.runs.executors.orders import RunOrder
@@ -83,6 +84,12 @@ def test_what_cannot_be_is_said_at_once(option, sentence):
 def test_a_record_will_say_how_many_runs_share_a_device(asked, most, runs):
     seat = plugin.Seat(plugin.Config(**asked), Path(), (), {}, Path(), "", most)
     assert seat.at_once({"CPU": 16.0, "GPU": 4.0, "memory": 8.0 * 2**30}) == runs
+
+
+def test_its_options_are_listed_with_what_they_mean():
+    options = {option.name: option.meaning for option in describe_plugin(plugin.Ray).options}
+    assert list(options) == ["address", "gpus_per_run", "cpus_per_run", "memory_per_run", "retries", "shared"]
+    assert all(options.values())
 
 
 # For real
