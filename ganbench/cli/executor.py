@@ -21,8 +21,22 @@ if TYPE_CHECKING:
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
+SHORT = "ganbench.executor"
+"""Where a context keeps what is said by options of their own, until `--executor-set` takes it in."""
+
+
+def _kept(context: click.Context, option: click.Parameter, value: Any) -> None:
+    if value is not None:
+        context.meta.setdefault(SHORT, []).append(f"{option.name}={value}")
+
+
+def _joined(context: click.Context, option: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:
+    return (*context.meta.pop(SHORT, ()), *value)
+
+
 def executor_options(command: Command) -> Command:
     """Add the options."""
+    own: dict[str, Any] = {"is_eager": True, "expose_value": False, "callback": _kept}  # before --executor-set
     several = (
         click.option(
             "--executor",
@@ -37,8 +51,11 @@ def executor_options(command: Command) -> Command:
             "executor_settings",
             multiple=True,
             metavar="KEY=VALUE",
+            callback=_joined,
             help="An option of the executor: partition=gpu; see `ganbench list NAME`.",
         ),
+        click.option("--gpus-per-run", metavar="N", help="Of --executor ray: 0.25 lets four runs share a GPU.", **own),
+        click.option("--address", metavar="HOST:PORT", help="Of --executor ray: a cluster, or auto.", **own),
     )
     for option in reversed(several):
         command = option(command)

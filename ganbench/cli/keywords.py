@@ -23,7 +23,8 @@ def asked(name: str, given: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     command: click.Command = import_module(f"ganbench.cli.{name}").command
     words, places = _given(command, name, given)
     try:
-        context = command.make_context(name, [*words, "--", *places])
+        # A command keeps its option of help from the first context that it had.
+        context = command.make_context(name, [*words, "--", *places], help_option_names=["-h", "--help"])
     except click.UsageError as error:
         raise UserError(error.format_message()) from None
     with context:
