@@ -18,11 +18,13 @@ import time
 from contextlib import ExitStack, closing, suppress
 from dataclasses import replace
 from importlib.metadata import entry_points
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 import torch
 from ganbench_plugins.executors import ray as plugin
+from kept_runs import kept, made_here
 
 import ganbench
 from ganbench import UserError
@@ -98,7 +100,9 @@ def test_its_options_are_listed_with_what_they_mean():
 @pytest.fixture(scope="module")
 def ray():
     """Ray, which keeps its files in a folder whose name is short enough, and lets nobody in but these tests."""
-    pytest.importorskip("ray")
+    if find_spec("ray") is None:
+        pytest.skip("needs Ray")
+    # All of this first: Ray reads it when it is imported.
     folder = tempfile.mkdtemp(prefix="rt-", dir="/tmp")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_TMPDIR", folder)
@@ -112,22 +116,6 @@ def ray():
 
 
 @pytest.fixture(scope="module")
-def jobs():
-    """Runs, of a variant that takes its time and of one that fails."""
-    asked = Request(("slow", "raises"), ("tiny",), budget="3840-images", seeds=1, marks=5, plugins=(TINY,))
-    return plan(asked, discover((TINY,))).jobs
-
-
-@pytest.fixture(scope="module")
-def whole(jobs, tmp_path_factory):
-    """What the local executor makes of them."""
-    results = tmp_path_factory.mktemp("whole")
-    for _ in run_all(jobs, results, parallel=2, threads=1):
-        pass
-    return kept(results)
-
-
-@pytest.fixture(scope="module")
 def long():
     """A run that takes at least twenty seconds, so that a node can be lost in its middle."""
     return plan(Request(("slow",), ("tiny",), budget="25600-images", seeds=1, marks=5, plugins=(TINY,)),
@@ -136,21 +124,7 @@ def long():
 
 @pytest.fixture(scope="module")
 def whole_long(long, tmp_path_factory):
-    results = tmp_path_factory.mktemp("whole-long")
-    for _ in run_all(long, results, parallel=1, threads=1):
-        pass
-    return kept(results)
-
-
-def kept(results):
-    store, found = ResultStore(results), {}
-    for record in store.records()[0]:
-        curve = [mark.values for mark in record.curve]
-        meters = replace(record.meters, seconds=0.0, peak_bytes=0)
-        traces = {name: array.tolist() for name, array in store.traces(record).items() if "second" not in name}
-        facts = (record.status, record.values, curve, meters, record.checksums.get("weights"), traces)
-        found[record.spec.variant] = facts
-    return found
+    return made_here(long, tmp_path_factory.mktemp("whole-long"))
 
 
 def slow_of(jobs):

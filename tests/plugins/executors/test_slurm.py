@@ -8,50 +8,22 @@ import re
 import signal
 import subprocess
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from ganbench_plugins.executors import slurm
+from kept_runs import kept
 
 from ganbench import UserError
 from ganbench.results.store import ResultStore
 from ganbench.runs.executors.choosing import choose
-from ganbench.runs.executors.local import run_all
 from ganbench.runs.executors.orders import RunOrder
-from ganbench.runs.plan import Request, plan
-from ganbench.runs.registry import discover
 from ganbench.toolbox import orders as orders_followed
 
 pytest.importorskip("submitit")
 
 TINY = Path(__file__).parents[2] / "tiny_plugin.py"
 HERE = ("cluster=local", "cpus=1")
-
-
-@pytest.fixture(scope="module")
-def jobs():
-    """Two runs, of a variant that takes its time and of one that fails."""
-    asked = Request(("slow", "raises"), ("tiny",), budget="3840-images", seeds=1, marks=5, plugins=(TINY,))
-    return plan(asked, discover((TINY,))).jobs
-
-
-@pytest.fixture(scope="module")
-def whole(jobs, tmp_path_factory):
-    """What the local executor makes of them."""
-    results = tmp_path_factory.mktemp("whole")
-    for _ in run_all(jobs, results, parallel=2, threads=1):
-        pass
-    return kept(results)
-
-
-def kept(results):
-    found = {}
-    for record in ResultStore(results).records()[0]:
-        curve = [mark.values for mark in record.curve]
-        meters = replace(record.meters, seconds=0.0, peak_bytes=0)
-        found[record.spec.variant] = (record.status, record.values, curve, meters, record.checksums.get("weights"))
-    return found
 
 
 def events_of(jobs, results, *options):

@@ -11,14 +11,13 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from kept_runs import kept, made_here
 from slurm_here import lacking, slurm_here
 
 from ganbench.results.store import ResultStore
-from ganbench.runs.executors.local import run_all
 from ganbench.runs.plan import Request, plan
 from ganbench.runs.registry import discover
 
@@ -34,19 +33,7 @@ SECONDS = 120
 def whole(tmp_path_factory):
     """What the local executor makes of three seeds."""
     asked = Request(("slow",), ("tiny",), budget=BUDGET, seeds=3, marks=MARKS, plugins=(TINY,))
-    results = tmp_path_factory.mktemp("whole")
-    for _ in run_all(plan(asked, discover((TINY,))).jobs, results, parallel=2, threads=1):
-        pass
-    return kept(results)
-
-
-def kept(results):
-    found = {}
-    for record in ResultStore(results).records()[0]:
-        curve = [mark.values for mark in record.curve]
-        meters = replace(record.meters, seconds=0.0, peak_bytes=0)
-        found[record.spec.seed] = (record.status, record.values, curve, meters, record.checksums.get("weights"))
-    return found
+    return made_here(plan(asked, discover((TINY,))).jobs, tmp_path_factory.mktemp("whole"), "seed")
 
 
 class Here:
@@ -156,7 +143,7 @@ def test_preempted_jobs_keep_a_checkpoint_are_requeued_and_go_on_to_the_same_num
         assert slurm.jobs() == dict.fromkeys(before, "COMPLETED"), "the same jobs, and none but those"
         assert slurm.ask("scontrol", "show", "job").count("Restarts=1") == 2
         assert said.read_text().count("  20%") == 3, "what was made before is not made again"
-        assert kept(slurm.results) == whole
+        assert kept(slurm.results, "seed") == whole
         assert slurm.left == []
 
 
@@ -171,7 +158,7 @@ def test_the_same_command_follows_jobs_while_another_does_and_after_it_was_kille
                 slurm.ask("scancel", "--name=urgent")
                 assert second.wait(SECONDS) == 0, also.read_text()
         assert set(slurm.jobs().values()) == {"COMPLETED"} and len(slurm.jobs()) == 2
-        assert kept(slurm.results) == {seed: whole[seed] for seed in (0, 1)}
+        assert kept(slurm.results, "seed") == {seed: whole[seed] for seed in (0, 1)}
         assert slurm.left == []
 
 
@@ -188,7 +175,7 @@ def test_ctrl_c_cancels_the_jobs_whose_runs_the_same_command_continues(whole, tm
         with slurm.command(seeds=2) as (process, said):
             assert process.wait(SECONDS) == 0, said.read_text()
         assert "  10%" not in said.read_text()
-        assert kept(slurm.results) == {seed: whole[seed] for seed in (0, 1)}
+        assert kept(slurm.results, "seed") == {seed: whole[seed] for seed in (0, 1)}
 
 
 def test_a_job_that_ends_without_news_is_a_run_that_is_lost_with_slurms_word_for_it(tmp_path):
