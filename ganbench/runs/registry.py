@@ -10,9 +10,10 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import cached_property
+from importlib.machinery import SourceFileLoader
 from importlib.metadata import Distribution, EntryPoint, entry_points
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any
 
 import pluggy
@@ -277,6 +278,14 @@ def _load(point: EntryPoint, origin: Origin, registry: Registry) -> None:
         registry.note_broken(origin, reason_of(error, loading_files(error)))
 
 
+class _AsItStands(SourceFileLoader):
+    """Compiles the file that a run's identity is the hash of: kept bytecode may be of one a second older."""
+
+    def get_code(self, fullname: str) -> CodeType:
+        """See `importlib.abc.InspectLoader`."""
+        return self.source_to_code(self.get_data(self.path), self.path)
+
+
 def load_file(path: Path) -> ModuleType:
     """Import a plugin that is one file, which may import modules that lie beside it.
 
@@ -286,7 +295,8 @@ def load_file(path: Path) -> ModuleType:
     if (folder := str(path.absolute().parent)) not in sys.path:
         sys.path.append(folder)  # as last, so that it hides nobody's modules
     name = f"{FILE_MODULE}{path.stem}_{digest(os.path.realpath(path))[:8]}"  # two folders may hold files of one name
-    spec = importlib.util.spec_from_file_location(name, path)
+    loader = _AsItStands(name, str(path)) if path.suffix == ".py" else None
+    spec = importlib.util.spec_from_file_location(name, path, loader=loader) if loader is not None else None
     if spec is None or spec.loader is None:
         raise UserError(f"--plugin {path}: not a Python file; its name must end in .py")
     module = importlib.util.module_from_spec(spec)

@@ -401,7 +401,7 @@ def test_what_is_kept_names_no_folder_of_the_machine(tmp_path, monkeypatch):
 # Stopped and given again
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGKILL])
 def test_stopped_while_it_looks_it_goes_on_from_what_it_kept(tmp_path, counted, number):
     words = ["point", "--set", "point.fault=waits", "--results", str(tmp_path / "r"), "--no-page"]
     command = [sys.executable, "-m", "ganbench", "experiment", *words, *GIVEN]

@@ -16,7 +16,7 @@ from ganbench.errors import DiskError
 from ganbench.results.record import UNFINISHED
 from ganbench.results.rows import reasons
 from ganbench.results.store import ResultStore
-from ganbench.runs import run as module
+from ganbench.runs import further, run as module
 from ganbench.runs.execute import execute
 from ganbench.runs.plan import Request, plan
 from ganbench.runs.registry import discover
@@ -469,7 +469,7 @@ def test_one_of_a_metric_asked_for_later_is_named_too(with_loose, store):
 def test_a_run_says_that_its_steps_were_replayed_and_is_the_same_run(registry, store, tmp_path, monkeypatch):
     job = job_of(registry, metrics=("tiny-mean",))
     plain = execute(job, ResultStore(tmp_path / "other"), registry, threads=1)
-    monkeypatch.setattr(module, "recorder_for", lambda device: on_tape)
+    monkeypatch.setattr(further, "recorder_for", lambda device: on_tape)
     record, told = heard_of(job, store, registry)
     assert record.provenance["graphs"] == "replayed" and told == []
     assert record.values == plain.values and timeless(record.meters) == timeless(plain.meters)
@@ -480,7 +480,7 @@ def test_a_run_says_that_its_steps_were_replayed_and_is_the_same_run(registry, s
 
 def test_why_steps_are_not_replayed_is_told_once_and_kept(with_loose, store, monkeypatch):
     monkeypatch.setattr(trainer, "TICK_SECONDS", 0.0)
-    monkeypatch.setattr(module, "recorder_for", lambda device: on_tape)
+    monkeypatch.setattr(further, "recorder_for", lambda device: on_tape)
     record, told = heard_of(job_of(with_loose, "loose", metrics=("tiny-mean",)), store, with_loose)
     reason = "its step depends on the number of the step, not only on its place in the period"
     assert record.status == "done" and record.provenance["graphs"] == reason

@@ -117,7 +117,7 @@ def test_a_run_that_is_carried_is_the_run_that_is_not(carried, whole):
     assert carried.heard[-1].record.status == "done"
     results, run = carried.order.results, carried.order.run
     assert kept(results) == whole
-    assert sorted(path.name for path in (results / ".work" / run).iterdir()) == ["final.pt"]
+    assert sorted(path.name for path in (results / ".work" / run).iterdir()) == ["final.pt", "lease-000001"]
     assert not list((results / ".work" / "executors").iterdir())
 
 

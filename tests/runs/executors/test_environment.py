@@ -199,8 +199,8 @@ def started(tmp_path, *more, **options):
     [
         (signal.SIGTERM, 5, "group"),
         (signal.SIGHUP, 1, "group"),
-        (signal.SIGHUP, 1, "parent"),
-        (signal.SIGINT, 2, "group"),
+        pytest.param(signal.SIGHUP, 1, "parent", marks=pytest.mark.slow),
+        pytest.param(signal.SIGINT, 2, "group", marks=pytest.mark.slow),
     ],
 )  # fmt: skip
 def test_a_request_to_stop_is_kept_whoever_gets_it_and_how_often(number, times, to, tmp_path):

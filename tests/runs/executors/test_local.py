@@ -84,7 +84,7 @@ def hear_ctrl_c() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell starts its background jobs deaf to it
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_a_killed_command_continues_to_the_same_numbers(tmp_path: Path, whole: Path, how: signal.Signals) -> None:
     arguments = ("run", "--variants", "slow,plain", *BUDGET, "--results", str(tmp_path))
     process = subprocess.Popen(

@@ -111,10 +111,11 @@ def install(folder: Path, name: str, source: str) -> None:
 def test_plugins_that_fall_when_they_are_imported_harm_no_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, (source, _) in FALLS.items():
+    falls = {name: FALLS[name] for name in ("ends", "crashes")}
+    for name, (source, _) in falls.items():
         install(tmp_path / "site", name, source)
     monkeypatch.syspath_prepend(str(tmp_path / "site"))
-    lines = {f"Broken: {name}: importing it: {reason}" for name, (_, reason) in FALLS.items()}
+    lines = {f"Broken: {name}: importing it: {reason}" for name, (_, reason) in falls.items()}
 
     said = call(*RUN, "--variants", "plain", "--dataset", "tiny", "--results", str(tmp_path / "results"))
     assert said.exit_code == 0 and "| plain " in said.stdout
@@ -132,7 +133,9 @@ def test_plugins_that_fall_when_they_are_imported_harm_no_command(
     assert upgraded.exit_code == 0 and upgraded.stdout.startswith("0 records")
 
 
-@pytest.mark.parametrize("fall", FALLS)
+@pytest.mark.parametrize(
+    "fall", ["ends", *(pytest.param(fall, marks=pytest.mark.slow) for fall in FALLS if fall != "ends")]
+)
 def test_a_plugin_file_that_falls_is_named(fall: str, tmp_path: Path) -> None:
     source, reason = FALLS[fall]
     file = tmp_path / "mine.py"

@@ -100,6 +100,7 @@ def test_a_run_whose_machine_is_lost_is_continued_by_the_other_from_its_checkpoi
     assert len(list(tmp_path.rglob("lease-*"))) == 1
 
 
+@pytest.mark.slow
 def test_two_commands_at_once_share_the_runs_and_each_prints_all(whole, tmp_path):
     with on("one", tmp_path, "slow,plain") as one, on("two", tmp_path, "slow,plain") as two:
         told = [process.communicate(timeout=300) for process in (one, two)]
@@ -110,6 +111,7 @@ def test_two_commands_at_once_share_the_runs_and_each_prints_all(whole, tmp_path
     same(kept(tmp_path), whole)
 
 
+@pytest.mark.slow
 def test_a_machine_that_stood_still_leaves_the_run_to_the_other_and_reads_its_record(whole, tmp_path):
     with on("one", tmp_path, "slow") as first:
         wait_for("slow tiny seed 0   40%", first)
