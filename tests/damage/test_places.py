@@ -102,6 +102,7 @@ def test_a_working_folder_of_another_user(mode: int, theirs: Callable[..., Path]
         assert refused("results", "prune", "--results", results).endswith(f"{results}/.work: Permission denied")
 
 
+@pytest.mark.slow
 def test_a_cache_that_is_somebody_elses(theirs: Callable[..., Path], tmp_path: Path) -> None:
     for mode in (0o700, 0o000):
         cache = theirs("cache", mode)

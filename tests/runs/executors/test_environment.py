@@ -197,7 +197,7 @@ def started(tmp_path, *more, **options):
 @pytest.mark.parametrize(
     ("number", "times", "to"),
     [
-        (signal.SIGTERM, 5, "group"),
+        pytest.param(signal.SIGTERM, 5, "group", marks=pytest.mark.slow),
         (signal.SIGHUP, 1, "group"),
         pytest.param(signal.SIGHUP, 1, "parent", marks=pytest.mark.slow),
         pytest.param(signal.SIGINT, 2, "group", marks=pytest.mark.slow),

@@ -42,6 +42,7 @@ def test_whatever_never_ends_is_ended_and_the_others_go_on(jobs_of, made, tmp_pa
     assert found["loops-in-build"].error.endswith("the same command begins it anew")
 
 
+@pytest.mark.slow
 @posix
 def test_a_metric_that_never_ends_is_ended_and_the_run_is_scored_later(jobs_of, made, tmp_path):
     jobs = jobs_of("good", metrics=("tiny-mean", "endless"))
@@ -192,6 +193,7 @@ def test_a_wrong_limit_is_told_before_torch_is_imported(given, tmp_path):
     assert done.stderr.startswith(f"Error: {' '.join(given)}: write ") and done.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
 @posix
 def test_the_table_counts_a_run_that_took_too_long_as_failed(jobs_of, tmp_path):
     jobs_of("crawls", "good")

@@ -193,6 +193,7 @@ def test_two_commands_on_one_folder_make_each_run_once(tmp_path: Path) -> None:
     assert {record["status"] for record in records(tmp_path).values()} == {"done"}
 
 
+@pytest.mark.slow
 def test_seeds_give_other_numbers_and_the_same_seed_the_same(tmp_path: Path) -> None:
     arguments = ("--variants", "plain", *BUDGET, "--seeds", "2")
     for folder in ("a", "b"):
