@@ -320,7 +320,7 @@ class _Tasks:
         """Ask each node whether runs can be made there, and return what is to be said. Raises `UserError` if not."""
         import ray
 
-        nodes = [node for node in ray.nodes() if node["Alive"]]
+        nodes = sorted((node for node in ray.nodes() if node["Alive"]), key=_name_of)
         on = [{"num_cpus": 0, "max_retries": 1, "scheduling_strategy": _pinned(node["NodeID"])} for node in nodes]
         asked = [ray.remote(look).options(**options).remote(self._seat) for options in on]
         faults, blind = list[str](), list[str]()
