@@ -44,7 +44,7 @@ def executor_options(command: Command) -> Command:
             show_default=True,
             shell_complete=one_of("executor", more=("local",)),
             metavar="NAME",
-            help="Where runs are made, see `ganbench list executors`.",
+            help="Where runs are made: local, or one of `ganbench list executors`.",
         ),
         click.option(
             "--executor-set",
