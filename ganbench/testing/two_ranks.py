@@ -8,8 +8,7 @@ two players, packs of neighbours), and so both orders are tried.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -25,6 +24,7 @@ from ganbench.testing.subject import Subject
 from ganbench.testing.taking_turns import together
 from ganbench.testing.watching import require
 from ganbench.toolbox.ranks import Group
+from ganbench.training.arithmetic import default_dtype
 from ganbench.training.ranks import Ranks
 from ganbench.training.trainer import Trainer
 
@@ -45,7 +45,7 @@ def difference_of_two_ranks(subject: Subject) -> str:
     """Return in what two ranks and one device differ after a period and a step, or nothing."""
     # On a CPU, where ranks meet in the threads that ask for gradients.
     subject = replace(subject, batch=BATCH, device=torch.device("cpu"))
-    with _in_float64():
+    with default_dtype(torch.float64):
         trainers: list[Trainer] = []
         together([partial(_make_rank, subject, rank, trainers) for rank in range(DEVICES)])
         two = _results(trainers[0])
@@ -185,16 +185,6 @@ def _joined(parts: list[Any], rows: list[Tensor], axis: int, into: Tensor | None
     order = torch.cat(rows).argsort()
     whole = torch.cat(parts, axis).index_select(axis, order)
     return whole if into is None else into.copy_(whole)
-
-
-@contextmanager
-def _in_float64() -> Iterator[None]:
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(before)
 
 
 def _results(trainer: Trainer) -> dict[str, Tensor]:

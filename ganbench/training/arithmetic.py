@@ -46,7 +46,7 @@ def put_setting(
 
     It is set in place, so that a graph reads what it is now; in float32, whether there is a graph or not.
     """
-    fused = type(optimizer) in (Adam, AdamW, SGD, Adagrad) and group.get("fused")
+    fused = type(optimizer) in FUSED["cuda"] and group.get("fused")
     if device is not None and name == "lr" and (fused or (type(optimizer) is RMSprop and group["capturable"])):
         if not isinstance(group[name], Tensor) or group[name].device.type != device.type:  # "cuda" means any of them
             group[name] = torch.zeros((), device=device)

@@ -40,9 +40,9 @@ class Stream:
         self.batch, self._seed, self._device = batch, seed, device
         self._first, self._part = rank * (batch // ranks), batch // ranks
         self._fresh = data.source is not None
-        self._source: Source = Held(data) if data.source is None else data.source
         if not labelled:
-            self._source = Held(data._replace(cond=None)) if data.source is None else Unlabelled(data.source)
+            data = data._replace(cond=None, source=data.source and Unlabelled(data.source))
+        self._source: Source = Held(data) if data.source is None else data.source
         fits = self._fits(device)
         self._home = device if fits else torch.device("cpu")
         self._source = self._source.to(self._home)

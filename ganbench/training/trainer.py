@@ -462,11 +462,11 @@ class Trainer:
         self._pending.setdefault(name, []).append(value.detach().to(dtype, copy=True))
 
     def _flush(self) -> None:
-        for name, values in self._pending.items():
-            stacked = torch.stack(values)
-            if not name.startswith("grad_norm/"):  # that is of averages already
-                self.ranks.average([stacked])
-            self._traces.setdefault(name, []).append(stacked.cpu())
+        stacked = {name: torch.stack(values) for name, values in self._pending.items()}
+        # Norms are those of averages already.
+        self.ranks.average([each for name, each in stacked.items() if not name.startswith("grad_norm/")])
+        for name, each in stacked.items():
+            self._traces.setdefault(name, []).append(each.cpu())
         self._pending = {}
 
     def _joined(self) -> dict[str, Tensor]:

@@ -23,6 +23,7 @@ from ganbench.files import write_atomically
 from ganbench.results.record import RunSpec
 from ganbench.results.store import ResultStore, kept_by_executors
 from ganbench.results.upkeep import PASSING, bring_on
+from ganbench.runs.executors.news import append, whole_lines
 
 LOOK_SECONDS = 1.0
 """How often it is looked whether a run has kept or told anything."""
@@ -93,7 +94,7 @@ class RunDepot(Depot):
             if files:
                 self._bring(files)
             if news:  # last: what is told is kept already
-                _append(self._news, news)
+                append(self._news, news)
             return True
 
     def close(self, maker: str = "") -> None:
@@ -192,13 +193,7 @@ class _Bundle:
         return text
 
     def _fresh_news(self) -> bytes:
-        try:
-            with self._news.open("rb") as file:
-                file.seek(self._told)
-                content = file.read()
-        except FileNotFoundError:
-            return b""
-        whole = content[: content.rfind(b"\n") + 1]
+        whole = whole_lines(self._news, self._told)
         self._told += len(whole)
         return whole
 
@@ -238,14 +233,6 @@ def _mark(path: Path) -> tuple[int, int, int] | None:
     except OSError:
         return None
     return found.st_mtime_ns, found.st_size, found.st_ino
-
-
-def _append(path: Path, content: bytes) -> None:
-    try:
-        with path.open("ab") as file:
-            file.write(content)
-    except OSError as error:
-        raise DiskError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 @contextmanager

@@ -40,6 +40,32 @@ def _adapter() -> TypeAdapter[Told]:
     return TypeAdapter(Told)
 
 
+def append(path: Path, content: bytes) -> None:
+    """Add lines to the news in a file, with one call to the disk. Raises `DiskError`."""
+    try:
+        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+        try:
+            while content:
+                content = content[os.write(file, content) :]
+        finally:
+            os.close(file)
+    except OSError as error:
+        raise DiskError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def whole_lines(path: Path, at: int) -> bytes:
+    """Return the lines of a file from a place on, without what is only half there; nothing where there is no file."""
+    try:
+        with path.open("rb") as file:  # opened each time, upon which NFS asks its server for what is new
+            file.seek(at)
+            content = file.read()
+    except FileNotFoundError:
+        return b""
+    except OSError as error:
+        raise DiskError(f"cannot read {path}: {error.strerror or error}") from error
+    return content[: content.rfind(b"\n") + 1]
+
+
 class Journal:
     """Writes news into a file, each with one call, so that a reader never takes half a line for a whole one."""
 
@@ -63,16 +89,7 @@ class Journal:
         self._add({"failed": why})
 
     def _add(self, line: dict[str, Any]) -> None:
-        content = json.dumps(line).encode() + b"\n"
-        try:
-            file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
-            try:
-                while content:
-                    content = content[os.write(file, content) :]
-            finally:
-                os.close(file)
-        except OSError as error:
-            raise DiskError(f"cannot write {self._path}: {error.strerror or error}") from error
+        append(self._path, json.dumps(line).encode() + b"\n")
 
 
 class Follower:
@@ -85,15 +102,7 @@ class Follower:
 
     def read(self) -> list[Event | str]:
         """Return events in their order, or in place of the last why the run could not be made. Raises `DiskError`."""
-        try:
-            with self._path.open("rb") as file:  # opened each time, upon which NFS asks its server for what is new
-                file.seek(self._at)
-                content = file.read()
-        except FileNotFoundError:
-            return []
-        except OSError as error:
-            raise DiskError(f"cannot read {self._path}: {error.strerror or error}") from error
-        whole = content[: content.rfind(b"\n") + 1]
+        whole = whole_lines(self._path, self._at)
         self._at += len(whole)
         return [self._event(line) for line in whole.splitlines()]
 
